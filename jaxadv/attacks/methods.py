@@ -1,0 +1,132 @@
+"""The caption attacks by name, with the papers' settings where none are given."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
+from jaxadv.attacks.attack import Attack, default_optimiser
+from jaxadv.attacks.drive import Iterate, Result
+from jaxadv.errors import InputError
+from jaxadv.objectives.marginal import Posterior
+from jaxadv.victims.captioner import Captioner
+
+METHODS = ("gem", "ssvm", "show-and-fool", "untargeted")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be set, named as in the papers; None is the method's own default.
+
+    Attributes:
+      method: one of `METHODS`.
+      tradeoff: λ of gem, ssvm and untargeted (0.1).
+      learning_rate: Adam's (1e-3; show-and-fool 5e-3).
+      rounds: steps (gem and untargeted 50, ssvm 10 x 10, show-and-fool 1000 a try).
+      posterior: gem's q.
+      structured_loss: ζ of ssvm.
+      loss: show-and-fool's, "margin" or "logits".
+      margin: κ of show-and-fool.
+      constant: c of show-and-fool's first try.
+      tries: of show-and-fool's constant.
+      aim: show-and-fool's, "caption" or "keywords".
+      targeted: show-and-fool's: reach the target, or leave it.
+    """
+
+    method: str = "gem"
+    tradeoff: float | None = None
+    learning_rate: float | None = None
+    rounds: int | None = None
+    posterior: Posterior = "factorised"
+    structured_loss: float = 1.0
+    loss: show_and_fool.Loss = "margin"
+    margin: float = 1.0
+    constant: float = 1.0
+    tries: int = show_and_fool.TRIES
+    aim: show_and_fool.Aim = "caption"
+    targeted: bool = True
+
+
+class Method(NamedTuple):
+    """An attack, how long it runs, and which of its pictures it reports.
+
+    Attributes:
+      attack: the attack.
+      iterations: steps.
+      reported: "final" as the exact-caption paper does; "best" for Show-and-Fool.
+      gaps: whether its target may have latent words.
+      aims_at: what its target is: a caption, keywords, or (untargeted) the present caption.
+    """
+
+    attack: Attack
+    iterations: int
+    reported: Literal["final", "best"]
+    gaps: bool
+    aims_at: Literal["caption", "keywords", "present caption"]
+
+    def report(self, result: Result) -> Iterate:
+        """Choose the iterate that this method reports."""
+        return result.final if self.reported == "final" else result.best
+
+
+def prepare(victim: Captioner, settings: Settings) -> Method:
+    """Build the attack that the settings name.
+
+    Raises:
+      InputError: an unknown method, or a setting outside its range.
+    """
+    _check(settings)
+    tradeoff = 0.1 if settings.tradeoff is None else settings.tradeoff
+    optimiser = default_optimiser(settings.learning_rate or 1e-3)
+    if settings.method == "gem":
+        attack = gem.gem(
+            victim, tradeoff=tradeoff, posterior=settings.posterior, optimiser=optimiser
+        )
+        return Method(attack, settings.rounds or gem.ROUNDS, "final", True, "caption")
+    if settings.method == "ssvm":
+        attack = ssvm.ssvm(
+            victim,
+            tradeoff=tradeoff,
+            structured_loss=settings.structured_loss,
+            optimiser=optimiser,
+        )
+        return Method(attack, settings.rounds or ssvm.ROUNDS, "final", True, "caption")
+    if settings.method == "untargeted":
+        attack = untargeted.untargeted(victim, tradeoff=tradeoff, optimiser=optimiser)
+        rounds = settings.rounds or untargeted.ROUNDS
+        return Method(attack, rounds, "final", False, "present caption")
+    iterations = settings.rounds or show_and_fool.ITERATIONS
+    attack = show_and_fool.show_and_fool(
+        victim,
+        aim=settings.aim,
+        targeted=settings.targeted,
+        loss=settings.loss,
+        margin=settings.margin,
+        constant=settings.constant,
+        iterations=iterations,
+        optimiser=default_optimiser(settings.learning_rate or 5e-3),
+    )
+    aims_at: Literal["caption", "keywords", "present caption"] = settings.aim
+    if settings.aim == "caption" and not settings.targeted:
+        aims_at = "present caption"
+    return Method(attack, iterations * settings.tries, "best", False, aims_at)
+
+
+def _check(settings: Settings) -> None:
+    choices = {
+        "method": METHODS,
+        "posterior": ("factorised", "joint"),
+        "loss": ("margin", "logits"),
+        "aim": ("caption", "keywords"),
+    }
+    for name, allowed in choices.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
+    for name in ("learning_rate", "rounds", "constant", "tries"):
+        value = getattr(settings, name)
+        if value is not None and value <= 0:
+            raise InputError(f"{name} {value}: must be positive")
+    for name in ("tradeoff", "structured_loss", "margin"):
+        value = getattr(settings, name)
+        if value is not None and value < 0:
+            raise InputError(f"{name} {value}: must not be negative")

@@ -1,0 +1,183 @@
+"""Show-and-Fool (Chen et al. 2018): captions and keywords, on logits, with a searched constant."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxadv.attacks.attack import (
+    Attack,
+    AttackInfo,
+    AttackState,
+    Params,
+    Target,
+    default_optimiser,
+    descend,
+    keep_where,
+)
+from jaxadv.attacks.captions import caption_judge, caption_objective, squared_l2
+from jaxadv.attacks.constraints import Constraint, tanh
+from jaxadv.objectives import show_and_fool as losses
+from jaxadv.objectives.criteria import (
+    avoids_keywords,
+    leaves_caption,
+    says_keywords,
+    says_target,
+)
+from jaxadv.victims.captioner import Captioner, Features, spoken, teacher_forced_logits
+
+TRIES = 5
+ITERATIONS = 1000
+
+Aim = Literal["caption", "keywords"]
+Loss = Literal["margin", "logits"]
+
+_CRITERIA = {
+    ("caption", True): says_target,
+    ("caption", False): leaves_caption,
+    ("keywords", True): says_keywords,
+    ("keywords", False): avoids_keywords,
+}
+
+
+class ConstantSearch(NamedTuple):
+    """Where the search over the constant stands.
+
+    Attributes:
+      constant: c, the weight of the loss against the distance in the present try.
+      too_small: largest constant that failed; 0 while none has.
+      large_enough: smallest constant that fooled the victim; infinite while none has.
+      fooled: whether the present try has fooled the victim.
+      steps: steps taken in the present try.
+    """
+
+    constant: Array
+    too_small: Array
+    large_enough: Array
+    fooled: Array
+    steps: Array
+
+
+def show_and_fool(
+    victim: Captioner,
+    *,
+    aim: Aim = "caption",
+    targeted: bool = True,
+    loss: Loss = "margin",
+    margin: float = 1.0,
+    constant: float = 1.0,
+    iterations: int = ITERATIONS,
+    distance: Literal["l2", "linf"] = "l2",
+    constraint: Constraint | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+) -> Attack:
+    """Minimise `c * loss + ‖δ‖²` in tanh coordinates, searching c.
+
+    Every `iterations` steps a try ends: the constant is halved after a success (or bisected, once
+    one has failed), multiplied by ten after a failure (or bisected, once one has succeeded), and
+    the attack begins anew from the benign picture. Run it `tries * iterations` steps (released
+    code: 5 times 1000). What counts is `Result.best`, the success of least norm over all tries.
+
+    Args:
+      victim: the captioner.
+      aim: "caption": the target is a `PartialCaption` (complete in the paper); untargeted, the
+        caption to leave. "keywords": the target is `Keywords`, to say or to avoid anywhere.
+      targeted: reach the target, or leave it.
+      loss: "margin" of logits ([6] eqs. 7, 9) or "logits" to be maximised ([6] eq. 6).
+      margin: κ (released code: 1; the exact-caption paper compares at 10,000).
+      constant: c of the first try.
+      iterations: steps a try.
+      distance: "l2", squared, as in the paper; "linf" is the released code's default.
+      constraint: `tanh()` by default.
+      optimiser: Adam at 5e-3 by default, as in the released code.
+    """
+    criterion = _CRITERIA[aim, targeted]
+
+    def term(
+        params: Params, features: Features, target: Target, search: ConstantSearch, said: Array
+    ) -> tuple[Array, ConstantSearch, dict[str, Array]]:
+        if aim == "caption":
+            logits = teacher_forced_logits(victim, params, features, target.tokens)
+            value = _caption_loss(logits, target, loss, targeted, margin)
+        else:  # keywords may come anywhere in what is said now
+            logits = teacher_forced_logits(victim, params, features, said)
+            value = _keyword_loss(logits, spoken(said), target, loss, targeted, margin)
+        return search.constant * value, search, {"constant": search.constant}
+
+    def first() -> ConstantSearch:
+        return ConstantSearch(
+            constant=jnp.asarray(constant, jnp.float32),
+            too_small=jnp.zeros((), jnp.float32),
+            large_enough=jnp.asarray(jnp.inf, jnp.float32),
+            fooled=jnp.zeros((), bool),
+            steps=jnp.zeros((), jnp.int32),
+        )
+
+    measure = squared_l2 if distance == "l2" else _largest_change
+    one_try = descend(
+        caption_objective(victim, criterion, term, 1.0, first=first, distance=measure),
+        caption_judge(victim, criterion),
+        constraint=constraint or tanh(),
+        optimiser=optimiser or default_optimiser(5e-3),
+    )
+
+    def step(
+        params: Params, image: Array, target: Target, state: AttackState
+    ) -> tuple[AttackState, AttackInfo]:
+        state, info = one_try.step(params, image, target, state)
+        search = state.latent._replace(
+            fooled=state.latent.fooled | info.success, steps=state.latent.steps + 1
+        )
+        state = state._replace(latent=search)
+        anew = one_try.init(params, image, target, None)._replace(
+            latent=_next_constant(search),
+            best=state.best,
+            best_norm=state.best_norm,
+            status=state.status,
+        )
+        return keep_where(search.steps == iterations, anew, state), info
+
+    return Attack(one_try.init, step, one_try.judge)
+
+
+def _next_constant(search: ConstantSearch) -> ConstantSearch:
+    c = search.constant
+    too_small = jnp.where(search.fooled, search.too_small, jnp.maximum(search.too_small, c))
+    large_enough = jnp.where(
+        search.fooled, jnp.minimum(search.large_enough, c), search.large_enough
+    )
+    bracketed = (too_small > 0) & jnp.isfinite(large_enough)
+    alone = jnp.where(search.fooled, c * 0.5, c * 10.0)
+    bisected = (too_small + jnp.where(bracketed, large_enough, 0.0)) / 2
+    return ConstantSearch(
+        constant=jnp.where(bracketed, bisected, alone),
+        too_small=too_small,
+        large_enough=large_enough,
+        fooled=jnp.zeros_like(search.fooled),
+        steps=jnp.zeros_like(search.steps),
+    )
+
+
+def _caption_loss(logits: Array, target: Any, loss: Loss, targeted: bool, margin: float) -> Array:
+    if loss == "logits":
+        value = losses.caption_logits(logits, target)
+        return value if targeted else -value
+    if targeted:
+        return losses.caption_margin(logits, target, margin)
+    return losses.untargeted_caption_margin(logits, target, margin)
+
+
+def _keyword_loss(
+    logits: Array, said: Array, target: Any, loss: Loss, targeted: bool, margin: float
+) -> Array:
+    if loss == "logits":
+        value = losses.keyword_logits(logits, said, target)
+        return value if targeted else -value
+    if targeted:
+        return losses.keyword_margin(logits, said, target, margin)
+    return losses.untargeted_keyword_margin(logits, said, target, margin)
+
+
+def _largest_change(perturbation: Array) -> Array:
+    return jnp.max(jnp.abs(perturbation))

@@ -1,0 +1,49 @@
+"""The untargeted attack on a caption (exact-caption paper, section 6, eq. 19)."""
+
+from typing import Any
+
+import optax
+from jax import Array
+
+from jaxadv.attacks.attack import Attack, default_optimiser, descend
+from jaxadv.attacks.captions import caption_judge, caption_objective
+from jaxadv.attacks.constraints import Constraint, clip
+from jaxadv.objectives.criteria import leaves_caption
+from jaxadv.objectives.target import PartialCaption
+from jaxadv.victims.captioner import (
+    Captioner,
+    Features,
+    Params,
+    caption_log_probability,
+)
+
+ROUNDS = 50
+
+
+def untargeted(
+    victim: Captioner,
+    *,
+    tradeoff: float = 0.1,
+    constraint: Constraint | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    stop_at_success: bool = False,
+) -> Attack:
+    """Minimise `ln P(S0 | ε) + λ‖ε‖²` (eq. 19): away from the caption `S0` of the benign picture.
+
+    The target is S0 as a complete `PartialCaption`. The paper gives no settings for this attack;
+    the defaults are those of its section 5.1.
+    """
+
+    def term(
+        params: Params, features: Features, target: PartialCaption, latent: Any, said: Array
+    ) -> tuple[Array, Any, dict[str, Array]]:
+        log_p = caption_log_probability(victim, params, features, target.tokens)
+        return log_p, latent, {"log_likelihood": log_p}
+
+    return descend(
+        caption_objective(victim, leaves_caption, term, tradeoff),
+        caption_judge(victim, leaves_caption),
+        constraint=constraint or clip(),
+        optimiser=optimiser or default_optimiser(),
+        stop_at_success=stop_at_success,
+    )

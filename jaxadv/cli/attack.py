@@ -1,0 +1,170 @@
+"""`jaxadv attack`: fool a victim on given pictures."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxadv.cli.console import console, print_table, progress_bar
+
+app = typer.Typer(no_args_is_help=True, help="Fool a victim on given pictures.")
+
+
+@app.callback()
+def _main() -> None:
+    pass
+
+
+@app.command("caption")
+def caption(
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, records and the figure.")],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help='A caption, "_" for a free word, "..." for an open end: "a _ is on the grass". '
+            "Keywords with --aim keywords. None for an untargeted attack."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="gem, ssvm, show-and-fool or untargeted.")] = "gem",
+    tradeoff: Annotated[float | None, typer.Option(help="λ (paper: 0.1).")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Steps: gem 50, ssvm 100, show-and-fool 1000 a try.")
+    ] = None,
+    posterior: Annotated[str, typer.Option(help="gem: factorised or joint.")] = "factorised",
+    structured_loss: Annotated[float, typer.Option(help="ssvm: ζ.")] = 1.0,
+    loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
+    margin: Annotated[float, typer.Option(help="show-and-fool: κ.")] = 1.0,
+    constant: Annotated[float, typer.Option(help="show-and-fool: c of the first try.")] = 1.0,
+    tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
+    aim: Annotated[str, typer.Option(help="show-and-fool: caption or keywords.")] = "caption",
+    untargeted: Annotated[
+        bool, typer.Option("--untargeted", help="show-and-fool: leave instead of reach.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the attack's randomness, if it has any.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
+) -> None:
+    """Make a captioner say a target: adversarial PNG, JSON record and a figure."""
+    from jaxadv.attacks.methods import Settings, prepare
+    from jaxadv.cli.inputs import read_pictures
+    from jaxadv.sweeps.captions import Outcome, attack_all, record, say
+    from jaxadv.victims import zoo
+
+    settings = Settings(
+        method=method,
+        tradeoff=tradeoff,
+        learning_rate=learning_rate,
+        rounds=rounds,
+        posterior=posterior,  # type: ignore[arg-type]  # checked by prepare
+        structured_loss=structured_loss,
+        loss=loss,  # type: ignore[arg-type]
+        margin=margin,
+        constant=constant,
+        tries=tries,
+        aim=aim,  # type: ignore[arg-type]
+        targeted=not untargeted,
+    )
+    loaded = zoo.load(victim)
+    captioner, params = loaded.captioner, loaded.params
+    chosen = prepare(captioner, settings)
+    aims = _aims(captioner, chosen, target)  # wrong words are said before pictures are read
+    pictures = read_pictures(images, captioner.image_shape)
+    benign = say(captioner, params, [p.image for p in pictures], batch)
+    requests = aims(benign)
+    outcomes: list[Outcome] = []
+    with progress_bar() as bar:
+        task = bar.add_task(f"{method} on {loaded.name}: compiling", total=len(requests))
+        for news in attack_all(
+            captioner, params, [p.image for p in pictures], requests, chosen, batch, seed
+        ):
+            outcomes += news.outcomes
+            bar.update(task, completed=news.done, description=f"{method}: {news.message}")
+    from jaxadv.data.images import write_png
+    from jaxadv.figures.captions import Panel, draw, save
+
+    rows, panels = [], []
+    names = _unique_names([p.path for p in pictures])
+    for picture, name, tokens, outcome in zip(pictures, names, benign, outcomes, strict=True):
+        said = captioner.vocabulary.decode(tokens)
+        entry = {
+            "image": str(picture.path),
+            "victim": loaded.name,
+            **{k: v for k, v in record(outcome, captioner).items() if k not in ("image", "setting")},
+            "benign": said,
+            "settings": vars(settings),
+            "seed": seed,
+        }
+        write_png(out / f"{name}.adversarial.png", outcome.image)
+        _write_json(out / f"{name}.json", entry)
+        rows.append(
+            [name, entry["target"], outcome.said_8bit, outcome.norm, _yes(outcome.success_8bit)]
+        )
+        panels.append(
+            Panel(
+                f"{loaded.name} · {method}",
+                picture.image,
+                outcome.image,
+                said,
+                entry["target"],
+                outcome.said,
+                bool(outcome.scores.success),
+            )
+        )
+    save(draw(panels[:12]), out / "figure.png")
+    print_table(
+        f"{method} on {loaded.name}",
+        ["picture", "target", "the saved picture is captioned", "‖ε‖₂", "fooled"],
+        rows,
+    )
+    console.print(f"written to {out}/", highlight=False)
+    if len(pictures) < len(images):
+        raise typer.Exit(2)
+
+
+def _aims(captioner: Any, method: Any, text: str | None) -> Any:
+    """Read the target; return how to make the requests once the benign captions are known."""
+    from jaxadv.objectives.show_and_fool import parse_keywords
+    from jaxadv.objectives.target import TargetError, make_target, parse_target
+    from jaxadv.sweeps.captions import Request
+
+    if method.aims_at == "present caption":
+        if text is not None:
+            raise TargetError("an untargeted attack takes no --target")
+        return lambda benign: [
+            Request(i, "untargeted", make_target(tokens, captioner.max_length))
+            for i, tokens in enumerate(benign)
+        ]
+    if text is None:
+        raise TargetError('--target: say what to aim at, such as "a _ is on the grass"')
+    if method.aims_at == "keywords":
+        target: Any = parse_keywords(text, captioner.vocabulary)
+    else:
+        target = parse_target(text, captioner.vocabulary, captioner.max_length)
+        if not method.gaps and bool(target.latent.any()):
+            raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
+    return lambda benign: [Request(i, "target", target) for i in range(len(benign))]
+
+
+def _unique_names(paths: list[Path]) -> list[str]:
+    """Stems of the files, numbered where two are alike."""
+    names: list[str] = []
+    for path in paths:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f"{path.stem}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _write_json(path: Path, entry: dict[str, Any]) -> None:
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_text(json.dumps(entry, indent=1) + "\n")
+    os.replace(scratch, path)
+
+
+def _yes(success: bool) -> str:
+    return "yes" if success else "no"

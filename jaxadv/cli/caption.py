@@ -1,0 +1,37 @@
+"""`jaxadv caption`: say what a victim sees."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console
+
+
+def caption(
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
+    beam: Annotated[int, typer.Option(min=1, max=10, help="Beam size; 1 is greedy.")] = 1,
+) -> None:
+    """Caption pictures; with a beam, the best captions with their log-probabilities."""
+    import jax
+
+    from jaxadv.cli.inputs import read_pictures
+    from jaxadv.victims import zoo
+    from jaxadv.victims.captioner import beam as search
+
+    loaded = zoo.load(victim)
+    captioner, params = loaded.captioner, loaded.params
+    pictures = read_pictures(images, captioner.image_shape)
+    speak = jax.jit(lambda i: search(captioner, params, captioner.encode(params, i), beam))
+    for picture in pictures:
+        found = speak(picture.image)
+        for tokens, log_p in zip(found.tokens, found.log_probability, strict=True):
+            said = captioner.vocabulary.decode(tokens)
+            console.print(
+                f"{picture.path}: {said}  [dim](ln P = {float(log_p):.2f})[/dim]",
+                soft_wrap=True,
+                highlight=False,
+            )
+    if len(pictures) < len(images):
+        raise typer.Exit(2)

@@ -1,0 +1,100 @@
+"""Printing and progress, the same for every command."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def fail(line: str) -> None:
+    """Print one line about what went wrong."""
+    errors.print(f"[red]error:[/red] {line}", soft_wrap=True, highlight=False, markup=True)
+
+
+class News(Protocol):
+    """How far a long job is, and what it last found."""
+
+    @property
+    def done(self) -> int:
+        """Units done."""
+
+    @property
+    def total(self) -> int:
+        """Units in all."""
+
+    @property
+    def message(self) -> str:
+        """What was last found."""
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Show a bar with the elapsed and the remaining time."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as bar:
+        yield bar
+
+
+def watch(job: Iterable[News], title: str) -> None:
+    """Run a job that yields its news to its end."""
+    with progress_bar() as bar:
+        task = bar.add_task(title, total=None)
+        for news in job:
+            bar.update(
+                task, completed=news.done, total=news.total, description=f"{title}: {news.message}"
+            )
+            if not errors.is_terminal:  # a log keeps every line
+                errors.print(f"{title} {news.done}/{news.total}: {news.message}", highlight=False)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table; numbers with four significant digits."""
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row))
+    console.print(table)
+
+
+def cache_folder() -> Path:
+    """Where compiled attacks are kept between commands: the user's own cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "jaxadv" / "compiled"
+
+
+def enable_compilation_cache() -> None:
+    """Keep compiled programs in the user's own cache folder, readable by no one else.
+
+    JAX trusts what it finds there, so it must not be a shared folder.
+    """
+    import jax
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError:
+        return  # a read-only home: compile anew each time
+    jax.config.update("jax_compilation_cache_dir", str(folder))

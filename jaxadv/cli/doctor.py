@@ -1,0 +1,35 @@
+"""`jaxadv doctor`: what is here."""
+
+from jaxadv.cli.console import cache_folder, console
+
+
+def doctor() -> None:
+    """Show devices, versions, the cache folder and the installed victims."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import jax
+
+    from jaxadv import __version__
+    from jaxadv.victims import zoo
+
+    def line(what: str, found: str) -> None:
+        console.print(f"{what:>12}  {found}", highlight=False, soft_wrap=True)
+
+    line("jaxadv", __version__)
+    line("python", platform.python_version())
+    for package in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
+        line(package, version(package))
+    for package in ("tensorflow-datasets", "torch"):
+        try:
+            line(package, f"{version(package)} (optional)")
+        except PackageNotFoundError:
+            line(package, "not installed (optional)")
+    for device in jax.devices():
+        line("device", f"{device.device_kind} ({device.platform}:{device.id})")
+    line("cache", str(cache_folder()))
+    found = zoo.installed()
+    if not found:
+        line("victims", "none: train one with jaxadv train captioner")
+    for name, folder in found.items():
+        line("victim", f"{name}  ({folder})")

@@ -1,0 +1,152 @@
+"""`jaxadv evaluate`: a paper's table."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxadv.cli.console import console, print_table, progress_bar
+
+app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
+
+COLUMNS = ["setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "s/attack"]
+
+
+@app.callback()
+def _main() -> None:
+    pass
+
+
+@app.command("caption")
+def caption(
+    victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table, the records and a figure.")],
+    method: Annotated[
+        list[str] | None, typer.Option(help="gem, ssvm or show-and-fool; repeatable.")
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(help='all, or some of Table 1\'s: "0 latent,3 latent,1 obser".')
+    ] = "all",
+    images: Annotated[int, typer.Option(min=2, help="Pictures attacked.")] = 100,
+    targets: Annotated[int, typer.Option(min=1, help="Targets a picture.")] = 5,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="scenes, or folders of photographs: the victim's held-out ones."),
+    ] = None,
+    tradeoff: Annotated[
+        list[float] | None, typer.Option(help="λ; repeat for a row each, as in Table 2.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Steps; a try's for show-and-fool.")] = None,
+    posterior: Annotated[str, typer.Option(help="gem: factorised or joint.")] = "factorised",
+    loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
+    tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
+) -> None:
+    """Run Table 1's settings with targets predicted on other pictures; print the table."""
+    from jaxadv.attacks.methods import Settings, prepare
+    from jaxadv.sweeps.captions import Outcome, attack_all, choose_targets, record, say, tabulate
+    from jaxadv.victims import zoo
+
+    loaded = zoo.load(victim)
+    captioner, params = loaded.captioner, loaded.params
+    chosen = _settings(settings)
+    combinations = [
+        Settings(
+            method=m,
+            tradeoff=t,
+            learning_rate=learning_rate,
+            rounds=rounds,
+            posterior=posterior,  # type: ignore[arg-type]  # checked by prepare
+            loss=loss,  # type: ignore[arg-type]
+            tries=tries,
+        )
+        for m in method or ["gem"]
+        for t in tradeoff or [None]
+    ]
+    methods = [prepare(captioner, c) for c in combinations]
+    pictures = _pictures(loaded, data or ["scenes"], images)
+    captions = say(captioner, params, pictures, batch)
+    rows: list[list[Any]] = []
+    table: list[dict[str, Any]] = []
+    for combination, prepared in zip(combinations, methods, strict=True):
+        columns = [s for s in chosen if prepared.gaps or s.latent == 0]
+        requests = choose_targets(
+            captions, columns, targets, range(images), captioner.max_length, seed
+        )
+        outcomes: list[Outcome] = []
+        seconds = 0.0
+        title = _title(combination)
+        with progress_bar() as bar:
+            task = bar.add_task(f"{title}: compiling", total=len(requests))
+            for news in attack_all(
+                captioner, params, pictures, requests, prepared, batch, seed
+            ):
+                outcomes += news.outcomes
+                seconds += news.seconds
+                bar.update(task, completed=news.done, description=f"{title}: {news.message}")
+        for row in tabulate(outcomes, seconds):
+            rows.append([f"{title}, {row.setting}", *row[1:]])
+            table.append({**dataclasses.asdict(combination), **row._asdict()})
+        _append(out / "records.jsonl", combination, [record(o, captioner) for o in outcomes])
+        print_table(f"{title} on {loaded.name}", COLUMNS, rows[-len(columns) :])
+    _write(out / "table.json", {"victim": loaded.name, "rows": table})
+    console.print(f"written to {out}/", highlight=False)
+
+
+def _title(combination: Any) -> str:
+    extra = "" if combination.tradeoff is None else f" λ={combination.tradeoff:g}"
+    joint = " joint" if combination.posterior == "joint" else ""
+    return f"{combination.method}{joint}{extra}"
+
+
+def _settings(text: str) -> list[Any]:
+    from jaxadv.errors import InputError
+    from jaxadv.sweeps.captions import TABLE_1
+
+    if text == "all":
+        return list(TABLE_1)
+    known = {s.name: s for s in TABLE_1}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--settings {name!r}: must be all, or among {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _pictures(victim: Any, data: list[str], images: int) -> list[Any]:
+    """Return pictures the victim was not trained on, at its resolution; those to attack first."""
+    from jaxadv.data import scenes
+    from jaxadv.data.images import read_image, resize
+    from jaxadv.data.photos import FolderError, read_photos
+    from jaxadv.training.recipes import HELD_OUT_SEED
+
+    shape = victim.captioner.image_shape[:2]
+    if data == ["scenes"]:
+        drawn = scenes.examples(HELD_OUT_SEED, max(2 * images, 200))
+        return [resize(e.picture, shape) for e in drawn]
+    photos = [p for folder in data for p in read_photos(Path(folder))]
+    held_out = victim.record.get("held_out")
+    if held_out is not None:
+        photos = [p for p in photos if p.id in set(held_out)]
+    if len(photos) < images:
+        raise FolderError(f"{len(photos)} held-out photographs there: --images {images} is too many")
+    return [resize(read_image(p.path), shape) for p in photos]
+
+
+def _append(path: Path, combination: Any, entries: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = dataclasses.asdict(combination)
+    with path.open("a", encoding="utf-8") as file:
+        for entry in entries:
+            file.write(json.dumps({**settings, **entry}) + "\n")
+
+
+def _write(path: Path, table: dict[str, Any]) -> None:
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_text(json.dumps(table, indent=1) + "\n")
+    os.replace(scratch, path)

@@ -1,0 +1,34 @@
+"""What several commands read in the same way: pictures named on the command line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxadv.cli.console import fail
+from jaxadv.data.images import ImageError, read_image, resize
+
+
+class Picture(NamedTuple):
+    """A picture as the victim sees it, and the file it came from."""
+
+    path: Path
+    image: np.ndarray
+
+
+def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> list[Picture]:
+    """Read what can be read, at the victim's resolution; say of each other file what is wrong.
+
+    Raises:
+      ImageError: no picture could be read.
+    """
+    pictures = []
+    for path in paths:
+        try:
+            pictures.append(Picture(path, resize(read_image(path), image_shape[:2])))
+        except ImageError as problem:
+            fail(str(problem))
+    if not pictures:
+        raise ImageError(f"none of the {len(paths)} pictures could be read")
+    return pictures

@@ -1,0 +1,47 @@
+"""The command line: parses, calls the library, prints."""
+
+import sys
+
+import typer
+
+from jaxadv import __version__
+from jaxadv.cli import attack, caption, demo, doctor, evaluate, train
+from jaxadv.cli.console import enable_compilation_cache, fail
+from jaxadv.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Adversarial attacks on vision models with structured outputs, in JAX.",
+    epilog="Start with: jaxadv demo",
+)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.command("caption")(caption.caption)
+app.add_typer(attack.app, name="attack")
+app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"jaxadv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    enable_compilation_cache()
+
+
+def run() -> None:
+    """Run the command line; a wrong input is one line and exit code 2."""
+    try:
+        app()
+    except InputError as problem:
+        fail(str(problem))
+        sys.exit(2)

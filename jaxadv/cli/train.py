@@ -1,0 +1,94 @@
+"""`jaxadv train`: fit victims."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import watch
+
+app = typer.Typer(no_args_is_help=True, help="Fit victims.")
+
+
+@app.callback()
+def _main() -> None:
+    pass
+
+
+@app.command("captioner")
+def captioner(
+    name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
+    decoder: Annotated[
+        str, typer.Option(help="show-tell, show-attend-tell, att2in2 or fc.")
+    ] = "show-attend-tell",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="scenes, or a folder of photographs in Flickr8k's or COCO's layout; repeatable."
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="resnet-small for scenes, mobilenet-v2 for photographs by default."),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="Photographs: the frozen backbone's .npz.")
+    ] = None,
+    backbone_from: Annotated[
+        str | None, typer.Option(help="Scenes: start from this victim's backbone.")
+    ] = None,
+    units: Annotated[
+        int | None, typer.Option(help="Units of the decoder: 128 for scenes, 512 for photographs.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps: 4000 for scenes, 1200 for photographs.")
+    ] = None,
+    self_critical_steps: Annotated[
+        int, typer.Option(help="Scenes: then so many steps of self-critical training.")
+    ] = 0,
+    held_out: Annotated[
+        int, typer.Option(help="Photographs kept aside; their ids go into the record.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(help="Of weights, order and samples.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
+) -> None:
+    """Train a captioner on scenes, or on photographs over a frozen backbone."""
+    from jaxadv.data import scenes
+    from jaxadv.data.photos import FolderError, read_photos
+    from jaxadv.training.recipes import train_on_photos, train_on_scenes
+    from jaxadv.victims.zoo import Architecture
+
+    sources = data or ["scenes"]
+    if sources == ["scenes"]:
+        small = Architecture(
+            decoder,
+            backbone or "resnet-small",
+            units=units or 128,
+            max_length=scenes.MAX_WORDS,
+            side=scenes.SIDE,
+        )
+        job = train_on_scenes(
+            out / name,
+            small,
+            steps=steps or 4000,
+            self_critical_steps=self_critical_steps,
+            backbone_from=backbone_from,
+            seed=seed,
+        )
+    else:
+        if backbone_weights is None:
+            raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
+        photos = [photo for source in sources for photo in read_photos(Path(source))]
+        large = Architecture(
+            decoder, backbone or "mobilenet-v2", units=units or 512, side=224, dropout=0.5
+        )
+        job = train_on_photos(
+            out / name,
+            large,
+            photos,
+            backbone_weights=backbone_weights,
+            steps=steps or 1200,
+            held_out=held_out,
+            seed=seed,
+        )
+    watch(job, name)

@@ -1,0 +1,288 @@
+"""The marginal likelihood of a partial caption by generalised EM (paper section 4.1, eqs. 2-10).
+
+One pass over time serves the E step, the M step and the likelihood. The configurations of the
+latent words that are kept form a *trie*: those that share a prefix share one decoder state (a
+*lane*), so nothing is run again from the start. At an observed place every lane takes the observed
+word; at a latent place each lane branches into its `top` words. The number of lanes alive at a
+place depends on the target only through how many latent words lie before it; the decoder runs as
+many lanes as the batch needs there (`largest_in_batch`), and none past the last place of interest.
+"""
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.data.vocabulary import END
+from jaxadv.objectives.batching import largest_in_batch
+from jaxadv.objectives.target import PartialCaption
+from jaxadv.victims.captioner import Captioner, Features, Params, State
+
+Posterior = Literal["factorised", "joint"]
+
+
+class Marginal(NamedTuple):
+    """What one pass over the kept configurations finds.
+
+    Attributes:
+      bound: what the M step ascends (without the norm): eq. 10's expected log-likelihood for
+        `factorised`; `ln P(S_O)` over the kept configurations for `joint`.
+      log_likelihood: `ln sum_{S_H kept} P(S_O, S_H)`, up to the last observed place: a lower bound
+        of eq. 2 that is exact when nothing was cut.
+      words: i32[T, top], the kept states of each latent word, most probable first.
+      posterior: f32[T, top], their q(S_t), renormalised (eq. 9); zero at observed places. For
+        `joint`, the words' marginals under the exact posterior of the kept configurations.
+      configurations: i32[lanes, T], the kept captions.
+      weights: f32[lanes], q of each configuration; zero where a lane is not in use.
+    """
+
+    bound: Array
+    log_likelihood: Array
+    words: Array
+    posterior: Array
+    configurations: Array
+    weights: Array
+
+
+class _Lanes(NamedTuple):
+    """The trie's frontier; everything has a leading axis of lanes.
+
+    `log_weight` is ln q of the lane's latent words so far (factorised) or its ln P (joint);
+    `score` is ln P of all its words up to the last observed place, and carries the gradient.
+    """
+
+    state: State
+    token: Array
+    log_weight: Array
+    score: Array
+    configuration: Array
+
+
+def _lane_counts(top: int, lanes: int) -> list[int]:
+    """Numbers of lanes that can be alive: 1, top, top^2, ... and at most `lanes`."""
+    counts = [1]
+    while counts[-1] < lanes:
+        counts.append(min(counts[-1] * top, lanes))
+    return counts
+
+
+def marginal(
+    victim: Captioner,
+    params: Params,
+    features: Features,
+    target: PartialCaption,
+    *,
+    posterior: Posterior = "factorised",
+    top: int = 3,
+    lanes: int = 27,
+    tail: bool = True,
+) -> Marginal:
+    """Take the E step and the M step's objective at one picture, in one pass.
+
+    Args:
+      victim: the captioner.
+      params: its parameters.
+      features: of the adversarial picture; gradients flow into them.
+      target: the partial caption `S_O`.
+      posterior: `factorised` is the paper's q (eq. 9), which sees only the words before; `joint`
+        weighs whole configurations by their exact likelihood, so that later observed words count.
+      top: states kept a latent word (paper: 3).
+      lanes: configurations kept at once. The paper keeps `top ** latent`; beyond `lanes` the least
+        probable are dropped (27 keeps all for up to three latent words).
+      tail: go on after the last observed place, as eq. 10's sum over t does. Where q is the
+        model's own distribution those terms have zero expected gradient; cut to `top` states they
+        leave a small remainder. `joint` always stops there, which is exact.
+
+    A latent place takes a word, never the end token: the target has N words.
+    """
+    length = victim.max_length
+    joint = posterior == "joint"
+    counts = _lane_counts(top, lanes)
+    latent = target.latent
+    places = target.reach if joint or not tail else jnp.maximum(target.length, target.reach)
+    before = jnp.cumsum(latent) - latent  # latent words before each place
+    # 0: nothing to do at this place; i: the decoder runs counts[i - 1] lanes
+    level = jnp.where(
+        jnp.arange(length) < places, 1 + jnp.minimum(before, len(counts) - 1), 0
+    ).astype(jnp.int32)
+    level = largest_in_batch(level)
+
+    state, first = victim.begin(params, features)
+
+    def spread(x: Array) -> Array:
+        return jnp.broadcast_to(x, (lanes, *x.shape))
+
+    frontier = _Lanes(
+        state=jax.tree.map(spread, state),
+        token=jnp.zeros(lanes, jnp.int32),
+        log_weight=jnp.where(jnp.arange(lanes) == 0, 0.0, -jnp.inf).astype(first.dtype),
+        score=jnp.zeros(lanes, first.dtype),
+        configuration=jnp.zeros((lanes, length), jnp.int32),
+    )
+
+    take = partial(_take_place, target=target, latent=latent, places=places, top=top, joint=joint)
+    frontier, seen = take(frontier, jnp.asarray(0), first[None])
+
+    def place(frontier: _Lanes, t: Array) -> tuple[_Lanes, _Seen]:
+        # rematerialised: else the branches not taken hand out zeros for all they would have saved
+        @partial(jax.checkpoint, static_argnums=0)
+        def run(count: int, features: Features, frontier: _Lanes) -> tuple[_Lanes, _Seen]:
+            if count == 0:
+                return frontier, _Seen.nothing(top, first.dtype)
+            alive = jax.tree.map(lambda x: x[:count], (frontier.state, frontier.token))
+            state, logits = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(
+                params, features, *alive
+            )
+            return take(frontier._replace(state=_over(frontier.state, state)), t, logits)
+
+        branches = [partial(run, count) for count in (0, *counts)]
+        return jax.lax.switch(level[t], branches, features, frontier)
+
+    frontier, later = jax.lax.scan(place, frontier, jnp.arange(1, length))
+    seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), seen, later)
+
+    used = frontier.log_weight > -jnp.inf
+    scores = jnp.where(used, frontier.score, -jnp.inf)
+    log_likelihood = jax.nn.logsumexp(scores)
+    weights = jnp.exp(scores - log_likelihood) if joint else jnp.exp(frontier.log_weight)
+    weights = jax.lax.stop_gradient(weights)
+    words, q = seen.words, seen.posterior
+    if joint:
+        words, q = _word_marginals(frontier.configuration, weights, latent, top, first.shape[-1])
+    return Marginal(
+        bound=log_likelihood if joint else seen.term.sum(),
+        log_likelihood=log_likelihood,
+        words=words,
+        posterior=q,
+        configurations=frontier.configuration,
+        weights=weights,
+    )
+
+
+class _Seen(NamedTuple):
+    """What one place adds: its term of eq. 10 and the kept states with their q (eq. 9)."""
+
+    term: Array
+    words: Array
+    posterior: Array
+
+    @staticmethod
+    def nothing(top: int, dtype: Any) -> "_Seen":
+        return _Seen(jnp.zeros((), dtype), jnp.zeros(top, jnp.int32), jnp.zeros(top, dtype))
+
+
+def _over(all_lanes: State, some: State) -> State:
+    """Put the first lanes' new values over the old ones."""
+    return jax.tree.map(lambda old, new: jnp.concatenate([new, old[len(new) :]]), all_lanes, some)
+
+
+def _pick(values: Array, index: Array) -> Array:
+    """`values[..., index]` as a masked sum: its transpose is no scatter, which CPUs do slowly."""
+    here = jnp.arange(values.shape[-1]) == index[..., None]
+    return jnp.where(here, values, 0.0).sum(axis=-1)
+
+
+def _inherit(values: Array, parent: Array) -> Array:
+    """`values[parent]` over the leading axis of lanes, as a product, for the same reason."""
+    if jnp.issubdtype(values.dtype, jnp.integer):  # carries no gradient
+        return values[parent]
+    chosen = (parent[:, None] == jnp.arange(len(values))).astype(values.dtype)
+    return jnp.tensordot(chosen, values, axes=1, precision=jax.lax.Precision.HIGHEST)
+
+
+def _take_place(
+    frontier: _Lanes,
+    t: Array,
+    logits: Array,
+    *,
+    target: PartialCaption,
+    latent: Array,
+    places: Array,
+    top: int,
+    joint: bool,
+) -> tuple[_Lanes, _Seen]:
+    """Give every lane its word at place t; `logits` f32[count, V] are the scores after it."""
+    lanes = len(frontier.token)
+    count = len(logits)
+    room = min(count * top, lanes)  # lanes that may be alive afterwards
+    log_p = jax.nn.log_softmax(logits)
+    log_weight = frontier.log_weight[:count]
+    words, q, log_q, of_lane = _branch(log_p, log_weight, top, joint)
+
+    # a latent place: each lane branches; the likeliest configurations are kept
+    grown, kept = jax.lax.top_k((log_weight[:, None] + log_q).reshape(-1), room)
+    if not joint:  # a no-op unless configurations were dropped
+        grown = jax.nn.log_softmax(grown)
+    # an observed place: every lane stays and takes the observed word
+    stay = jnp.minimum(jnp.arange(room), count - 1)
+    parent = jnp.where(latent[t], kept // top, stay)
+    token = jnp.where(latent[t], of_lane.reshape(-1)[kept], target.tokens[t]).astype(jnp.int32)
+
+    gained = _pick(_inherit(log_p, parent), token)  # ln P(S_t | S_<t) of each lane
+    stayed = jnp.where(jnp.arange(room) < count, log_weight[stay], -jnp.inf)
+    if joint:  # the branches' ln P is in `grown` already
+        stayed = stayed + gained
+    kept_weight = jax.lax.stop_gradient(jnp.where(latent[t], grown, stayed))
+    used = kept_weight > -jnp.inf
+
+    here = t < places
+    at_t = jnp.arange(frontier.configuration.shape[-1]) == t
+    inherit = partial(_inherit, parent=parent)
+    new = _Lanes(
+        state=jax.tree.map(lambda x: inherit(x[:count]), frontier.state),
+        token=token,
+        log_weight=kept_weight,
+        score=inherit(frontier.score[:count])
+        + jnp.where(used & (t < target.reach), gained, 0.0),
+        configuration=jnp.where(at_t, token[:, None], inherit(frontier.configuration)),
+    )
+    # past the last place of interest everything stays as it is
+    old = jax.tree.map(lambda x: x[:room], frontier)
+    new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(here, x, y), new, old))
+    expected = jnp.where(used, jnp.exp(kept_weight) * gained, 0.0).sum()  # eq. 10's term at t
+    return new, _Seen(
+        jnp.where(here, expected, 0.0),
+        jnp.where(here & latent[t], words, END),
+        jnp.where(here & latent[t], q, 0.0),
+    )
+
+
+def _branch(
+    log_p: Array, log_weight: Array, top: int, joint: bool
+) -> tuple[Array, Array, Array, Array]:
+    """Choose the `top` states of a latent word (E step).
+
+    Returns the kept states and their q, i32[top], f32[top], and for each lane the log-weights and
+    numbers of its branches, f32[count, top], i32[count, top].
+    """
+    log_p = jax.lax.stop_gradient(log_p)
+    sayable = jnp.arange(log_p.shape[-1]) != END
+    if joint:  # each lane branches into its own likeliest words; q follows from the leaves
+        log_q, of_lane = jax.lax.top_k(jnp.where(sayable, log_p, -jnp.inf), top)
+        return jnp.zeros(top, jnp.int32), jnp.zeros(top, log_p.dtype), log_q, of_lane
+    # eq. 9: q(S_t = k) ∝ exp( sum_{S_<t,H} q(S_<t,H) ln P(S_t = k | S_<t) ), one for all lanes
+    expected = (jnp.exp(log_weight)[:, None] * log_p).sum(axis=0)
+    best, states = jax.lax.top_k(jnp.where(sayable, expected, -jnp.inf), top)
+    log_q = jax.nn.log_softmax(best)  # cut to the top states and renormalised
+    shape = (len(log_p), top)
+    return (
+        states.astype(jnp.int32),
+        jnp.exp(log_q),
+        jnp.broadcast_to(log_q, shape),
+        jnp.broadcast_to(states, shape),
+    )
+
+
+def _word_marginals(
+    configurations: Array, weights: Array, latent: Array, top: int, vocabulary_size: int
+) -> tuple[Array, Array]:
+    """Sum the configurations' weights word by word, and keep each place's `top`."""
+
+    def at(column: Array, is_latent: Array) -> tuple[Array, Array]:
+        mass = jnp.zeros(vocabulary_size, weights.dtype).at[column].add(weights)
+        q, words = jax.lax.top_k(mass, top)
+        return jnp.where(is_latent, words, END).astype(jnp.int32), jnp.where(is_latent, q, 0.0)
+
+    return jax.vmap(at, in_axes=(1, 0))(configurations, latent)

@@ -1,0 +1,91 @@
+"""Show-and-Fool's losses (Chen et al. 2018, section 3), on logits.
+
+Numbers of equations marked [6] are that paper's. All losses are for minimisation; `margin` is its
+κ (the released code's default is 1).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.data.vocabulary import END, Vocabulary
+from jaxadv.objectives.target import PartialCaption, TargetError
+
+_FAR = 10_000.0  # what the gate of [6] eq. 9 puts a barred place at
+
+
+class Keywords(NamedTuple):
+    """Words that the caption shall (or shall not) say, anywhere: `words i32[M]`, 0 for padding."""
+
+    words: Array
+
+
+def parse_keywords(text: str, vocabulary: Vocabulary, capacity: int = 4) -> Keywords:
+    """Read keywords separated by commas or blanks, padded to `capacity` so nothing recompiles."""
+    numbers = [vocabulary.number(word) for word in text.lower().replace(",", " ").split()]
+    if not 1 <= len(numbers) <= capacity:
+        raise TargetError(f"{len(numbers)} keywords: give from 1 to {capacity}")
+    return Keywords(jnp.asarray(numbers + [END] * (capacity - len(numbers)), jnp.int32))
+
+
+def best_other(logits: Array, word: Array) -> Array:
+    """`max_{k != word} z(k)`."""
+    return jnp.max(jnp.where(jnp.arange(logits.shape[-1]) == word, -jnp.inf, logits), axis=-1)
+
+
+def caption_logits(logits: Array, target: PartialCaption) -> Array:
+    """`-sum_t z_t(S_t)` over the observed places: maximise them ([6] eq. 6).
+
+    Its negative leaves a caption.
+    """
+    chosen = jnp.take_along_axis(logits, target.tokens[:, None], axis=1)[:, 0]
+    return -jnp.where(target.observed, chosen, 0.0).sum()
+
+
+def caption_margin(logits: Array, target: PartialCaption, margin: float) -> Array:
+    """`sum_t max(-κ, max_{k != S_t} z_t(k) - z_t(S_t))` over the observed places ([6] eq. 7)."""
+    chosen = jnp.take_along_axis(logits, target.tokens[:, None], axis=1)[:, 0]
+    gaps = jax.vmap(best_other)(logits, target.tokens) - chosen
+    return jnp.where(target.observed, jnp.maximum(gaps, -margin), 0.0).sum()
+
+
+def untargeted_caption_margin(logits: Array, avoided: PartialCaption, margin: float) -> Array:
+    """`sum_t max(-κ, z_t(S_t) - max_{k != S_t} z_t(k))`: leave the caption that is said now."""
+    chosen = jnp.take_along_axis(logits, avoided.tokens[:, None], axis=1)[:, 0]
+    gaps = chosen - jax.vmap(best_other)(logits, avoided.tokens)
+    return jnp.where(avoided.observed, jnp.maximum(gaps, -margin), 0.0).sum()
+
+
+def keyword_logits(logits: Array, said: Array, keywords: Keywords) -> Array:
+    """`-sum_j max_t z_t(K_j)` over the places of the caption said now: any one place will do.
+
+    Its negative pushes the keywords down where they are highest.
+    """
+    scores = jnp.where(said[:, None], logits[:, keywords.words], -jnp.inf)
+    return -jnp.where(keywords.words != END, scores.max(axis=0), 0.0).sum()
+
+
+def keyword_margin(logits: Array, said: Array, keywords: Keywords, margin: float) -> Array:
+    """`sum_j min_t g_{t,j}( max(-κ, max_{k != K_j} z_t(k) - z_t(K_j)) )` ([6] eqs. 8-9).
+
+    The gate g puts the place far away for `K_j` where another keyword is the top word already, so
+    that two keywords do not fight for one place. `said` marks the places of the caption said now.
+    """
+    words = keywords.words
+    gaps = jax.vmap(best_other, in_axes=(None, 0), out_axes=1)(logits, words) - logits[:, words]
+    top = jnp.argmax(logits, axis=-1)[:, None]
+    taken = ((top == words) & (words != END)).any(axis=1, keepdims=True) & (top != words)
+    gated = jnp.where(taken | ~said[:, None], _FAR, jnp.maximum(gaps, -margin))
+    return jnp.where(words != END, gated.min(axis=0), 0.0).sum()
+
+
+def untargeted_keyword_margin(
+    logits: Array, said: Array, keywords: Keywords, margin: float
+) -> Array:
+    """`sum_j max_t max(-κ, z_t(K_j) - max_{k != K_j} z_t(k))`: at no place may a keyword lead."""
+    words = keywords.words
+    gaps = logits[:, words] - jax.vmap(best_other, in_axes=(None, 0), out_axes=1)(logits, words)
+    worst = jnp.where(said[:, None], jnp.maximum(gaps, -margin), -margin).max(axis=0)
+    return jnp.where(words != END, worst, 0.0).sum()

@@ -1,0 +1,117 @@
+"""What a caption attack aims at: some words at some places, as arrays and as people write them."""
+
+import re
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxadv.data.vocabulary import END, Vocabulary
+from jaxadv.errors import InputError
+
+GAP = "_"
+OPEN = "..."
+
+
+class TargetError(InputError):
+    """A target that cannot be aimed at, and why."""
+
+
+class PartialCaption(NamedTuple):
+    """A targeted (partial) caption `S_O` (paper section 3); fixed shapes, so nothing recompiles.
+
+    Attributes:
+      tokens: i32[T], the word at each observed place, 0 elsewhere.
+      observed: bool[T], the places O. Observing the end token at place `length` demands that the
+        caption ends there; a complete caption observes every word and the end.
+      length: i32[], number N of words, observed or latent. Where it is T there is no room for an
+        end token, and none is needed.
+    """
+
+    tokens: Array
+    observed: Array
+    length: Array
+
+    @property
+    def latent(self) -> Array:
+        """The places H of the latent words; bool[T]."""
+        return (jnp.arange(self.tokens.shape[-1]) < self.length[..., None]) & ~self.observed
+
+    @property
+    def reach(self) -> Array:
+        """Number of places up to the last observed one."""
+        places = jnp.arange(1, self.tokens.shape[-1] + 1)
+        return jnp.max(jnp.where(self.observed, places, 0), axis=-1)
+
+
+def make_target(
+    tokens: list[int], max_length: int, latent: set[int] | None = None, ends: bool = True
+) -> PartialCaption:
+    """Build a target from the numbers of its words.
+
+    Args:
+      tokens: the N words; those at latent places do not matter.
+      max_length: T, the victim's.
+      latent: places (from 0) whose word is free; none by default.
+      ends: whether the caption must end after its N words.
+    """
+    latent = latent or set()
+    length = len(tokens)
+    if length > max_length:
+        raise TargetError(
+            f"a target of {length} words: this victim says at most {max_length} in a caption"
+        )
+    observed = np.array([t < length and t not in latent for t in range(max_length)])
+    if not observed.any():
+        raise TargetError("a target with no observed word: give at least one word beside the gaps")
+    words = np.array([tokens[t] if seen else END for t, seen in enumerate(observed)], np.int32)
+    if ends and length < max_length:
+        observed[length] = True
+    return PartialCaption(
+        jnp.asarray(words), jnp.asarray(observed), jnp.asarray(length, jnp.int32)
+    )
+
+
+def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialCaption:
+    """Read a target as people write it: `_` is one free word, `...` at the end leaves it open.
+
+    >>> v = Vocabulary(("a", "cat", "dog", "on", "is", "the", "grass"))
+    >>> t = parse_target("a _ is on the grass", v, 8)
+    >>> t.tokens.tolist(), t.observed.astype(int).tolist()
+    ([1, 0, 5, 4, 6, 7, 0, 0], [1, 0, 1, 1, 1, 1, 1, 0])
+    >>> parse_target("a dog ...", v, 8).observed.astype(int).tolist()
+    [1, 1, 0, 0, 0, 0, 0, 0]
+
+    Raises:
+      TargetError: no observed word, or longer than the victim can say.
+      UnknownWordError: a word that the victim does not know, with the nearest ones.
+    """
+    text = text.strip().rstrip(".") + (OPEN if text.strip().endswith((OPEN, "…")) else "")
+    ends = not text.endswith(OPEN)
+    words = re.sub(r"_+", f" {GAP} ", text.removesuffix(OPEN).lower()).split()
+    tokens, latent = [], set()
+    for place, word in enumerate(words):
+        if word == GAP:
+            latent.add(place)
+            tokens.append(END)
+        else:
+            bare = word.strip(",.;:!?\"'")
+            tokens.append(vocabulary.number(bare))
+    return make_target(tokens, max_length, latent, ends)
+
+
+def write_target(target: PartialCaption, vocabulary: Vocabulary) -> str:
+    """Write a target as `parse_target` reads it."""
+    length = int(target.length)
+    words = [
+        vocabulary.words[int(token) - 1] if seen else GAP
+        for token, seen in list(zip(target.tokens, target.observed, strict=True))[:length]
+    ]
+    open_end = length < len(target.tokens) and not bool(target.observed[length])
+    return " ".join(words + ([OPEN] if open_end else []))
+
+
+def stack_targets(targets: list[PartialCaption]) -> PartialCaption:
+    """Put targets side by side along a batch axis."""
+    return PartialCaption(*(jnp.stack(leaves) for leaves in zip(*targets, strict=True)))

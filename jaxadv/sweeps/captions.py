@@ -1,0 +1,280 @@
+"""Many caption attacks: targets as the exact-caption paper chooses them, its table's rows."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv.attacks.drive import Iterate, compiled
+from jaxadv.attacks.methods import Method
+from jaxadv.data.vocabulary import END
+from jaxadv.metrics.captions import CaptionScores, caption_scores
+from jaxadv.objectives.target import PartialCaption, make_target, write_target
+from jaxadv.victims.captioner import Captioner, Params, greedy
+
+
+class Setting(NamedTuple):
+    """One column of the paper's Table 1: a number of latent, or of observed, words."""
+
+    name: str
+    latent: int | None = None
+    observed: int | None = None
+
+
+TABLE_1 = (
+    *(Setting(f"{n} latent", latent=n) for n in range(4)),
+    *(Setting(f"{n} obser", observed=n) for n in range(1, 4)),
+)
+
+
+class Request(NamedTuple):
+    """One attack to be made: which picture, towards what."""
+
+    image: int
+    setting: str
+    target: Any
+
+
+class Outcome(NamedTuple):
+    """What came of a request.
+
+    Attributes:
+      request: what was asked.
+      scores: success sign, precision and recall (eqs. 17-18) of the float picture.
+      success_8bit: the success sign after 8-bit rounding.
+      norm, linf: of the perturbation.
+      said, said_8bit: the captions of the two.
+      iterations: steps taken.
+      image: the adversarial picture.
+    """
+
+    request: Request
+    scores: CaptionScores
+    success_8bit: bool
+    norm: float
+    linf: float
+    said: str
+    said_8bit: str
+    iterations: int
+    image: np.ndarray
+
+
+class Row(NamedTuple):
+    """A row of the table: averages over all attempts, and the norm over successes beside."""
+
+    setting: str
+    attempts: int
+    success: float
+    precision: float
+    recall: float
+    norm: float
+    norm_of_successes: float
+    success_8bit: float
+    seconds: float
+
+
+class Progress(NamedTuple):
+    """How many attacks are done, and the outcomes of the last batch."""
+
+    done: int
+    total: int
+    message: str
+    outcomes: list[Outcome]
+    seconds: float
+
+
+def say(victim: Captioner, params: Params, images: Sequence[np.ndarray], batch: int = 50) -> list[
+    list[int]
+]:
+    """Caption pictures greedily; the numbers of each caption's words."""
+    speak = jax.jit(jax.vmap(lambda i: greedy(victim, params, victim.encode(params, i)).tokens))
+    captions: list[list[int]] = []
+    for some in _batches(list(images), batch):
+        tokens = np.asarray(speak(jnp.stack(some.padded)))[: some.count]
+        captions += [[int(t) for t in row if t != END] for row in tokens]
+    return captions
+
+
+def choose_targets(
+    captions: Sequence[list[int]],
+    settings: Sequence[Setting],
+    per_image: int,
+    attacked: Sequence[int],
+    max_length: int,
+    seed: int = 0,
+) -> list[Request]:
+    """Choose targets as the paper's section 5.1 does.
+
+    For each attacked picture `per_image` different captions predicted on other pictures; of each,
+    one target a setting. Latent words are drawn anywhere but at the first place; observed words
+    from the second to the seventh. Where words are observed only those count, the first included
+    among the free ones (in the paper's Table 1 success equals precision for one observed word, so
+    its `a` is not counted), and the caption may end anywhere.
+
+    Args:
+      captions: what the victim says of each picture, as numbers.
+      settings: columns of the table.
+      per_image: targets a picture.
+      attacked: which pictures are attacked.
+      max_length: the victim's.
+      seed: of the choice; a picture's targets do not depend on which others are attacked.
+    """
+    requests = []
+    for image in attacked:
+        rng = np.random.default_rng([seed, image])
+        own = captions[image]
+        others = sorted({tuple(c) for i, c in enumerate(captions) if i != image and c != own})
+        chosen = rng.permutation(len(others))[:per_image]
+        for row in chosen:
+            tokens = list(others[row])
+            for setting in settings:
+                target = _partial(tokens, setting, max_length, rng)
+                if target is not None:
+                    requests.append(Request(image, setting.name, target))
+    return requests
+
+
+def _partial(
+    tokens: list[int], setting: Setting, max_length: int, rng: np.random.Generator
+) -> PartialCaption | None:
+    """Hide words; None where the caption is too short for the setting."""
+    if setting.observed is None:
+        free = rng.permutation(np.arange(1, len(tokens)))
+        if len(free) < (setting.latent or 0):
+            return None
+        return make_target(tokens, max_length, set(free[: setting.latent].tolist()))
+    near = rng.permutation(np.arange(1, min(7, len(tokens))))
+    if len(near) < setting.observed:
+        return None
+    seen = set(near[: setting.observed].tolist())
+    return make_target(tokens, max_length, set(range(len(tokens))) - seen, ends=False)
+
+
+def attack_all(
+    victim: Captioner,
+    params: Params,
+    images: Sequence[np.ndarray],
+    requests: Sequence[Request],
+    method: Method,
+    batch: int,
+    seed: int = 0,
+) -> Iterator[Progress]:
+    """Make every attack, `batch` at a time, compiled once.
+
+    The last batch is filled up with copies, which are dropped. Each attack's randomness follows
+    from its own number among the requests.
+    """
+    key = jax.random.key(seed)
+    batch = min(batch, len(requests))
+    attack_batch = None
+    done = 0
+    for some in _batches(list(enumerate(requests)), batch):
+        pictures = jnp.stack([images[r.image] for _, r in some.padded])
+        targets = jax.tree.map(lambda *x: jnp.stack(x), *(r.target for _, r in some.padded))
+        ids = jnp.asarray([number for number, _ in some.padded])
+        arguments = (params, pictures, targets, key, ids)
+        if attack_batch is None:
+            attack_batch = compiled(method.attack, *arguments, iterations=method.iterations)
+        began = time.perf_counter()
+        result = jax.block_until_ready(attack_batch(*arguments))
+        seconds = time.perf_counter() - began
+        reported = jax.tree.map(np.asarray, method.report(result))
+        taken = np.asarray(result.iterations)
+        outcomes = [
+            _outcome(victim, request, jax.tree.map(lambda x, j=j: x[j], reported), int(taken[j]))
+            for j, (_, request) in enumerate(some.padded[: some.count])
+        ]
+        done += some.count
+        fooled = np.mean([o.scores.success for o in outcomes])
+        yield Progress(
+            done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * some.count / batch
+        )
+
+
+def _outcome(victim: Captioner, request: Request, iterate: Iterate, taken: int) -> Outcome:
+    target = request.target
+    if isinstance(target, PartialCaption):
+        scores = caption_scores(target.tokens, target.observed, iterate.output)
+        scores = CaptionScores(*(float(s) for s in scores))._replace(
+            success=bool(iterate.success)
+        )
+    else:
+        scores = CaptionScores(bool(iterate.success), np.nan, np.nan)
+    return Outcome(
+        request,
+        scores,
+        bool(iterate.success_8bit),
+        float(iterate.norm),
+        float(iterate.linf),
+        victim.vocabulary.decode(iterate.output),
+        victim.vocabulary.decode(iterate.output_8bit),
+        taken,
+        iterate.image,
+    )
+
+
+def tabulate(outcomes: Sequence[Outcome], seconds: float) -> list[Row]:
+    """Average outcomes a setting, as the paper's tables do: over all attempts.
+
+    `seconds` is the time that all of them took together.
+    """
+    rows = []
+    for setting in dict.fromkeys(o.request.setting for o in outcomes):
+        some = [o for o in outcomes if o.request.setting == setting]
+        fooled = [o.norm for o in some if o.scores.success]
+        rows.append(
+            Row(
+                setting,
+                len(some),
+                float(np.mean([o.scores.success for o in some])),
+                float(np.mean([o.scores.precision for o in some])),
+                float(np.mean([o.scores.recall for o in some])),
+                float(np.mean([o.norm for o in some])),
+                float(np.mean(fooled)) if fooled else float("nan"),
+                float(np.mean([o.success_8bit for o in some])),
+                seconds / len(outcomes),
+            )
+        )
+    return rows
+
+
+def record(outcome: Outcome, victim: Captioner) -> dict[str, Any]:
+    """Say an outcome in JSON."""
+    target = outcome.request.target
+    if isinstance(target, PartialCaption):
+        wanted = write_target(target, victim.vocabulary)
+    else:
+        wanted = ", ".join(victim.vocabulary.decode([w]) for w in target.words if w != END)
+    return {
+        "image": outcome.request.image,
+        "setting": outcome.request.setting,
+        "target": wanted,
+        "said": outcome.said,
+        "said_8bit": outcome.said_8bit,
+        "success": bool(outcome.scores.success),
+        "success_8bit": outcome.success_8bit,
+        "precision": _number(outcome.scores.precision),
+        "recall": _number(outcome.scores.recall),
+        "norm": outcome.norm,
+        "linf": outcome.linf,
+        "iterations": outcome.iterations,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+class _Batch(NamedTuple):
+    padded: list[Any]
+    count: int
+
+
+def _batches(items: list[Any], size: int) -> Iterator[_Batch]:
+    """Cut into batches of one size; the last is filled up with copies of its last item."""
+    for start in range(0, len(items), size):
+        some = items[start : start + size]
+        yield _Batch(some + [some[-1]] * (size - len(some)), len(some))

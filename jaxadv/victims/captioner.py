@@ -1,0 +1,147 @@
+"""The captioner protocol, and what follows from it: likelihood, greedy and beam decoding.
+
+A captioner is an autoregressive model `P(S | I) = prod_t P(S_t | S_<t, I)` (paper eq. 1) as three
+pure functions over a parameter pytree. Everything is written for one picture: `vmap` from outside.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.data.vocabulary import END, Vocabulary
+
+Params = Any
+Features = Any
+State = Any
+
+
+class Captioner(NamedTuple):
+    """An autoregressive captioner.
+
+    Attributes:
+      encode: `(params, image f32[H, W, 3] in [0, 1]) -> features`, once a picture. The network's
+        own normalisation is part of it.
+      begin: `(params, features) -> (state, logits f32[V])`, the scores of the first word.
+      advance: `(params, features, state, token i32[]) -> (state, logits f32[V])`, the scores of
+        the word after `token`.
+      vocabulary: what the numbers mean; number 0 ends a caption.
+      max_length: the most words that a caption may have (T).
+      image_shape: (H, W, 3).
+    """
+
+    encode: Callable[[Params, Array], Features]
+    begin: Callable[[Params, Features], tuple[State, Array]]
+    advance: Callable[[Params, Features, State, Array], tuple[State, Array]]
+    vocabulary: Vocabulary
+    max_length: int
+    image_shape: tuple[int, int, int]
+
+
+class Caption(NamedTuple):
+    """A decoded caption: `tokens i32[T]` padded with the end token, and `ln P` of it."""
+
+    tokens: Array
+    log_probability: Array
+
+
+def greedy(victim: Captioner, params: Params, features: Features) -> Caption:
+    """Say the most probable word at every place, until the end token (paper eq. 3, greedily).
+
+    The log-probability includes the end token's, where there was room for one.
+    """
+    state, logits = victim.begin(params, features)
+
+    def place(
+        carry: tuple[State, Array, Array], _: None
+    ) -> tuple[tuple[State, Array, Array], tuple[Array, Array]]:
+        state, logits, ended = carry
+        scores = jax.nn.log_softmax(logits)
+        token = jnp.where(ended, END, jnp.argmax(scores).astype(jnp.int32))
+        gained = jnp.where(ended, 0.0, scores[token])
+        state, logits = victim.advance(params, features, state, token)
+        return (state, logits, ended | (token == END)), (token, gained)
+
+    start = (state, logits, jnp.zeros((), bool))
+    _, (tokens, gained) = jax.lax.scan(place, start, None, length=victim.max_length)
+    return Caption(tokens, gained.sum())
+
+
+def log_probabilities(
+    victim: Captioner, params: Params, features: Features, tokens: Array
+) -> Array:
+    """Return `ln P(S_t = . | S_<t, I)` before each place of `tokens` i32[T]; f32[T, V] (eq. 1)."""
+    return jax.nn.log_softmax(teacher_forced_logits(victim, params, features, tokens))
+
+
+def teacher_forced_logits(
+    victim: Captioner, params: Params, features: Features, tokens: Array
+) -> Array:
+    """Return the scores before each place when the words before it are those of `tokens`."""
+    state, first = victim.begin(params, features)
+
+    def place(state: State, token: Array) -> tuple[State, Array]:
+        return victim.advance(params, features, state, token)
+
+    _, later = jax.lax.scan(place, state, tokens[:-1])
+    return jnp.concatenate([first[None], later])
+
+
+def spoken(tokens: Array) -> Array:
+    """Mark the places that a caption takes, its end token included; bool[T]."""
+    return jnp.concatenate([jnp.ones(1, bool), jnp.cumprod(tokens[:-1] != END).astype(bool)])
+
+
+def caption_log_probability(
+    victim: Captioner, params: Params, features: Features, tokens: Array
+) -> Array:
+    """Return `ln P(S | I)` of a whole caption, its end token included (eq. 1)."""
+    scores = log_probabilities(victim, params, features, tokens)
+    chosen = jnp.take_along_axis(scores, tokens[:, None], axis=1)[:, 0]
+    return jnp.where(spoken(tokens), chosen, 0.0).sum()
+
+
+def beam(victim: Captioner, params: Params, features: Features, size: int) -> Caption:
+    """Search the `size` most probable captions; `tokens i32[size, T]`, best first.
+
+    Plain beam search on `ln P`, no length normalisation, as the captioners' authors decode;
+    `size=1` is `greedy`. Captions that ended keep their place in the beam.
+    """
+    state, logits = victim.begin(params, features)
+    vocabulary_size = logits.shape[-1]
+    if not 1 <= size < vocabulary_size:
+        raise ValueError(f"beam size {size}: must be from 1 to {vocabulary_size - 1}")
+    only_end = jnp.where(jnp.arange(vocabulary_size) == END, 0.0, -jnp.inf)
+
+    class Beam(NamedTuple):
+        state: State
+        logits: Array
+        tokens: Array
+        total: Array
+        ended: Array
+
+    def place(beam: Beam, t: Array) -> tuple[Beam, None]:
+        scores = jnp.where(beam.ended[:, None], only_end, jax.nn.log_softmax(beam.logits))
+        total, flat = jax.lax.top_k((beam.total[:, None] + scores).reshape(-1), size)
+        parent, token = flat // vocabulary_size, (flat % vocabulary_size).astype(jnp.int32)
+        state = jax.tree.map(lambda x: x[parent], beam.state)
+        state, logits = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(
+            params, features, state, token
+        )
+        tokens = beam.tokens[parent].at[:, t].set(token)
+        return Beam(state, logits, tokens, total, beam.ended[parent] | (token == END)), None
+
+    def spread(x: Array) -> Array:
+        return jnp.broadcast_to(x, (size, *x.shape))
+
+    start = Beam(
+        state=jax.tree.map(spread, state),
+        logits=spread(logits),
+        tokens=jnp.zeros((size, victim.max_length), jnp.int32),
+        total=jnp.where(jnp.arange(size) == 0, 0.0, -jnp.inf).astype(logits.dtype),
+        ended=jnp.zeros(size, bool),
+    )
+    end, _ = jax.lax.scan(place, start, jnp.arange(victim.max_length))
+    return Caption(end.tokens, end.total)

@@ -1,0 +1,97 @@
+"""A captioner's network: a backbone that sees and a decoder that speaks."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.victims.captioner import Captioner
+
+
+class CaptionNet(nn.Module):
+    """Backbone and decoder in one Linen module, with the backbone's normalisation.
+
+    Attributes:
+      backbone: `images -> grid f32[..., h, w, C]`, on normalised images.
+      decoder: has `prepare`, `begin` and `advance` (`ShowTell`, `ShowAttendTell`, `Att2in2`).
+      mean, std: what the backbone's images are normalised with, a channel each.
+      grid: (h, w) of the attention grid, average-pooled to it as torch's `adaptive_avg_pool2d`
+        does; None leaves the backbone's own.
+    """
+
+    backbone: nn.Module
+    decoder: nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    grid: tuple[int, int] | None = None
+
+    def see(self, images: Array, **options: Any) -> Array:
+        """Turn images f32[..., H, W, 3] in [0, 1] into the backbone's grid."""
+        grid = self.backbone((images - jnp.asarray(self.mean)) / jnp.asarray(self.std), **options)
+        return grid if self.grid is None else adaptive_average_pool(grid, self.grid)
+
+    def prepare(self, grid: Array) -> Any:
+        """Turn one picture's grid into the decoder's features."""
+        return self.decoder.prepare(grid)
+
+    def encode(self, image: Array) -> Any:
+        """`Captioner.encode`."""
+        return self.prepare(self.see(image))
+
+    def begin(self, features: Any) -> tuple[Any, Array]:
+        """`Captioner.begin`."""
+        return self.decoder.begin(features)
+
+    def advance(self, features: Any, state: Any, token: Array) -> tuple[Any, Array]:
+        """`Captioner.advance`."""
+        return self.decoder.advance(features, state, token)
+
+    def __call__(self, image: Array) -> Array:
+        """Score the first word; touches every parameter, for `init`."""
+        return self.begin(self.encode(image))[1]
+
+
+def adaptive_average_pool(grid: Array, to: tuple[int, int]) -> Array:
+    """torch's `adaptive_avg_pool2d` over axes -3 and -2: bin i is `floor(i n/m):ceil((i+1) n/m)`."""
+    for axis, bins in zip((-3, -2), to, strict=True):
+        size = grid.shape[axis]
+        weights = jnp.zeros((bins, size), grid.dtype)
+        for i in range(bins):
+            low, high = i * size // bins, -(-(i + 1) * size // bins)
+            weights = weights.at[i, low:high].set(1 / (high - low))
+        grid = jnp.moveaxis(jnp.tensordot(weights, grid, axes=(1, axis)), 0, axis)
+    return grid
+
+
+def as_captioner(
+    net: CaptionNet,
+    vocabulary: Vocabulary,
+    max_length: int,
+    image_shape: tuple[int, int, int],
+    rngs: dict[str, Array] | None = None,
+) -> Captioner:
+    """Wrap the network as pure functions over its Flax variables.
+
+    `rngs` feeds the dropout of a decoder in training; one key gives the same mask at every word of
+    a caption (Gal and Ghahramani 2016).
+    """
+
+    def method(name: str) -> Any:
+        return lambda params, *args: net.apply(params, *args, method=name, rngs=rngs)
+
+    return Captioner(
+        encode=method("encode"),
+        begin=method("begin"),
+        advance=method("advance"),
+        vocabulary=vocabulary,
+        max_length=max_length,
+        image_shape=image_shape,
+    )
+
+
+def initial_variables(net: CaptionNet, image_shape: tuple[int, int, int], key: Array) -> Any:
+    """Draw random parameters (compiled: far quicker than op by op for a large network)."""
+    return jax.jit(net.init)(key, jnp.zeros(image_shape))

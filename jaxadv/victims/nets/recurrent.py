@@ -1,0 +1,64 @@
+"""The recurrent cells of the captioners, as ruotianluo's self-critical.pytorch defines them."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+Memory = tuple[Array, Array]  # hidden state h and cell c, f32[units] each
+
+
+class LSTM(nn.Module):
+    """torch's `nn.LSTM(bias=False)`, one step; gates in the order input, forget, cell, output."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, memory: Memory, x: Array) -> Memory:
+        """Advance the memory by one input f32[inputs]."""
+        h, c = memory
+        gates = nn.Dense(4 * self.units, use_bias=False, name="weight_ih")(x) + nn.Dense(
+            4 * self.units, use_bias=False, name="weight_hh"
+        )(h)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(c), c
+
+
+class MaxoutLSTM(nn.Module):
+    """The LSTM of FC and Att2in: the candidate is the larger of two (maxout), tanh only outside.
+
+    Gates in the order input, forget, output, two candidates. `attended`, where given, is added to
+    both candidates through `a2c`.
+    """
+
+    units: int
+
+    @nn.compact
+    def __call__(self, memory: Memory, x: Array, attended: Array | None = None) -> Memory:
+        """Advance the memory by one input f32[inputs] and, for Att2in, the attended cell."""
+        h, c = memory
+        sums = nn.Dense(5 * self.units, name="i2h")(x) + nn.Dense(5 * self.units, name="h2h")(h)
+        i, f, o = jnp.split(nn.sigmoid(sums[..., : 3 * self.units]), 3, axis=-1)
+        candidates = sums[..., 3 * self.units :]
+        if attended is not None:
+            candidates = candidates + nn.Dense(2 * self.units, name="a2c")(attended)
+        c = f * c + i * jnp.maximum(*jnp.split(candidates, 2, axis=-1))
+        return o * jnp.tanh(c), c
+
+
+class AdditiveAttention(nn.Module):
+    """Additive attention: `softmax(w . tanh(keys + W h))` over the cells of the grid."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, h: Array, cells: Array, keys: Array) -> Array:
+        """Return the attended mean of `cells` f32[cells, C]; `keys` f32[cells, units]."""
+        query = nn.Dense(self.units, name="h2att")(h)
+        scores = nn.Dense(1, name="alpha_net")(jnp.tanh(keys + query))[..., 0]
+        return jnp.asarray(nn.softmax(scores) @ cells)
+
+
+def zero_memory(units: int, like: Array) -> Memory:
+    """Return the memory before the first word, in the precision of `like`."""
+    return jnp.zeros(units, like.dtype), jnp.zeros(units, like.dtype)

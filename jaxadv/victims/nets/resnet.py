@@ -1,0 +1,135 @@
+"""Residual networks (He et al., 2016, "Deep Residual Learning for Image Recognition").
+
+Layers, padding and names are torchvision's, with `layer1.0` spelled `layer1_0` and
+`downsample.0`, `downsample.1` spelled `downsample_conv`, `downsample_bn`. The Caffe variant is
+the one of `misc/resnet.py` in ruotianluo's captioning repositories, which holds the weights
+converted from the original Caffe models.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+
+from jaxadv.victims.nets.convolution import convolve
+
+#: Mean and standard deviation, by colour, of ImageNet pictures in [0, 1]; the networks take
+#: `(image - IMAGENET_MEAN) / IMAGENET_STD`.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _conv(features: int, kernel: int, stride: int, name: str) -> nn.Conv:
+    """Convolution without bias, padded as PyTorch does: `kernel // 2` on every side."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        (stride, stride),
+        padding=kernel // 2,
+        use_bias=False,
+        conv_general_dilated=convolve,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        name=name,
+    )
+
+
+def _norm(train: bool, name: str) -> nn.BatchNorm:
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)
+
+
+class ResidualBlock(nn.Module):
+    """One residual block: two 3x3 convolutions, or a 1x1-3x3-1x1 bottleneck.
+
+    `caffe` puts the stride of a bottleneck on its first convolution instead of the 3x3 one.
+    """
+
+    features: int
+    stride: int
+    bottleneck: bool
+    caffe: bool
+
+    @nn.compact
+    def __call__(self, grid: jax.Array, train: bool = False) -> jax.Array:
+        """Map a feature grid `[..., h, w, C]` to the block's output grid."""
+        layers: tuple[tuple[int, int], ...]  # channels out and kernel size
+        if self.bottleneck:
+            layers = ((self.features, 1), (self.features, 3), (4 * self.features, 1))
+        else:
+            layers = ((self.features, 3), (self.features, 3))
+        strided = 2 if self.bottleneck and not self.caffe else 1
+        out = grid
+        for number, (features, kernel) in enumerate(layers, start=1):
+            stride = self.stride if number == strided else 1
+            out = _conv(features, kernel, stride, f"conv{number}")(out)
+            out = _norm(train, f"bn{number}")(out)
+            if number < len(layers):
+                out = nn.relu(out)
+        if self.stride != 1 or grid.shape[-1] != out.shape[-1]:
+            grid = _conv(out.shape[-1], 1, self.stride, "downsample_conv")(grid)
+            grid = _norm(train, "downsample_bn")(grid)
+        return nn.relu(out + grid)
+
+
+class ResNet(nn.Module):
+    """Residual network up to its last feature grid: no pooling, no classifier.
+
+    Attributes:
+        stage_sizes: number of blocks in each stage; channels double from stage to stage.
+        bottleneck: bottleneck blocks (four times the channels out) instead of basic ones.
+        width: channels of the stem and of the first stage.
+        caffe: bottlenecks stride in their first convolution, and the max-pool is unpadded and
+            rounds its size up.
+        stem: `"imagenet"` is the 7x7 stride-2 convolution and the max-pool; `"small"`, for
+            pictures of some 64x64, a 3x3 stride-2 convolution alone.
+    """
+
+    stage_sizes: tuple[int, ...]
+    bottleneck: bool
+    width: int = 64
+    caffe: bool = False
+    stem: Literal["imagenet", "small"] = "imagenet"
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Feature grid `[..., h, w, C]` of normalised images `[..., H, W, 3]`.
+
+        There may be one batch axis or none. `train` normalises by the batch's statistics and
+        updates the running ones (collection `batch_stats`).
+        """
+        if self.stem not in ("imagenet", "small"):
+            raise ValueError(f"stem must be 'imagenet' or 'small', not {self.stem!r}")
+        imagenet = self.stem == "imagenet"
+        grid = _conv(self.width, 7 if imagenet else 3, 2, "conv1")(images)
+        grid = nn.relu(_norm(train, "bn1")(grid))
+        if imagenet:
+            # One more row and column at the end is what PyTorch's ceil_mode=True amounts to for
+            # a 3x3 window of stride 2: even sizes need it, and odd sizes never reach it.
+            pad = (0, 1) if self.caffe else (1, 1)
+            grid = nn.max_pool(  # type: ignore[no-untyped-call]
+                grid, (3, 3), strides=(2, 2), padding=(pad, pad)
+            )
+        for stage, blocks in enumerate(self.stage_sizes):
+            for index in range(blocks):
+                grid = ResidualBlock(
+                    features=self.width * 2**stage,
+                    stride=2 if stage > 0 and index == 0 else 1,
+                    bottleneck=self.bottleneck,
+                    caffe=self.caffe,
+                    name=f"layer{stage + 1}_{index}",
+                )(grid, train)
+        return grid
+
+
+def resnet18() -> ResNet:
+    """ResNet-18: 512 channels out."""
+    return ResNet((2, 2, 2, 2), bottleneck=False)
+
+
+def resnet50(caffe: bool = False) -> ResNet:
+    """ResNet-50: 2048 channels out."""
+    return ResNet((3, 4, 6, 3), bottleneck=True, caffe=caffe)
+
+
+def resnet101(caffe: bool = False) -> ResNet:
+    """ResNet-101: 2048 channels out."""
+    return ResNet((3, 4, 23, 3), bottleneck=True, caffe=caffe)

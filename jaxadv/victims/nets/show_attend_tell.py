@@ -1,0 +1,57 @@
+"""Show-Attend-and-Tell as the exact-caption paper attacked it: ruotianluo's `OldModel`.
+
+Simplified from Xu et al. (2015): no gate on the context, no deep output; hidden and cell state
+start from the same linear map of the mean feature; attention is additive over all cells.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.victims.nets.recurrent import LSTM, AdditiveAttention, Memory
+
+
+class AttendedFeatures(NamedTuple):
+    """Grid cells f32[cells, C], their attention keys f32[cells, units], first state f32[units]."""
+
+    cells: Array
+    keys: Array
+    first: Array
+
+
+class ShowAttendTell(nn.Module):
+    """`ShowAttendTellModel`: the attended context is part of every step's input."""
+
+    vocabulary_size: int
+    units: int = 512
+    dropout: float = 0.0
+    training: bool = False
+
+    def setup(self) -> None:
+        """Declare the parameters, named as in the checkpoints."""
+        self.linear = nn.Dense(self.units)
+        self.ctx2att = nn.Dense(self.units)
+        self.attention = AdditiveAttention(self.units)
+        self.embed = nn.Embed(self.vocabulary_size, self.units)
+        self.rnn = LSTM(self.units)
+        self.logit = nn.Dense(self.vocabulary_size)
+        self.drop = nn.Dropout(self.dropout, deterministic=not self.training)
+
+    def prepare(self, grid: Array) -> AttendedFeatures:
+        """Turn a backbone's grid f32[h, w, C] into what the decoder looks at."""
+        cells = grid.reshape(-1, grid.shape[-1])
+        return AttendedFeatures(cells, self.ctx2att(cells), self.linear(cells.mean(axis=0)))
+
+    def begin(self, features: AttendedFeatures) -> tuple[Memory, Array]:
+        """Feed the begin token; return the scores of the first word."""
+        return self.advance(features, (features.first, features.first), jnp.zeros((), jnp.int32))
+
+    def advance(
+        self, features: AttendedFeatures, memory: Memory, token: Array
+    ) -> tuple[Memory, Array]:
+        """Attend with the last hidden state, feed word and context, score the next word."""
+        context = self.attention(memory[0], features.cells, features.keys)
+        memory = self.rnn(memory, jnp.concatenate([self.drop(self.embed(token)), context]))
+        return memory, self.logit(self.drop(memory[0]))
