@@ -1,0 +1,1 @@
+"""How the attacker gets there: algorithms (`init`, `step`), constraints and drivers."""

@@ -165,9 +165,7 @@ def unroll(
     def step(state: AttackState, _: None) -> tuple[AttackState, AttackInfo]:
         return attack.step(params, image, target, state)
 
-    return jax.lax.scan(
-        step, attack.init(params, image, target, key), None, length=iterations
-    )
+    return jax.lax.scan(step, attack.init(params, image, target, key), None, length=iterations)
 
 
 def _judge_both(

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -20,6 +21,7 @@ from jaxadv.attacks.captions import caption_judge, caption_objective, squared_l2
 from jaxadv.attacks.constraints import Constraint, tanh
 from jaxadv.objectives import show_and_fool as losses
 from jaxadv.objectives.criteria import (
+    Criterion,
     avoids_keywords,
     leaves_caption,
     says_keywords,
@@ -33,7 +35,7 @@ ITERATIONS = 1000
 Aim = Literal["caption", "keywords"]
 Loss = Literal["margin", "logits"]
 
-_CRITERIA = {
+_CRITERIA: dict[tuple[str, bool], Criterion] = {
     ("caption", True): says_target,
     ("caption", False): leaves_caption,
     ("keywords", True): says_keywords,
@@ -130,7 +132,8 @@ def show_and_fool(
             fooled=state.latent.fooled | info.success, steps=state.latent.steps + 1
         )
         state = state._replace(latent=search)
-        anew = one_try.init(params, image, target, None)._replace(
+        unused = jax.random.key(0)  # nothing is drawn
+        anew = one_try.init(params, image, target, unused)._replace(
             latent=_next_constant(search),
             best=state.best,
             best_norm=state.best_norm,

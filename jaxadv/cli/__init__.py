@@ -1,0 +1,1 @@
+"""The command line; everything it does is one call away in Python."""

@@ -93,8 +93,8 @@ def caption(
         entry = {
             "image": str(picture.path),
             "victim": loaded.name,
-            **{k: v for k, v in record(outcome, captioner).items() if k not in ("image", "setting")},
             "benign": said,
+            **_without(record(outcome, captioner), "image", "setting"),
             "settings": vars(settings),
             "seed": seed,
         }
@@ -111,7 +111,7 @@ def caption(
                 said,
                 entry["target"],
                 outcome.said,
-                bool(outcome.scores.success),
+                outcome.success,
             )
         )
     save(draw(panels[:12]), out / "figure.png")
@@ -147,6 +147,10 @@ def _aims(captioner: Any, method: Any, text: str | None) -> Any:
         if not method.gaps and bool(target.latent.any()):
             raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
     return lambda benign: [Request(i, "target", target) for i in range(len(benign))]
+
+
+def _without(entry: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in names}
 
 
 def _unique_names(paths: list[Path]) -> list[str]:

@@ -9,6 +9,7 @@ from jaxadv.cli.console import console, print_table, progress_bar
 
 VICTIMS = ("scenes-show-attend-tell", "scenes-scst", "scenes-show-tell")
 PICTURES = 24
+LEARNING_RATE, ROUNDS = 5e-3, 100
 
 
 def demo(
@@ -55,35 +56,46 @@ def demo(
                 method = prepare(captioner, settings)
                 # every second target has gaps, where the method allows them
                 both = choose_targets(
-                    captions, gaps if method.gaps else gaps[:1], 1, range(PICTURES),
+                    captions,
+                    gaps if method.gaps else gaps[:1],
+                    1,
+                    range(PICTURES),
                     captioner.max_length,
                 )
                 requests = [
                     next(
-                        r for r in both
-                        if r.image == i and (len(gaps) == 1 or not method.gaps
-                                             or r.setting == gaps[i % 2].name)
+                        r
+                        for r in both
+                        if r.image == i
+                        and (len(gaps) == 1 or not method.gaps or r.setting == gaps[i % 2].name)
                     )
                     for i in range(PICTURES)
                 ]
                 outcomes: list[Outcome] = []
                 seconds = 0.0
-                for news in attack_all(
-                    captioner, params, pictures, requests, method, PICTURES
-                ):
+                for news in attack_all(captioner, params, pictures, requests, method, PICTURES):
                     outcomes += news.outcomes
                     seconds += news.seconds
                 done += PICTURES
                 bar.update(task, completed=done)
                 for row in tabulate(outcomes, seconds):
                     rows.append(
-                        [name.removeprefix("scenes-"), settings.method, row.setting, row.attempts,
-                         row.success, row.precision, row.recall, row.norm, row.seconds]
+                        [
+                            name.removeprefix("scenes-"),
+                            settings.method,
+                            row.setting,
+                            row.attempts,
+                            row.success,
+                            row.precision,
+                            row.recall,
+                            row.norm,
+                            row.seconds,
+                        ]
                     )
                 for outcome in outcomes:
                     path = out / name / settings.method / f"{outcome.request.image:02d}.png"
                     write_png(path, outcome.image)
-                fooled = [o for o in outcomes if o.scores.success and o.success_8bit]
+                fooled = [o for o in outcomes if o.success and o.success_8bit]
                 shown = [o for o in fooled if o.request.setting != "complete"] or fooled
                 for outcome in shown[:1]:
                     i = outcome.request.image

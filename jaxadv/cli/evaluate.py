@@ -55,6 +55,7 @@ def caption(
     loaded = zoo.load(victim)
     captioner, params = loaded.captioner, loaded.params
     chosen = _settings(settings)
+    tradeoffs: list[float | None] = [*tradeoff] if tradeoff else [None]
     combinations = [
         Settings(
             method=m,
@@ -66,7 +67,7 @@ def caption(
             tries=tries,
         )
         for m in method or ["gem"]
-        for t in tradeoff or [None]
+        for t in tradeoffs
     ]
     methods = [prepare(captioner, c) for c in combinations]
     pictures = _pictures(loaded, data or ["scenes"], images)
@@ -83,9 +84,7 @@ def caption(
         title = _title(combination)
         with progress_bar() as bar:
             task = bar.add_task(f"{title}: compiling", total=len(requests))
-            for news in attack_all(
-                captioner, params, pictures, requests, prepared, batch, seed
-            ):
+            for news in attack_all(captioner, params, pictures, requests, prepared, batch, seed):
                 outcomes += news.outcomes
                 seconds += news.seconds
                 bar.update(task, completed=news.done, description=f"{title}: {news.message}")
@@ -134,7 +133,7 @@ def _pictures(victim: Any, data: list[str], images: int) -> list[Any]:
     if held_out is not None:
         photos = [p for p in photos if p.id in set(held_out)]
     if len(photos) < images:
-        raise FolderError(f"{len(photos)} held-out photographs there: --images {images} is too many")
+        raise FolderError(f"--images {images}: there are {len(photos)} held-out photographs")
     return [resize(read_image(p.path), shape) for p in photos]
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxadv.data.example import Box, Example
-from jaxadv.data.vocabulary import Vocabulary, tokenize
+from jaxadv.data.vocabulary import Vocabulary
 
 SIDE = 64
 COLOURS = {
@@ -113,7 +113,7 @@ def _wide(things: Sequence[Thing]) -> bool:
 def _in_order(things: Sequence[Thing]) -> bool:
     """Whether the order in which objects are listed is plain to see."""
     along = sorted(t.x if _wide(things) else t.y for t in things)
-    return min(np.diff(along)) > 8
+    return bool(np.diff(along).min() > 8)
 
 
 # ---------------------------------------------------------------- painting
@@ -241,10 +241,7 @@ def describe(what: Scene) -> tuple[str, ...]:
 
 def vocabulary() -> Vocabulary:
     """Return every word that the grammar can say."""
-    fixed = (
-        "a is there and the of to in on at from above below left right top bottom middle "
-        "corner"
-    )
+    fixed = "a is there and the of to in on at from above below left right top bottom middle corner"
     return Vocabulary(tuple(sorted({*fixed.split(), *TAGS})))
 
 
@@ -270,8 +267,13 @@ def example(
         labels=np.array([label in present for label in LABELS]),
         tags=np.array([tag in words for tag in TAGS]),
         boxes=tuple(
-            Box(f"{t.colour} {t.shape}", t.x - t.radius, t.y - t.radius, t.x + t.radius,
-                t.y + t.radius)
+            Box(
+                f"{t.colour} {t.shape}",
+                t.x - t.radius,
+                t.y - t.radius,
+                t.x + t.radius,
+                t.y + t.radius,
+            )
             for t in what.things
         ),
     )

@@ -1,0 +1,1 @@
+"""Measures, which know nothing of attacks."""

@@ -9,8 +9,8 @@ from jaxadv.data.scenes import COLOURS, SHAPES
 _NOUN = re.compile(rf"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")
 _RELATION = re.compile(
     r"above|below|to the left of|to the right of|from left to right|from top to bottom"
-    r"|in the (?:top|bottom) (?:left|right) corner|at the top|at the bottom|on the left|on the right"
-    r"|in the middle"
+    r"|in the (?:top|bottom) (?:left|right) corner|at the top|at the bottom"
+    r"|on the left|on the right|in the middle"
 )
 
 

@@ -1,0 +1,1 @@
+"""What the attacker wants: pure per-example losses."""

@@ -35,7 +35,8 @@ class Marginal(NamedTuple):
       posterior: f32[T, top], their q(S_t), renormalised (eq. 9); zero at observed places. For
         `joint`, the words' marginals under the exact posterior of the kept configurations.
       configurations: i32[lanes, T], the kept captions.
-      weights: f32[lanes], q of each configuration; zero where a lane is not in use.
+      weights: f32[lanes], q of each configuration; zero where a lane is not in use (its row of
+        `configurations` then means nothing).
     """
 
     bound: Array
@@ -63,7 +64,7 @@ class _Lanes(NamedTuple):
 def _lane_counts(top: int, lanes: int) -> list[int]:
     """Numbers of lanes that can be alive: 1, top, top^2, ... and at most `lanes`."""
     counts = [1]
-    while counts[-1] < lanes:
+    while top > 1 and counts[-1] < lanes:
         counts.append(min(counts[-1] * top, lanes))
     return counts
 
@@ -143,12 +144,10 @@ def marginal(
     frontier, later = jax.lax.scan(place, frontier, jnp.arange(1, length))
     seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), seen, later)
 
-    used = frontier.log_weight > -jnp.inf
-    scores = jnp.where(used, frontier.score, -jnp.inf)
-    log_likelihood = jax.nn.logsumexp(scores)
-    weights = jnp.exp(scores - log_likelihood) if joint else jnp.exp(frontier.log_weight)
-    weights = jax.lax.stop_gradient(weights)
+    log_likelihood = seen.log_likelihood.sum()  # said at the last observed place alone
     words, q = seen.words, seen.posterior
+    log_weight = frontier.log_weight
+    weights = jnp.exp(jax.nn.log_softmax(log_weight) if joint else log_weight)
     if joint:
         words, q = _word_marginals(frontier.configuration, weights, latent, top, first.shape[-1])
     return Marginal(
@@ -162,15 +161,20 @@ def marginal(
 
 
 class _Seen(NamedTuple):
-    """What one place adds: its term of eq. 10 and the kept states with their q (eq. 9)."""
+    """What one place adds: its term of eq. 10 and the kept states with their q (eq. 9).
+
+    `log_likelihood` is `ln sum P` over the lanes at the last observed place, zero elsewhere.
+    """
 
     term: Array
+    log_likelihood: Array
     words: Array
     posterior: Array
 
     @staticmethod
     def nothing(top: int, dtype: Any) -> "_Seen":
-        return _Seen(jnp.zeros((), dtype), jnp.zeros(top, jnp.int32), jnp.zeros(top, dtype))
+        zero = jnp.zeros((), dtype)
+        return _Seen(zero, zero, jnp.zeros(top, jnp.int32), jnp.zeros(top, dtype))
 
 
 def _over(all_lanes: State, some: State) -> State:
@@ -234,16 +238,17 @@ def _take_place(
         state=jax.tree.map(lambda x: inherit(x[:count]), frontier.state),
         token=token,
         log_weight=kept_weight,
-        score=inherit(frontier.score[:count])
-        + jnp.where(used & (t < target.reach), gained, 0.0),
+        score=inherit(frontier.score[:count]) + jnp.where(used & (t < target.reach), gained, 0.0),
         configuration=jnp.where(at_t, token[:, None], inherit(frontier.configuration)),
     )
+    reached = jax.nn.logsumexp(jnp.where(used, new.score, -jnp.inf))
     # past the last place of interest everything stays as it is
     old = jax.tree.map(lambda x: x[:room], frontier)
     new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(here, x, y), new, old))
     expected = jnp.where(used, jnp.exp(kept_weight) * gained, 0.0).sum()  # eq. 10's term at t
     return new, _Seen(
         jnp.where(here, expected, 0.0),
+        jnp.where(t == target.reach - 1, reached, 0.0),
         jnp.where(here & latent[t], words, END),
         jnp.where(here & latent[t], q, 0.0),
     )

@@ -68,9 +68,7 @@ def make_target(
     words = np.array([tokens[t] if seen else END for t, seen in enumerate(observed)], np.int32)
     if ends and length < max_length:
         observed[length] = True
-    return PartialCaption(
-        jnp.asarray(words), jnp.asarray(observed), jnp.asarray(length, jnp.int32)
-    )
+    return PartialCaption(jnp.asarray(words), jnp.asarray(observed), jnp.asarray(length, jnp.int32))
 
 
 def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialCaption:

@@ -1,0 +1,1 @@
+"""Many attacks and the tables they end in."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxadv.attacks.drive import Iterate, compiled
 from jaxadv.attacks.methods import Method
 from jaxadv.data.vocabulary import END
-from jaxadv.metrics.captions import CaptionScores, caption_scores
+from jaxadv.metrics.captions import caption_scores
 from jaxadv.objectives.target import PartialCaption, make_target, write_target
 from jaxadv.victims.captioner import Captioner, Params, greedy
 
@@ -43,7 +43,8 @@ class Outcome(NamedTuple):
 
     Attributes:
       request: what was asked.
-      scores: success sign, precision and recall (eqs. 17-18) of the float picture.
+      success: whether the float picture fools the victim (for targets: eq. 17).
+      precision, recall: eq. 18 on the float picture; NaN for keywords.
       success_8bit: the success sign after 8-bit rounding.
       norm, linf: of the perturbation.
       said, said_8bit: the captions of the two.
@@ -52,7 +53,9 @@ class Outcome(NamedTuple):
     """
 
     request: Request
-    scores: CaptionScores
+    success: bool
+    precision: float
+    recall: float
     success_8bit: bool
     norm: float
     linf: float
@@ -86,14 +89,14 @@ class Progress(NamedTuple):
     seconds: float
 
 
-def say(victim: Captioner, params: Params, images: Sequence[np.ndarray], batch: int = 50) -> list[
-    list[int]
-]:
+def say(
+    victim: Captioner, params: Params, images: Sequence[np.ndarray], batch: int = 50
+) -> list[list[int]]:
     """Caption pictures greedily; the numbers of each caption's words."""
     speak = jax.jit(jax.vmap(lambda i: greedy(victim, params, victim.encode(params, i)).tokens))
     captions: list[list[int]] = []
     for some in _batches(list(images), batch):
-        tokens = np.asarray(speak(jnp.stack(some.padded)))[: some.count]
+        tokens = np.asarray(speak(jnp.stack(some.padded)))[: some.real]
         captions += [[int(t) for t in row if t != END] for row in tokens]
     return captions
 
@@ -185,34 +188,33 @@ def attack_all(
         taken = np.asarray(result.iterations)
         outcomes = [
             _outcome(victim, request, jax.tree.map(lambda x, j=j: x[j], reported), int(taken[j]))
-            for j, (_, request) in enumerate(some.padded[: some.count])
+            for j, (_, request) in enumerate(some.padded[: some.real])
         ]
-        done += some.count
-        fooled = np.mean([o.scores.success for o in outcomes])
+        done += some.real
+        fooled = np.mean([o.success for o in outcomes])
         yield Progress(
-            done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * some.count / batch
+            done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * some.real / batch
         )
 
 
 def _outcome(victim: Captioner, request: Request, iterate: Iterate, taken: int) -> Outcome:
     target = request.target
+    precision = recall = float("nan")
     if isinstance(target, PartialCaption):
         scores = caption_scores(target.tokens, target.observed, iterate.output)
-        scores = CaptionScores(*(float(s) for s in scores))._replace(
-            success=bool(iterate.success)
-        )
-    else:
-        scores = CaptionScores(bool(iterate.success), np.nan, np.nan)
+        precision, recall = float(scores.precision), float(scores.recall)
     return Outcome(
         request,
-        scores,
+        bool(iterate.success),
+        precision,
+        recall,
         bool(iterate.success_8bit),
         float(iterate.norm),
         float(iterate.linf),
         victim.vocabulary.decode(iterate.output),
         victim.vocabulary.decode(iterate.output_8bit),
         taken,
-        iterate.image,
+        np.asarray(iterate.image),
     )
 
 
@@ -224,14 +226,14 @@ def tabulate(outcomes: Sequence[Outcome], seconds: float) -> list[Row]:
     rows = []
     for setting in dict.fromkeys(o.request.setting for o in outcomes):
         some = [o for o in outcomes if o.request.setting == setting]
-        fooled = [o.norm for o in some if o.scores.success]
+        fooled = [o.norm for o in some if o.success]
         rows.append(
             Row(
                 setting,
                 len(some),
-                float(np.mean([o.scores.success for o in some])),
-                float(np.mean([o.scores.precision for o in some])),
-                float(np.mean([o.scores.recall for o in some])),
+                float(np.mean([o.success for o in some])),
+                float(np.mean([o.precision for o in some])),
+                float(np.mean([o.recall for o in some])),
                 float(np.mean([o.norm for o in some])),
                 float(np.mean(fooled)) if fooled else float("nan"),
                 float(np.mean([o.success_8bit for o in some])),
@@ -254,23 +256,23 @@ def record(outcome: Outcome, victim: Captioner) -> dict[str, Any]:
         "target": wanted,
         "said": outcome.said,
         "said_8bit": outcome.said_8bit,
-        "success": bool(outcome.scores.success),
+        "success": outcome.success,
         "success_8bit": outcome.success_8bit,
-        "precision": _number(outcome.scores.precision),
-        "recall": _number(outcome.scores.recall),
+        "precision": _number(outcome.precision),
+        "recall": _number(outcome.recall),
         "norm": outcome.norm,
         "linf": outcome.linf,
         "iterations": outcome.iterations,
     }
 
 
-def _number(value: Any) -> float | None:
+def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
 class _Batch(NamedTuple):
     padded: list[Any]
-    count: int
+    real: int
 
 
 def _batches(items: list[Any], size: int) -> Iterator[_Batch]:

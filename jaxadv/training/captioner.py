@@ -51,9 +51,7 @@ def caption_data(
     return CaptionData(inputs, np.stack(tokens), np.array(owner, np.int32))
 
 
-def negative_log_likelihood(
-    victim: Captioner, params: Any, features: Any, tokens: Array
-) -> Array:
+def negative_log_likelihood(victim: Captioner, params: Any, features: Any, tokens: Array) -> Array:
     """Return `-ln P(S | I)` a word, the end token counted as one."""
     log_p = caption_log_probability(victim, params, features, tokens)
     return -log_p / spoken(tokens).sum()
@@ -129,7 +127,13 @@ def fit_likelihood(
 
     @jax.jit
     def step(
-        fitted: Any, kept: Any, statistics: Any, state: Any, inputs: Array, tokens: Array, key: Array
+        fitted: Any,
+        kept: Any,
+        statistics: Any,
+        state: Any,
+        inputs: Array,
+        tokens: Array,
+        key: Array,
     ) -> tuple[Any, Any, Any, Array]:
         (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(
             fitted, kept, statistics, inputs, tokens, key

@@ -24,7 +24,7 @@ from jaxadv.training.captioner import (
     fit_likelihood,
     negative_log_likelihood,
 )
-from jaxadv.training.self_critical import fit_self_critical, words
+from jaxadv.training.self_critical import fit_self_critical
 from jaxadv.victims import zoo
 from jaxadv.victims.captioner import Captioner, Params, greedy
 from jaxadv.victims.nets.caption_net import CaptionNet, initial_variables
@@ -100,7 +100,8 @@ def train_on_scenes(
       architecture: what to train.
       steps: optimiser steps on the likelihood.
       self_critical_steps: then so many of self-critical training, for SCST's victim.
-      backbone_from: a victim whose backbone to start from (the papers' victims share one, too).
+      backbone_from: a victim whose backbone's layers to start from (the papers' victims share
+        one, too).
       batch: captions a step.
       learning_rate: at the start of the cosine.
       seed: of the initial weights, the order and the samples.
@@ -131,7 +132,7 @@ def train_on_scenes(
     before = scene_accuracy(victim, variables)
     measures: dict[str, Any] = {"held_out_scenes": before._asdict()}
     if self_critical_steps:
-        yield Progress(steps, total, f"before self-critical training: {before.everything:.3f} right")
+        yield Progress(steps, total, f"{before.everything:.3f} right before CIDEr-D")
         tuned = _self_critical_on_scenes(
             net, victim, variables, self_critical_steps, key, batch, per_epoch
         )
@@ -162,9 +163,11 @@ def train_on_scenes(
 
 
 def _with_backbone(variables: Any, other: Any) -> Any:
-    given = {name: other[name]["backbone"] for name in variables if "backbone" in other[name]}
+    """Take over another victim's backbone, layer by layer where the names agree."""
     return {
-        name: {**part, "backbone": given[name]} if name in given else part
+        name: {**part, "backbone": {**part["backbone"], **other[name]["backbone"]}}
+        if "backbone" in part
+        else part
         for name, part in variables.items()
     }
 
@@ -181,9 +184,7 @@ def _self_critical_on_scenes(
     """Fine-tune the decoder; `variables` keep their backbone."""
     drawn = list(scenes.examples(TRAINING_SEED, per_epoch))
     grids = compute_grids(net, variables, np.stack([e.picture for e in drawn]))
-    references = [
-        [(*victim.vocabulary.encode(c), 0) for c in e.captions or ()] for e in drawn
-    ]
+    references = [[(*victim.vocabulary.encode(c), 0) for c in e.captions or ()] for e in drawn]
     frozen = {k: v for k, v in variables["params"].items() if k != "decoder"}
 
     def whole(decoder: Any) -> Any:
@@ -290,9 +291,7 @@ def train_on_photos(
 
     def data(of: Sequence[Photo]) -> CaptionData:
         stacked = np.stack([grids[p.id] for p in of])
-        return caption_data(
-            stacked, [p.captions for p in of], vocabulary, architecture.max_length
-        )
+        return caption_data(stacked, [p.captions for p in of], vocabulary, architecture.max_length)
 
     held_out_loss = _held_out_loss(net, victim, data(aside))
     best, best_variables, best_step = np.inf, variables, 0
@@ -328,9 +327,7 @@ def train_on_photos(
     yield Progress(total, total, f"best held-out loss {best:.3f} at step {best_step}")
 
 
-def _held_out_loss(
-    net: CaptionNet, victim: Captioner, data: CaptionData
-) -> Callable[[Any], float]:
+def _held_out_loss(net: CaptionNet, victim: Captioner, data: CaptionData) -> Callable[[Any], float]:
     @jax.jit
     def mean(variables: Any, grids: Array, tokens: Array) -> Array:
         def one(grid: Array, tokens: Array) -> Array:

@@ -44,9 +44,7 @@ def sample(victim: Captioner, params: Params, features: Features, key: Array) ->
         state, logits = victim.begin(params, features)
         return (state, jax.random.fold_in(key, 0)), noisy(logits, key)
 
-    def advance(
-        params: Params, features: Features, state: Any, token: Array
-    ) -> tuple[Any, Array]:
+    def advance(params: Params, features: Features, state: Any, token: Array) -> tuple[Any, Array]:
         state, key = state
         state, logits = victim.advance(params, features, state, token)
         return (state, jax.random.fold_in(key, 0)), noisy(logits, key)
@@ -122,9 +120,8 @@ def fit_self_critical(
 
         def reward(captions: Array, rows: np.ndarray = rows) -> np.ndarray:
             said = np.asarray(captions)
-            return np.array(
-                [cider_d(words(s), prepared[r], statistics) for s, r in zip(said, rows, strict=True)]
-            )
+            pairs = zip(said, rows, strict=True)
+            return np.array([cider_d(words(s), prepared[r], statistics) for s, r in pairs])
 
         of_sample, of_greedy = reward(sampled), reward(baseline)
         rewards.append((float(of_sample.mean()), float(of_greedy.mean())))

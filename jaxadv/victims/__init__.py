@@ -1,0 +1,1 @@
+"""What is attacked: frozen networks as pure functions over a parameter pytree."""

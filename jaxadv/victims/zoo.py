@@ -51,15 +51,17 @@ class Backbone(NamedTuple):
 
 BACKBONES: dict[str, Backbone] = {
     "resnet-small": Backbone(lambda: ResNet((1, 1, 1), False, width=16, stem="small"), 64),
+    # two stages more, for decoders that see nothing but the mean of the grid
+    "resnet-small-pooled": Backbone(
+        lambda: ResNet((1, 1, 1, 1, 1), False, width=16, stem="small"), 64
+    ),
     "resnet18": Backbone(resnet.resnet18, 224),
     "resnet50": Backbone(resnet.resnet50, 224),
     "resnet50-caffe": Backbone(partial(resnet.resnet50, caffe=True), 224),
     "resnet101": Backbone(resnet.resnet101, 224),
     "resnet101-caffe": Backbone(partial(resnet.resnet101, caffe=True), 224),
     "inception-v3": Backbone(InceptionV3, 299),
-    "mobilenet-v2": Backbone(
-        mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD
-    ),
+    "mobilenet-v2": Backbone(mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD),
 }
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {
@@ -188,9 +190,7 @@ def load(name: str) -> Victim:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
         raise VictimError(f"{folder / 'record.json'}: not a victim's record ({problem})") from None
     net = architecture.network(vocabulary.size)
-    expected = jax.eval_shape(
-        net.init, jax.random.key(0), jnp.zeros(architecture.image_shape)
-    )
+    expected = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(architecture.image_shape))
     return Victim(
         folder.name,
         architecture.captioner(vocabulary),

@@ -5,8 +5,10 @@ Nothing here shares work between configurations: every one is run from the first
 `log_probabilities`, which is the network of `tiny.py` written out again in NumPy.
 """
 
+import contextlib
 import functools
 import itertools
+import signal
 from typing import NamedTuple
 
 import jax
@@ -565,6 +567,37 @@ def test_fewer_lanes_give_a_lower_bound(case, posterior):
         assert len({tuple(row) for row in rows}) == len(rows) == min(LANES, len(joint))
         close(found.log_likelihood, log_sum_exp(kept))
         close(np.asarray(found.weights)[used], np.exp(kept - log_sum_exp(kept)))
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    """Give up where the code inside takes longer; it may never end."""
+
+    def give_up(*_):
+        raise TimeoutError(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_one_word_a_place():
+    """`top=1` with the default lanes: q is certain of eq. 9's best word, one configuration."""
+    run = forward(4, 4, top=1)
+    for case in SMALL:
+        with at_most(10):
+            found = run(case.params, case.image, case.target)
+        q = e_step(case, 1)
+        for t in case.latent:
+            np.testing.assert_array_equal(found.words[t], q[t].words)
+            close(found.posterior[t], 1)
+        close(found.weights.sum(), 1)
+        close(found.bound, literal_bound(case.literal, bound_terms(case, q, case.places)))
+        close(found.log_likelihood, log_sum_exp(enumerate_latent(case, top=1).values()))
 
 
 @over(LARGE)

@@ -1,0 +1,1 @@
+"""The Flax networks: one network a file."""

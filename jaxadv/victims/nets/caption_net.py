@@ -55,7 +55,7 @@ class CaptionNet(nn.Module):
 
 
 def adaptive_average_pool(grid: Array, to: tuple[int, int]) -> Array:
-    """torch's `adaptive_avg_pool2d` over axes -3 and -2: bin i is `floor(i n/m):ceil((i+1) n/m)`."""
+    """Pool as torch's `adaptive_avg_pool2d`: bin i of m is `floor(i n/m) : ceil((i+1) n/m)`."""
     for axis, bins in zip((-3, -2), to, strict=True):
         size = grid.shape[axis]
         weights = jnp.zeros((bins, size), grid.dtype)

@@ -43,14 +43,12 @@ class ConvNorm(nn.Module):
 
 
 def _max_pool(grid: jax.Array) -> jax.Array:
-    return nn.max_pool(grid, (3, 3), strides=(2, 2))  # type: ignore[no-untyped-call]
+    return nn.max_pool(grid, (3, 3), strides=(2, 2))
 
 
 def _avg_pool(grid: jax.Array) -> jax.Array:
     """3x3 mean at stride 1; the zeros of the border count, as in `F.avg_pool2d`."""
-    return nn.avg_pool(  # type: ignore[no-untyped-call]
-        grid, (3, 3), padding="SAME", count_include_pad=True
-    )
+    return nn.avg_pool(grid, (3, 3), padding="SAME", count_include_pad=True)
 
 
 class InceptionA(nn.Module):

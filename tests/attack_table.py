@@ -1,0 +1,76 @@
+"""The table of attacks, on a tiny victim, that every driver is tested with."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import optax
+from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
+
+from jaxadv.attacks.constraints import clip, tanh
+from jaxadv.attacks.gem import gem
+from jaxadv.attacks.show_and_fool import show_and_fool
+from jaxadv.attacks.ssvm import ssvm
+from jaxadv.attacks.untargeted import untargeted
+from jaxadv.objectives.show_and_fool import parse_keywords
+from jaxadv.objectives.target import make_target
+from jaxadv.victims.captioner import greedy
+
+LENGTH = 5
+VICTIM = tiny_captioner(words=4, max_length=LENGTH)
+PARAMETERS = tiny_parameters(words=4, dtype="float32")
+OPTIMISER = optax.adam(0.02, eps_root=1e-16)
+
+
+def _search(**options):
+    return show_and_fool(VICTIM, iterations=30, optimiser=OPTIMISER, **options)
+
+
+ATTACKS = {  # name: (attack, kind of target)
+    "gem": (gem(VICTIM, lanes=9, optimiser=OPTIMISER), "partial"),
+    "gem-joint": (gem(VICTIM, posterior="joint", lanes=9, optimiser=OPTIMISER), "partial"),
+    "gem-tanh": (gem(VICTIM, lanes=9, constraint=tanh(), optimiser=OPTIMISER), "partial"),
+    "ssvm": (ssvm(VICTIM, optimiser=OPTIMISER), "partial"),
+    "margin": (_search(), "complete"),
+    "logits": (_search(loss="logits"), "complete"),
+    "linf-clip": (_search(distance="linf", constraint=clip()), "complete"),
+    "leave-margin": (_search(targeted=False), "complete"),
+    "leave-logits": (_search(targeted=False, loss="logits"), "complete"),
+    "say": (_search(aim="keywords"), "keywords"),
+    "say-logits": (_search(aim="keywords", loss="logits"), "keywords"),
+    "avoid": (_search(aim="keywords", targeted=False), "keywords"),
+    "avoid-logits": (_search(aim="keywords", targeted=False, loss="logits"), "keywords"),
+    "untargeted": (untargeted(VICTIM, optimiser=OPTIMISER), "complete"),
+}
+
+
+def targets_of(kind, count):
+    """Targets of different lengths and latent places, stacked."""
+    make = {"complete": _complete, "partial": _partial, "keywords": _keywords}[kind]
+    return jax.tree.map(lambda *x: jnp.stack(x), *(make(i) for i in range(count)))
+
+
+@cache
+def _said(i):
+    """What the victim says of another picture: a caption that it can say."""
+    features = VICTIM.encode(PARAMETERS, tiny_image(100 + i, dtype="float32"))
+    return [int(t) for t in greedy(VICTIM, PARAMETERS, features).tokens if t]
+
+
+def _complete(i):
+    return make_target(_said(i) or [1], LENGTH)
+
+
+def _partial(i):
+    tokens = _said(i) or [1]
+    latent = {i % len(tokens)} if i % 2 and len(tokens) > 1 else set()
+    latent |= {2} if i % 3 == 1 and len(tokens) > 3 else set()
+    return make_target(tokens, LENGTH, latent, ends=i % 3 > 0)
+
+
+def _keywords(i):
+    return parse_keywords(("cat", "dog sits", "a dog")[i % 3], VICTIM.vocabulary)
+
+
+def pictures(count):
+    return batch_of(lambda seed: tiny_image(seed, dtype="float32"), count)

@@ -1,0 +1,209 @@
+"""The drivers, over every attack: they finish, freeze, do not recompile, do not see the batch."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from attack_table import ATTACKS, LENGTH, PARAMETERS, VICTIM, pictures, targets_of
+from tiny import tiny_captioner, tiny_image, tiny_parameters
+
+from jaxadv.attacks import drive
+from jaxadv.attacks.attack import Status
+from jaxadv.attacks.drive import run, unroll
+from jaxadv.attacks.gem import gem
+from jaxadv.attacks.show_and_fool import show_and_fool
+from jaxadv.attacks.ssvm import ssvm
+from jaxadv.data.images import round_8bit
+from jaxadv.objectives.target import make_target
+from jaxadv.victims.captioner import greedy
+
+STEPS = 40
+EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
+
+
+def attack_many(name, count, iterations=STEPS):
+    attack, kind = ATTACKS[name]
+    return run(attack, PARAMETERS, pictures(count), targets_of(kind, count), iterations=iterations)
+
+
+@EVERY_ATTACK
+def test_result_is_complete_and_true(name):
+    """Norms, pictures and success are those of the pictures that come back."""
+    attack, kind = ATTACKS[name]
+    count = 7
+    result = attack_many(name, count)
+    benign, targets = pictures(count), targets_of(kind, count)
+    for iterate in (result.final, result.best):
+        assert iterate.image.min() >= 0 and iterate.image.max() <= 1
+        gap = np.asarray(iterate.image - benign)
+        np.testing.assert_allclose(
+            iterate.norm, np.sqrt((gap**2).sum(axis=(1, 2, 3))), rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(iterate.linf, np.abs(gap).max(axis=(1, 2, 3)), atol=1e-6)
+        judge = jax.vmap(attack.judge, in_axes=(None, 0, 0))
+        for picture, success in (
+            (iterate.image, iterate.success),
+            (round_8bit(iterate.image), iterate.success_8bit),
+        ):
+            assert judge(PARAMETERS, picture, targets).success.tolist() == success.tolist()
+    assert not np.any(result.final.success & ~result.best.success)
+    both = np.asarray(result.final.success & result.best.success)
+    assert np.all(result.best.norm[both] <= result.final.norm[both] + 1e-6)
+    assert result.iterations.tolist() == [STEPS] * count
+    assert np.isfinite(result.losses).all()
+
+
+@EVERY_ATTACK
+def test_attack_descends_and_fools(name):
+    """Each attack fools the tiny victim at least once where its target can be reached."""
+    result = attack_many(name, 7, iterations=90)
+    assert result.best.success.any()
+
+
+@EVERY_ATTACK
+def test_same_results_whatever_the_batch(name):
+    """One by one, in batches of 3 and of 7, and in another order."""
+    attack, kind = ATTACKS[name]
+    images, targets = pictures(7), targets_of(kind, 7)
+    whole = run(attack, PARAMETERS, images, targets, iterations=STEPS)
+
+    def part(rows):
+        rows = jnp.asarray(rows)
+        some = jax.tree.map(lambda x: x[rows], targets)
+        return run(attack, PARAMETERS, images[rows], some, iterations=STEPS, ids=rows)
+
+    for rows in ([2], [3, 4, 5], [6, 5, 4, 3, 2, 1, 0]):
+        got = part(rows)
+        wanted = jax.tree.map(lambda x, rows=rows: x[jnp.asarray(rows)], whole)
+        assert got.final.output.tolist() == wanted.final.output.tolist()
+        assert got.final.success.tolist() == wanted.final.success.tolist()
+        np.testing.assert_allclose(got.final.norm, wanted.final.norm, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(got.losses, wanted.losses, rtol=1e-3, atol=1e-4)
+
+
+@EVERY_ATTACK
+def test_fifty_targets_compile_once(name):
+    """Different lengths and latent places are data, not shapes."""
+    attack, kind = ATTACKS[name]
+    counted = attack._replace(step=_count_traces(attack.step))
+    images, targets = pictures(50), targets_of(kind, 50)
+    for i in range(50):
+        one = jax.tree.map(lambda x, i=i: x[i : i + 1], targets)
+        run(counted, PARAMETERS, images[i : i + 1], one, iterations=2)
+    assert counted.step.traces == 1
+
+
+def _count_traces(step):
+    def counting(*arguments):
+        counting.traces += 1
+        return step(*arguments)
+
+    counting.traces = 0
+    return counting
+
+
+@EVERY_ATTACK
+def test_unroll_agrees_with_run(name):
+    """The scan and the batched loop are the same attack."""
+    attack, kind = ATTACKS[name]
+    image, target = pictures(3)[2], jax.tree.map(lambda x: x[2], targets_of(kind, 3))
+    state, info = jax.jit(partial(unroll, attack, iterations=STEPS))(PARAMETERS, image, target)
+    ran = attack_many(name, 3)
+    np.testing.assert_allclose(info.loss, ran.losses[2], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(info.norm[0], 0.0, atol=1e-3)
+    np.testing.assert_allclose(
+        jnp.linalg.norm(state.perturbation), ran.final.norm[2], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_stop_at_success_freezes():
+    """A fooled example stops; its picture is the one that fooled."""
+    attack = gem(VICTIM, lanes=9, optimiser=optax.adam(0.02), stop_at_success=True)
+    images, targets = pictures(7), targets_of("complete", 7)
+    result = run(attack, PARAMETERS, images, targets, iterations=200)
+    stopped = np.asarray(result.status == Status.FOOLED)
+    assert stopped.any()
+    assert np.all(result.final.success[stopped])
+    assert np.all(result.iterations[stopped] < 200)
+    for row, steps in zip(result.losses[stopped], result.iterations[stopped], strict=True):
+        assert np.isnan(row[steps + 1 :]).all()
+
+
+def test_divergence_stops_with_a_message():
+    """A loss that is not finite stops that example and no other."""
+    broken = {**PARAMETERS, "see": PARAMETERS["see"].at[0, 0].set(jnp.nan)}
+    attack, kind = ATTACKS["gem"]
+    result = run(attack, broken, pictures(2), targets_of(kind, 2), iterations=5)
+    assert result.status.tolist() == [Status.DIVERGED] * 2
+    assert "not finite" in Status.MESSAGES[Status.DIVERGED]
+    assert result.iterations.tolist() == [0, 0]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("make", "latent"),
+    [
+        (gem, set()),
+        (partial(gem, posterior="joint"), {1}),
+        (ssvm, {1}),
+        (partial(show_and_fool, loss="logits"), set()),
+    ],
+    ids=["gem", "gem-joint", "ssvm", "logits"],
+)
+def test_gradient_through_five_steps(make, latent):
+    """d final loss / d victim's parameters and step size, against finite differences."""
+    victim = tiny_captioner(words=4, max_length=4)
+    parameters = tiny_parameters(words=4, seed=3)
+    image = tiny_image(2)
+    target = make_target([2, 3, 1], 4, latent)
+
+    @jax.jit
+    def final_loss(parameters, step_size):
+        attack = make(victim, optimiser=optax.adam(step_size, eps_root=1e-12))
+        return unroll(attack, parameters, image, target, iterations=6)[1].loss[-1]
+
+    step_size = jnp.asarray(1e-3)
+    of_parameters, of_step = jax.grad(final_loss, argnums=(0, 1))(parameters, step_size)
+    h = 1e-6
+    finite = (final_loss(parameters, step_size + h) - final_loss(parameters, step_size - h)) / (
+        2 * h
+    )
+    np.testing.assert_allclose(of_step, finite, rtol=1e-4)
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), parameters)
+    moved = [
+        final_loss(jax.tree.map(lambda x, d, s=s: x + s * h * d, parameters, direction), step_size)
+        for s in (1, -1)
+    ]
+    along = sum(
+        jnp.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(of_parameters), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(along, (moved[0] - moved[1]) / (2 * h), rtol=1e-4)
+
+
+def test_sharded_over_devices_is_the_same():
+    """The batch axis may lie on any mesh of the devices that are here."""
+    attack, kind = ATTACKS["ssvm"]
+    auto = jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(auto,))
+    assert jax.device_count() == 2  # see conftest
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    images, targets = jax.device_put((pictures(4), targets_of(kind, 4)), sharding)
+    sharded = run(attack, PARAMETERS, images, targets, iterations=STEPS)
+    plain = attack_many("ssvm", 4)
+    assert sharded.final.output.tolist() == plain.final.output.tolist()
+    np.testing.assert_allclose(sharded.final.norm, plain.final.norm, rtol=1e-3, atol=1e-5)
+
+
+def test_said_captions_are_the_victims():
+    """`Result.output` is what greedy decoding says of the picture."""
+    result = attack_many("gem", 3)
+    for image, said in zip(result.final.image, result.final.output, strict=True):
+        features = VICTIM.encode(PARAMETERS, image)
+        assert greedy(VICTIM, PARAMETERS, features).tokens.tolist() == said.tolist()
+    assert result.final.output.shape == (3, LENGTH)
+    assert drive.Result._fields == ("final", "best", "iterations", "status", "losses")
