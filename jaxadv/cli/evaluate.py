@@ -122,11 +122,10 @@ def _pictures(victim: Any, data: list[str], images: int) -> list[Any]:
     from jaxadv.data import scenes
     from jaxadv.data.images import read_image, resize
     from jaxadv.data.photos import FolderError, read_photos
-    from jaxadv.training.recipes import HELD_OUT_SEED
 
     shape = victim.captioner.image_shape[:2]
     if data == ["scenes"]:
-        drawn = scenes.examples(HELD_OUT_SEED, max(2 * images, 200))
+        drawn = scenes.examples(scenes.HELD_OUT_SEED, max(2 * images, 200))
         return [resize(e.picture, shape) for e in drawn]
     photos = [p for folder in data for p in read_photos(Path(folder))]
     held_out = victim.record.get("held_out")

@@ -46,6 +46,9 @@ def captioner(
     self_critical_steps: Annotated[
         int, typer.Option(help="Scenes: then so many steps of self-critical training.")
     ] = 0,
+    curriculum: Annotated[
+        bool, typer.Option("--curriculum", help="Scenes: at first of one object, then two.")
+    ] = False,
     held_out: Annotated[
         int, typer.Option(help="Photographs kept aside; their ids go into the record.")
     ] = 100,
@@ -73,6 +76,7 @@ def captioner(
             steps=steps or 4000,
             self_critical_steps=self_critical_steps,
             backbone_from=backbone_from,
+            curriculum=curriculum,
             seed=seed,
         )
     else:

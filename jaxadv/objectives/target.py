@@ -85,7 +85,8 @@ def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialC
       TargetError: no observed word, or longer than the victim can say.
       UnknownWordError: a word that the victim does not know, with the nearest ones.
     """
-    text = text.strip().rstrip(".") + (OPEN if text.strip().endswith((OPEN, "…")) else "")
+    text = text.strip().replace("…", OPEN)
+    text = text.rstrip(".") + (OPEN if text.endswith(OPEN) else "")
     ends = not text.endswith(OPEN)
     words = re.sub(r"_+", f" {GAP} ", text.removesuffix(OPEN).lower()).split()
     tokens, latent = [], set()

@@ -31,9 +31,6 @@ from jaxadv.victims.nets.caption_net import CaptionNet, initial_variables
 from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 from jaxadv.victims.zoo import Architecture
 
-TRAINING_SEED = 0
-HELD_OUT_SEED = 1
-
 
 class Progress(NamedTuple):
     """One line of news: how far, and what was measured."""
@@ -60,7 +57,7 @@ def scene_accuracy(victim: Captioner, params: Params, count: int = 1000) -> Scen
     speak = jax.jit(jax.vmap(lambda i: greedy(victim, params, victim.encode(params, i)).tokens))
     matches: list[Match] = []
     for start in range(0, count, 100):
-        some = list(scenes.examples(HELD_OUT_SEED, min(100, count - start), start))
+        some = list(scenes.examples(scenes.HELD_OUT_SEED, min(100, count - start), start))
         said = np.asarray(speak(jnp.stack([e.picture for e in some])))
         matches += [
             match(victim.vocabulary.decode(tokens), e.captions or ())
@@ -71,10 +68,17 @@ def scene_accuracy(victim: Captioner, params: Params, count: int = 1000) -> Scen
 
 
 def _scene_epochs(
-    vocabulary: Vocabulary, max_length: int, per_epoch: int
+    vocabulary: Vocabulary, max_length: int, per_epoch: int, curriculum: bool
 ) -> Callable[[int], CaptionData]:
+    """Draw an epoch's scenes; with a curriculum, at first of one object, then of at most two."""
+
     def epoch(number: int) -> CaptionData:
-        drawn = list(scenes.examples(TRAINING_SEED, per_epoch, number * per_epoch))
+        most = min(3, 1 + number // 2) if curriculum else 3
+        first = number * per_epoch
+        drawn = [
+            scenes.example(scenes.TRAINING_SEED, index, things=(1, most))
+            for index in range(first, first + per_epoch)
+        ]
         pictures = np.stack([e.picture for e in drawn])
         return caption_data(pictures, [e.captions or () for e in drawn], vocabulary, max_length)
 
@@ -88,6 +92,7 @@ def train_on_scenes(
     steps: int,
     self_critical_steps: int = 0,
     backbone_from: str | None = None,
+    curriculum: bool = False,
     batch: int = 64,
     learning_rate: float = 2e-3,
     seed: int = 0,
@@ -102,6 +107,8 @@ def train_on_scenes(
       self_critical_steps: then so many of self-critical training, for SCST's victim.
       backbone_from: a victim whose backbone's layers to start from (the papers' victims share
         one, too).
+      curriculum: begin with scenes of one object, then of at most two (Show-and-Tell, which sees
+        only the mean of the grid, learns nothing of the objects otherwise).
       batch: captions a step.
       learning_rate: at the start of the cosine.
       seed: of the initial weights, the order and the samples.
@@ -118,7 +125,7 @@ def train_on_scenes(
     fit = fit_likelihood(
         net,
         variables,
-        _scene_epochs(vocabulary, architecture.max_length, per_epoch),
+        _scene_epochs(vocabulary, architecture.max_length, per_epoch, curriculum),
         vocabulary=vocabulary,
         max_length=architecture.max_length,
         steps=steps,
@@ -153,6 +160,7 @@ def train_on_scenes(
             "steps": steps,
             "self_critical_steps": self_critical_steps,
             "backbone_from": backbone_from,
+            "curriculum": curriculum,
             "batch": batch,
             "learning_rate": learning_rate,
         },
@@ -182,7 +190,7 @@ def _self_critical_on_scenes(
     per_epoch: int,
 ) -> Iterator[tuple[Progress, Any]]:
     """Fine-tune the decoder; `variables` keep their backbone."""
-    drawn = list(scenes.examples(TRAINING_SEED, per_epoch))
+    drawn = list(scenes.examples(scenes.TRAINING_SEED, per_epoch))
     grids = compute_grids(net, variables, np.stack([e.picture for e in drawn]))
     references = [[(*victim.vocabulary.encode(c), 0) for c in e.captions or ()] for e in drawn]
     frozen = {k: v for k, v in variables["params"].items() if k != "decoder"}
@@ -236,7 +244,7 @@ def hold_out(photos: Sequence[Photo], count: int) -> tuple[list[Photo], list[Pho
     """Part photographs into those to train on and `count` to keep aside; the same each time."""
     if count >= len(photos):
         raise FolderError(f"{len(photos)} photographs: cannot hold out {count} of them")
-    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(photos))
+    order = np.random.default_rng(scenes.HELD_OUT_SEED).permutation(len(photos))
     return [photos[i] for i in order[count:]], [photos[i] for i in sorted(order[:count])]
 
 

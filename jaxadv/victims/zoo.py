@@ -94,6 +94,10 @@ class Architecture:
     grid: int | None = None
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        _known(self.decoder, DECODERS, "decoder")
+        _known(self.backbone, BACKBONES, "backbone")
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, 3)."""
@@ -101,8 +105,8 @@ class Architecture:
 
     def network(self, vocabulary_size: int) -> CaptionNet:
         """Build the Linen module."""
-        backbone = BACKBONES[_known(self.backbone, BACKBONES, "backbone")]
-        decoder = DECODERS[_known(self.decoder, DECODERS, "decoder")]
+        backbone = BACKBONES[self.backbone]
+        decoder = DECODERS[self.decoder]
         return CaptionNet(
             backbone=backbone.make(),
             decoder=decoder(vocabulary_size, units=self.units, dropout=self.dropout),
@@ -117,10 +121,9 @@ class Architecture:
         return as_captioner(net, vocabulary, self.max_length, self.image_shape)
 
 
-def _known(name: str, table: dict[str, Any], what: str) -> str:
+def _known(name: str, table: dict[str, Any], what: str) -> None:
     if name not in table:
         raise VictimError(f"unknown {what} {name!r}: must be one of {', '.join(table)}")
-    return name
 
 
 PUBLISHED: dict[str, Architecture] = {
@@ -187,7 +190,7 @@ def load(name: str) -> Victim:
         record = json.loads((folder / "record.json").read_text())
         architecture = Architecture(**record["architecture"])
         vocabulary = Vocabulary(tuple(record["vocabulary"]))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+    except (UnicodeDecodeError, KeyError, TypeError, ValueError) as problem:
         raise VictimError(f"{folder / 'record.json'}: not a victim's record ({problem})") from None
     net = architecture.network(vocabulary.size)
     expected = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(architecture.image_shape))

@@ -1,0 +1,65 @@
+"""What a GEM step costs beside the bare encoder, on a full-size victim (DESIGN section 4)."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv.attacks.gem import gem
+from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.objectives.target import make_target, stack_targets
+from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.victims.zoo import PUBLISHED
+
+BATCH, LATENT, STEPS, PASSES = 4, 3, 3, 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["show-attend-tell-resnet101", "att2in2-resnet101"])
+def test_gem_step_costs_little_more_than_the_encoder(name, capsys):
+    """At most 1.3 times the encoder's value_and_grad in the same kind of loop, interleaved."""
+    architecture = PUBLISHED[name]
+    vocabulary = Vocabulary(tuple(f"w{i}" for i in range(9487)))
+    victim = architecture.captioner(vocabulary)
+    params = initial_variables(
+        architecture.network(vocabulary.size), architecture.image_shape, jax.random.key(0)
+    )
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.uniform(size=(BATCH, *architecture.image_shape)), jnp.float32)
+    targets = stack_targets([_target(rng) for _ in range(BATCH)])
+    attack = gem(victim)
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    over_batch = (None, 0, 0, 0)
+    states = jax.jit(jax.vmap(attack.init, in_axes=over_batch))(params, images, targets, keys)
+
+    def encoder_loss(params, image):
+        return sum(jnp.sum(x**2) for x in jax.tree.leaves(victim.encode(params, image)))
+
+    @jax.jit
+    def encoder(params, images):
+        bare = jax.vmap(jax.grad(encoder_loss, argnums=1), in_axes=(None, 0))
+        return jax.lax.fori_loop(0, STEPS, lambda _, x: x - 1e-6 * bare(params, x), images)
+
+    @jax.jit
+    def gem_steps(params, states):
+        step = jax.vmap(attack.step, in_axes=over_batch)
+        return jax.lax.fori_loop(0, STEPS, lambda _, s: step(params, images, targets, s)[0], states)
+
+    sides = {"gem": lambda: gem_steps(params, states), "encoder": lambda: encoder(params, images)}
+    seconds = {side: [] for side in sides}
+    for side in [*sides] * (PASSES + 1):  # interleaved; the first pass compiles
+        began = time.perf_counter()
+        jax.block_until_ready(sides[side]())
+        seconds[side].append(time.perf_counter() - began)
+    ratio = np.median(seconds["gem"][1:]) / np.median(seconds["encoder"][1:])
+    with capsys.disabled():
+        print(f"\n{name}: GEM step / encoder value_and_grad = {ratio:.2f}")
+    assert ratio <= 1.3
+
+
+def _target(rng):
+    """Ten words, three of them latent anywhere but at the first place."""
+    latent = set((1 + rng.permutation(9)[:LATENT]).tolist())
+    return make_target(rng.integers(1, 9487, 10).tolist(), 16, latent)

@@ -1,0 +1,173 @@
+"""The command line as a person meets it: help, pictures in, pictures out, one line for an error."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxadv import __version__
+from jaxadv.cli.main import app, run
+from jaxadv.data import scenes
+from jaxadv.data.images import read_image, write_png
+
+VICTIM = "scenes-show-attend-tell"
+QUICK = ["--rounds", "2"]
+
+
+def call(*arguments):
+    """Run the command line in this process as the console script does; code, out, err."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["jaxadv", *map(str, arguments)])
+        patch.setenv("COLUMNS", "200")
+        try:
+            run()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def scene_png(tmp_path):
+    path = tmp_path / "scene.png"
+    write_png(path, scenes.example(1, 0).picture)
+    return path
+
+
+def test_version_and_help():
+    assert call("--version") == (0, f"jaxadv {__version__}\n", "")
+    for command in ([], ["attack"], ["train"], ["evaluate"]):
+        code, out, _ = call(*command, "--help")
+        assert code == 0 and "Usage" in out
+
+
+def test_module_starts_quickly_without_jax():
+    """Help needs no JAX: it is imported by the commands that compute."""
+    code = "import sys, jaxadv.cli.main; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_doctor_lists_devices_and_victims():
+    code, out, _ = call("doctor")
+    assert code == 0
+    assert "device" in out and "cache" in out and VICTIM in out
+
+
+def test_caption_with_a_beam(scene_png):
+    code, out, _ = call("caption", "--victim", VICTIM, "--beam", "3", scene_png)
+    assert code == 0
+    lines = out.replace("\n ", " ").strip().splitlines()
+    assert len(lines) == 3
+    scores = [float(line.rsplit("= ", 1)[1].rstrip(")")) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("gem", ["--target", "a _ is _ on the grass"]),
+        ("ssvm", ["--target", "a red _ ..."]),
+        ("show-and-fool", ["--target", "a red circle", "--tries", "1"]),
+        (
+            "show-and-fool",
+            ["--aim", "keywords", "--target", "red circle", "--tries", "1"],
+        ),
+        ("untargeted", []),
+    ],
+)
+def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method, more):
+    out = tmp_path / "out"
+    code, printed, err = call(
+        "attack", "caption", "--victim", VICTIM, "--method", method, *QUICK, *more,
+        "--out", out, scene_png,
+    )  # fmt: skip
+    assert code == 0, err
+    assert sorted(p.name for p in out.iterdir()) == [
+        "figure.png", "scene.adversarial.png", "scene.json",
+    ]  # fmt: skip
+    entry = json.loads((out / "scene.json").read_text())
+    saved = read_image(out / "scene.adversarial.png")
+    assert saved.shape == (64, 64, 3)
+    gap = np.linalg.norm(saved - read_image(scene_png))
+    assert abs(gap - entry["norm"]) < 0.2
+    code, said, _ = call("caption", "--victim", VICTIM, out / "scene.adversarial.png")
+    assert code == 0 and entry["said_8bit"] in said
+
+
+def attack(*more):
+    return ["attack", "caption", "--victim", VICTIM, *QUICK, *more]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (attack("--target", "a girafe", "--out", "o", "p"), "unknown word 'girafe'"),
+        (attack("--target", "a rd circle", "--out", "o", "p"), "did you mean 'red'"),
+        (attack("--target", "a " * 15, "--out", "o", "p"), "at most 14"),
+        (attack("--target", "_ _", "--out", "o", "p"), "no observed word"),
+        (attack("--target", "a red ring", "--out", "o", "/absent.png"), "/absent.png"),
+        (attack("--out", "o", "p"), "--target"),
+        (attack("--target", "a", "--method", "gme", "--out", "o", "p"), "must be one of gem"),
+        (attack("--target", "a", "--learning-rate", "-1", "--out", "o", "p"), "must be positive"),
+        (attack("--target", "a", "--posterior", "x", "--out", "o", "p"), "factorised, joint"),
+        (
+            attack("--target", "a _", "--method", "show-and-fool", "--out", "o", "p"),
+            "complete caption",
+        ),
+        (["caption", "--victim", "nobody", "p"], "installed are"),
+        (["evaluate", "caption", "--victim", VICTIM, "--settings", "x", "--out", "o"], "0 latent"),
+        (
+            ["evaluate", "caption", "--victim", VICTIM, "--data", "/absent", "--out", "o"],
+            "no such folder",
+        ),
+        (["train", "captioner", "--name", "x", "--decoder", "y"], "show-attend-tell"),
+        (["train", "captioner", "--name", "x", "--data", "/absent"], "--backbone-weights"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(arguments, line):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert line in err
+    assert "Traceback" not in err
+    assert all(part.startswith("error:") for part in err.strip().splitlines())
+
+
+def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(scene_png.read_bytes()[:200])
+    Image.new("L", (30, 20), 100).save(tmp_path / "grey.jpg")
+    out = tmp_path / "out"
+    code, _, err = call(
+        *attack("--target", "a red ring", "--out", out),
+        scene_png, broken, tmp_path / "grey.jpg",
+    )  # fmt: skip
+    assert code == 2
+    assert err.count("error:") == 1 and "broken.png" in err
+    names = {p.name for p in out.glob("*.png")}
+    assert names == {"scene.adversarial.png", "grey.adversarial.png", "figure.png"}
+
+
+def test_evaluate_prints_the_table(tmp_path):
+    code, printed, err = call(
+        "evaluate", "caption", "--victim", VICTIM, "--images", "2", "--targets", "1", *QUICK,
+        "--out", tmp_path / "t",
+    )  # fmt: skip
+    assert code == 0, err
+    table = json.loads((tmp_path / "t" / "table.json").read_text())
+    names = [row["setting"] for row in table["rows"]]
+    assert names == ["0 latent", "1 latent", "2 latent", "3 latent", "1 obser", "2 obser", "3 obser"]
+    for row in table["rows"]:
+        assert row["precision"] >= row["recall"] >= row["success"]
+    records = (tmp_path / "t" / "records.jsonl").read_text().splitlines()
+    assert len(records) == sum(row["attempts"] for row in table["rows"])
+
+
+def test_commands_are_registered():
+    names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
+    assert names == {"demo", "doctor", "caption", "attack", "train", "evaluate"}

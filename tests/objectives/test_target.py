@@ -1,0 +1,68 @@
+"""Targets as people write them."""
+
+import pytest
+
+from jaxadv.data.vocabulary import UnknownWordError, Vocabulary
+from jaxadv.errors import InputError
+from jaxadv.objectives.show_and_fool import parse_keywords
+from jaxadv.objectives.target import TargetError, make_target, parse_target, write_target
+
+VOCABULARY = Vocabulary(("a", "giraffe", "is", "on", "the", "grass", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "observed", "length"),
+    [
+        ("a giraffe", [1, 2, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], 2),
+        ("A Giraffe.", [1, 2, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], 2),
+        ("a _ is", [1, 0, 3, 0, 0, 0], [1, 0, 1, 1, 0, 0], 3),
+        ("_ giraffe _", [0, 2, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0], 3),
+        ("a __ is", [1, 0, 3, 0, 0, 0], [1, 0, 1, 1, 0, 0], 3),
+        ("a giraffe ...", [1, 2, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], 2),
+        ("a giraffe…", [1, 2, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], 2),
+        ("a giraffe is on the grass", [1, 2, 3, 4, 5, 6], [1] * 6, 6),
+    ],
+)
+def test_reading(text, tokens, observed, length):
+    target = parse_target(text, VOCABULARY, 6)
+    assert target.tokens.tolist() == tokens
+    assert target.observed.astype(int).tolist() == observed
+    assert int(target.length) == length
+
+
+@pytest.mark.parametrize("text", ["a giraffe", "a _ is", "_ giraffe _", "a dog ...", "a _ the ..."])
+def test_writing_is_reading_backwards(text):
+    target = parse_target(text, VOCABULARY, 6)
+    assert write_target(target, VOCABULARY) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a girafe", "unknown word 'girafe': did you mean 'giraffe'?"),
+        ("a zzz", "unknown word 'zzz': the victim knows 7 words"),
+        ("_ _", "no observed word"),
+        ("", "no observed word"),
+        ("...", "no observed word"),
+        ("a giraffe is on the grass a", "7 words: this victim says at most 6"),
+    ],
+)
+def test_refusals(text, message):
+    with pytest.raises(InputError, match=message.replace("?", r"\?")) as caught:
+        parse_target(text, VOCABULARY, 6)
+    assert "\n" not in str(caught.value)
+
+
+def test_places():
+    target = make_target([1, 2, 3, 4], 6, {1, 3}, ends=False)
+    assert target.latent.astype(int).tolist() == [0, 1, 0, 1, 0, 0]
+    assert int(target.reach) == 3
+    assert int(make_target([1, 2], 6).reach) == 3
+
+
+def test_keywords():
+    assert parse_keywords("dog, Giraffe", VOCABULARY).words.tolist() == [7, 2, 0, 0]
+    with pytest.raises(TargetError, match="0 keywords: give from 1 to 4"):
+        parse_keywords(" ", VOCABULARY)
+    with pytest.raises(UnknownWordError, match="did you mean 'dog'"):
+        parse_keywords("dogg", VOCABULARY)
