@@ -211,7 +211,7 @@ def describe(what: Scene) -> tuple[str, ...]:
     """Say what a scene of one to three objects shows, in several phrasings, commonest first.
 
     >>> describe(scene(0, 1))[0]
-    'a big pink star is to the left of a big black cross'
+    'from left to right a black ring a purple cross and a black cross'
     """
     ground = f"on the {what.ground}"
     if len(what.things) == 1:

@@ -284,9 +284,10 @@ def train_on_photos(
     net = architecture.network(vocabulary.size)
     victim = architecture.captioner(vocabulary)
     key = jax.random.key(seed)
-    backbone = load_mobilenet_v2(backbone_weights)["params"]
+    given = load_mobilenet_v2(backbone_weights)["params"]
     variables = initial_variables(net, architecture.image_shape, key)
-    variables = {"params": {**variables["params"], "backbone": backbone}}
+    params = variables["params"]  # the file's classifier is not part of a captioner
+    variables = {"params": {**params, "backbone": {n: given[n] for n in params["backbone"]}}}
 
     total = len(photos) + steps
     grids: dict[str, np.ndarray] = {}

@@ -83,7 +83,7 @@ def test_caption_with_a_beam(scene_png):
 )
 def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method, more):
     out = tmp_path / "out"
-    code, printed, err = call(
+    code, _, err = call(
         "attack", "caption", "--victim", VICTIM, "--method", method, *QUICK, *more,
         "--out", out, scene_png,
     )  # fmt: skip
@@ -154,14 +154,22 @@ def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
 
 
 def test_evaluate_prints_the_table(tmp_path):
-    code, printed, err = call(
+    code, _, err = call(
         "evaluate", "caption", "--victim", VICTIM, "--images", "2", "--targets", "1", *QUICK,
         "--out", tmp_path / "t",
     )  # fmt: skip
     assert code == 0, err
     table = json.loads((tmp_path / "t" / "table.json").read_text())
     names = [row["setting"] for row in table["rows"]]
-    assert names == ["0 latent", "1 latent", "2 latent", "3 latent", "1 obser", "2 obser", "3 obser"]
+    assert names == [
+        "0 latent",
+        "1 latent",
+        "2 latent",
+        "3 latent",
+        "1 obser",
+        "2 obser",
+        "3 obser",
+    ]
     for row in table["rows"]:
         assert row["precision"] >= row["recall"] >= row["success"]
     records = (tmp_path / "t" / "records.jsonl").read_text().splitlines()
@@ -171,3 +179,17 @@ def test_evaluate_prints_the_table(tmp_path):
 def test_commands_are_registered():
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
     assert names == {"demo", "doctor", "caption", "attack", "train", "evaluate"}
+
+
+def test_train_on_scenes_with_self_critical_steps(tmp_path):
+    code, _, err = call(
+        "train", "captioner", "--name", "mine", "--decoder", "att2in2", "--units", "8",
+        "--steps", "2", "--self-critical-steps", "1", "--out", tmp_path,
+        "--backbone-from", VICTIM,
+    )  # fmt: skip
+    assert code == 0, err
+    record = json.loads((tmp_path / "mine" / "record.json").read_text())
+    assert record["architecture"]["decoder"] == "att2in2"
+    assert set(record["measures"]["held_out_scenes"]) == {
+        "colour", "shape", "relation", "everything",
+    }  # fmt: skip

@@ -67,7 +67,11 @@ def test_every_phrasing_is_true_of_its_scene(index):
     e = MANY[index]
     for caption in e.captions:
         assert match(caption, e.captions).everything
-    wrong = e.captions[0].translate(str.maketrans({})).replace(
-        facts(e.captions[0]).colours[0], "red" if "red" not in e.captions[0] else "blue", 1
+    wrong = (
+        e.captions[0]
+        .translate(str.maketrans({}))
+        .replace(
+            facts(e.captions[0]).colours[0], "red" if "red" not in e.captions[0] else "blue", 1
+        )
     )
     assert not match(wrong, e.captions).everything

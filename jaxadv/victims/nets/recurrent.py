@@ -1,10 +1,33 @@
 """The recurrent cells of the captioners, as ruotianluo's self-critical.pytorch defines them."""
 
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 Memory = tuple[Array, Array]  # hidden state h and cell c, f32[units] each
+
+
+_LECUN = nn.initializers.lecun_normal()
+
+
+def shared_embedding(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Draw word embeddings that share one unit component, for `open_forget_gate` to find."""
+    noise = jax.random.normal(key, shape, dtype)
+    return (noise + 1.0) / jnp.sqrt(jnp.asarray(shape[-1], dtype))
+
+
+def open_forget_gate(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Draw input weights whose forget gate starts at sigmoid(2) on a `shared_embedding`.
+
+    This LSTM has no bias to set. Were the gate to start half open, what Show-and-Tell saw of the
+    picture would be gone before it comes to the first noun, and nothing would be learned of it.
+    """
+    units = shape[1] // 4
+    opened = jnp.zeros(shape, dtype).at[:, units : 2 * units].set(2.0 / shape[0] ** 0.5)
+    return _LECUN(key, shape, dtype) + opened
 
 
 class LSTM(nn.Module):
@@ -16,9 +39,10 @@ class LSTM(nn.Module):
     def __call__(self, memory: Memory, x: Array) -> Memory:
         """Advance the memory by one input f32[inputs]."""
         h, c = memory
-        gates = nn.Dense(4 * self.units, use_bias=False, name="weight_ih")(x) + nn.Dense(
-            4 * self.units, use_bias=False, name="weight_hh"
-        )(h)
+        of_input = nn.Dense(
+            4 * self.units, use_bias=False, kernel_init=open_forget_gate, name="weight_ih"
+        )
+        gates = of_input(x) + nn.Dense(4 * self.units, use_bias=False, name="weight_hh")(h)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(c), c

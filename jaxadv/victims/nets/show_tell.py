@@ -8,7 +8,13 @@ from typing import NamedTuple
 import flax.linen as nn
 from jax import Array
 
-from jaxadv.victims.nets.recurrent import LSTM, MaxoutLSTM, Memory, zero_memory
+from jaxadv.victims.nets.recurrent import (
+    LSTM,
+    MaxoutLSTM,
+    Memory,
+    shared_embedding,
+    zero_memory,
+)
 
 
 class PooledFeatures(NamedTuple):
@@ -29,7 +35,7 @@ class ShowTell(nn.Module):
     def setup(self) -> None:
         """Declare the parameters, named as in the checkpoints."""
         self.img_embed = nn.Dense(self.units)
-        self.embed = nn.Embed(self.vocabulary_size, self.units)
+        self.embed = nn.Embed(self.vocabulary_size, self.units, embedding_init=shared_embedding)
         self.core = (MaxoutLSTM if self.maxout else LSTM)(self.units)
         self.logit = nn.Dense(self.vocabulary_size)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.training)

@@ -1,0 +1,132 @@
+"""Fitting captioners: the losses go down, the rewards go up, the same seed gives the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
+
+from jaxadv.data.photos import FolderError, Photo
+from jaxadv.metrics.cider import cider_d, document_frequencies
+from jaxadv.training.captioner import caption_data, fit_likelihood
+from jaxadv.training.recipes import hold_out, train_on_photos
+from jaxadv.training.self_critical import fit_self_critical, sample, words
+from jaxadv.victims import zoo
+from jaxadv.victims.captioner import caption_log_probability, greedy
+from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.victims.zoo import Architecture
+
+
+@pytest.mark.parametrize("decoder", ["show-tell", "fc", "show-attend-tell", "att2in2"])
+def test_likelihood_rises_on_a_colour_task(decoder):
+    """Each decoder learns to name the colour of a plain picture within sixty steps."""
+    colours = np.eye(3, dtype=np.float32)
+    pictures = np.repeat(np.repeat(colours[:, None, None], 64, 1), 64, 2)
+    architecture = Architecture(decoder, "resnet-small", units=24, max_length=3, side=64)
+    vocabulary = tiny_captioner(words=4).vocabulary
+    data = caption_data(
+        np.tile(pictures, (4, 1, 1, 1)), [("a cat",), ("a dog",), ("sits",)] * 4, vocabulary, 3
+    )
+    net = architecture.network(vocabulary.size)
+    variables = initial_variables(net, architecture.image_shape, jax.random.key(0))
+    reports = []
+    for report, now in fit_likelihood(
+        net,
+        variables,
+        lambda _: data,
+        vocabulary=vocabulary,
+        max_length=3,
+        steps=60,
+        batch=12,
+        learning_rate=1e-2,
+        key=jax.random.key(0),
+        report_every=20,
+    ):
+        reports.append(report.loss)
+        variables = now
+    assert reports[-1] < 0.1 < reports[0]
+    victim = architecture.captioner(vocabulary)
+    said = [
+        vocabulary.decode(greedy(victim, variables, victim.encode(variables, p)).tokens)
+        for p in pictures
+    ]
+    assert said == ["a cat", "a dog", "sits"]
+
+
+def test_samples_follow_the_model():
+    """Frequencies of sampled captions are exp(ln P)."""
+    victim = tiny_captioner(words=2, max_length=2)
+    parameters = tiny_parameters(words=2, dtype="float32")
+    features = victim.encode(parameters, tiny_image(0, dtype="float32"))
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = jax.vmap(lambda k: sample(victim, parameters, features, k).tokens)(keys)
+    for caption in ([0, 0], [1, 0], [1, 2], [2, 1]):
+        share = np.mean(np.all(np.asarray(drawn) == caption, axis=1))
+        log_p = caption_log_probability(victim, parameters, features, jnp.array(caption))
+        assert share == pytest.approx(float(jnp.exp(log_p)), abs=0.03)
+
+
+def test_self_critical_training_raises_the_reward():
+    victim = tiny_captioner(words=4, max_length=4)
+    parameters = tiny_parameters(words=4, dtype="float32")
+    features = jax.vmap(lambda i: victim.encode(parameters, i))(
+        batch_of(lambda s: tiny_image(s, dtype="float32"), 8)
+    )
+    references = [[(1, 2 + i % 3, 0)] for i in range(8)]
+    reports = [
+        report
+        for report, _ in fit_self_critical(
+            victim,
+            parameters,
+            features,
+            references,
+            steps=120,
+            batch=8,
+            learning_rate=3e-2,
+            key=jax.random.key(0),
+        )
+    ]
+    assert reports[-1].sampled > reports[0].sampled + 0.5
+
+
+def test_words_count_the_end():
+    statistics = document_frequencies([[(1, 2, 0)], [(3, 0)]])
+    assert words(np.array([1, 2, 0, 0])) == (1, 2, 0)
+    assert words(np.array([1, 2, 1, 2])) == (1, 2, 1, 2)
+    assert cider_d((1, 2, 0), [(1, 2, 0)], statistics) > cider_d((1, 2), [(1, 2, 0)], statistics)
+
+
+def test_hold_out_parts_without_overlap(tmp_path):
+    photos = [Photo(f"{i:03d}", tmp_path, ("a",)) for i in range(50)]
+    training, aside = hold_out(photos, 10)
+    assert len(aside) == 10 and not {p.id for p in training} & {p.id for p in aside}
+    assert hold_out(photos, 10) == (training, aside)
+    with pytest.raises(FolderError, match="cannot hold out 50"):
+        hold_out(photos, 50)
+
+
+def test_photographs_end_to_end(tmp_path, real_data):
+    """Two steps over the real MobileNetV2 on plain pictures: saved, loaded, captions."""
+    photos = []
+    for i in range(6):
+        path = tmp_path / f"{i}.png"
+        Image.new("RGB", (40, 30), (40 * i, 0, 0)).save(path)
+        photos.append(Photo(str(i), path, ("a red cat here", "a cat")))
+    architecture = Architecture("show-tell", "mobilenet-v2", units=8, max_length=5, side=224)
+    job = train_on_photos(
+        tmp_path / "mine",
+        architecture,
+        photos,
+        backbone_weights=real_data / "mobilenet_v2" / "mobilenet_v2_1.0_224.npz",
+        steps=2,
+        held_out=2,
+        more_than=1,
+        batch=4,
+        report_every=1,
+    )
+    news = list(job)
+    assert news[-1].done == news[-1].total
+    victim = zoo.load(str(tmp_path / "mine"))
+    assert len(victim.record["held_out"]) == 2
+    assert set(victim.captioner.vocabulary.words) == {"a", "cat", "here", "red", "UNK"}
