@@ -1,6 +1,7 @@
 """Printing and progress, the same for every command."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-console = Console()
+_WIDE = None if sys.stdout.isatty() else 120  # tables in a log or a pipe are not cut to 80
+console = Console(width=_WIDE)
 errors = Console(stderr=True)
 
 
