@@ -73,7 +73,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.part")
-    figure.savefig(scratch, format="png", dpi=110)
+    figure.savefig(scratch, format="png", dpi=110, bbox_inches="tight")
     os.replace(scratch, path)
 
 
