@@ -11,11 +11,6 @@ import jax.numpy as jnp
 
 from jaxadv.victims.nets.convolution import convolve
 
-#: The network takes `(image - MEAN) / STD` for images in [0, 1]. This is what the published
-#: weights were trained on; torchvision's `transform_input` undoes ImageNet's mean to get here.
-MEAN = (0.5, 0.5, 0.5)
-STD = (0.5, 0.5, 0.5)
-
 
 class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, ReLU: torchvision's `BasicConv2d`."""
