@@ -1,7 +1,7 @@
 """What the attacks on captioners share: judging by the spoken caption, one encoding a step."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,30 @@ from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
 from jaxadv.objectives.criteria import Criterion
 from jaxadv.victims.captioner import Captioner, Features, Params, greedy
 
-Term = Callable[[Params, Features, Any, Any, Array], tuple[Array, Any, dict[str, Array]]]
-"""`(params, features, target, latent, said i32[T]) -> (loss, latent, reports)`."""
+
+class Termed(NamedTuple):
+    """What a method's own loss finds at a picture.
+
+    Attributes:
+      loss: without the distance.
+      latent: the method's quantities for the next step.
+      said: i32[T], what the victim says greedily, as far as the criterion looks.
+      reports: named scalars for the trace.
+    """
+
+    loss: Array
+    latent: Any
+    said: Array
+    reports: dict[str, Array]
+
+
+Term = Callable[[Params, Features, Any, Any], Termed]
+"""`(params, features, target, latent) -> Termed`."""
+
+
+def say(victim: Captioner, params: Params, features: Features) -> Array:
+    """Decode greedily what the victim says now; no gradient flows."""
+    return greedy(victim, params, jax.lax.stop_gradient(features)).tokens
 
 
 def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
@@ -41,8 +63,8 @@ def caption_objective(
 ) -> Objective:
     """Make an objective of a term on the features: `term + tradeoff * distance(ε)`.
 
-    The picture is encoded once a step; the caption that it gets now is decoded from the same
-    features, so that success is known at every step.
+    The picture is encoded once a step; the term says from the same features which caption it gets
+    now, so that success is known at every step.
 
     Args:
       victim: the captioner.
@@ -57,9 +79,8 @@ def caption_objective(
         params: Params, image: Array, adversarial: Array, target: Any, latent: Any
     ) -> tuple[Array, Appraisal]:
         features = victim.encode(params, adversarial)
-        said = greedy(victim, params, jax.lax.stop_gradient(features)).tokens
-        value, latent, reports = term(params, features, target, latent, said)
-        total = value + tradeoff * distance(adversarial - image)
-        return total, Appraisal(latent, criterion(target, said), reports)
+        found = term(params, features, target, latent)
+        total = found.loss + tradeoff * distance(adversarial - image)
+        return total, Appraisal(found.latent, criterion(target, found.said), found.reports)
 
     return Objective(init=lambda params, image, target, key: first(), loss=loss)

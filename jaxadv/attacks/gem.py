@@ -4,10 +4,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jax import Array
 
 from jaxadv.attacks.attack import Attack, default_optimiser, descend
-from jaxadv.attacks.captions import caption_judge, caption_objective
+from jaxadv.attacks.captions import Termed, caption_judge, caption_objective
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.criteria import says_target
 from jaxadv.objectives.marginal import Posterior, marginal
@@ -53,13 +52,12 @@ def gem(
       stop_at_success: stop at the first picture that fools the victim (paper: no).
     """
 
-    def term(
-        params: Params, features: Features, target: PartialCaption, latent: Any, said: Array
-    ) -> tuple[Array, Any, dict[str, Array]]:
+    def term(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
         found = marginal(
             victim, params, features, target, posterior=posterior, top=top, lanes=lanes, tail=tail
         )
-        return -found.bound, latent, {"log_likelihood": jnp.asarray(found.log_likelihood)}
+        reports = {"log_likelihood": jnp.asarray(found.log_likelihood)}
+        return Termed(-found.bound, latent, found.said, reports)
 
     return descend(
         caption_objective(victim, says_target, term, tradeoff),

@@ -17,7 +17,7 @@ from jaxadv.attacks.attack import (
     descend,
     keep_where,
 )
-from jaxadv.attacks.captions import caption_judge, caption_objective, squared_l2
+from jaxadv.attacks.captions import Termed, caption_judge, caption_objective, say, squared_l2
 from jaxadv.attacks.constraints import Constraint, tanh
 from jaxadv.objectives import show_and_fool as losses
 from jaxadv.objectives.criteria import (
@@ -96,16 +96,15 @@ def show_and_fool(
     """
     criterion = _CRITERIA[aim, targeted]
 
-    def term(
-        params: Params, features: Features, target: Target, search: ConstantSearch, said: Array
-    ) -> tuple[Array, ConstantSearch, dict[str, Array]]:
+    def term(params: Params, features: Features, target: Target, search: ConstantSearch) -> Termed:
+        said = say(victim, params, features)
         if aim == "caption":
             logits = teacher_forced_logits(victim, params, features, target.tokens)
             value = _caption_loss(logits, target, loss, targeted, margin)
         else:  # keywords may come anywhere in what is said now
             logits = teacher_forced_logits(victim, params, features, said)
             value = _keyword_loss(logits, spoken(said), target, loss, targeted, margin)
-        return search.constant * value, search, {"constant": search.constant}
+        return Termed(search.constant * value, search, said, {"constant": search.constant})
 
     def first() -> ConstantSearch:
         return ConstantSearch(

@@ -8,7 +8,7 @@ import optax
 from jax import Array
 
 from jaxadv.attacks.attack import Attack, default_optimiser, descend
-from jaxadv.attacks.captions import caption_judge, caption_objective
+from jaxadv.attacks.captions import Termed, caption_judge, caption_objective, say
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.batching import any_in_batch
 from jaxadv.objectives.criteria import says_target
@@ -58,8 +58,8 @@ def ssvm(
     """
 
     def term(
-        params: Params, features: Features, target: PartialCaption, latent: Completion, said: Array
-    ) -> tuple[Array, Completion, dict[str, Array]]:
+        params: Params, features: Features, target: PartialCaption, latent: Completion
+    ) -> Termed:
         anew = latent.steps % inner == 0
         tokens = jax.lax.cond(
             any_in_batch(anew),
@@ -72,9 +72,10 @@ def ssvm(
         )
         worst = loss_augmented_inference(victim, params, features, target, structured_loss)
         wanted = completed_log_probability(victim, params, features, target, tokens)
-        return (
+        return Termed(
             worst.log_probability - wanted,
             Completion(tokens, latent.steps + 1),
+            say(victim, params, features),
             {"log_likelihood": wanted},
         )
 

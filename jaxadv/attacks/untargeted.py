@@ -3,10 +3,9 @@
 from typing import Any
 
 import optax
-from jax import Array
 
 from jaxadv.attacks.attack import Attack, default_optimiser, descend
-from jaxadv.attacks.captions import caption_judge, caption_objective
+from jaxadv.attacks.captions import Termed, caption_judge, caption_objective, say
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.criteria import leaves_caption
 from jaxadv.objectives.target import PartialCaption
@@ -34,11 +33,9 @@ def untargeted(
     the defaults are those of its section 5.1.
     """
 
-    def term(
-        params: Params, features: Features, target: PartialCaption, latent: Any, said: Array
-    ) -> tuple[Array, Any, dict[str, Array]]:
+    def term(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
         log_p = caption_log_probability(victim, params, features, target.tokens)
-        return log_p, latent, {"log_likelihood": log_p}
+        return Termed(log_p, latent, say(victim, params, features), {"log_likelihood": log_p})
 
     return descend(
         caption_objective(victim, leaves_caption, term, tradeoff),

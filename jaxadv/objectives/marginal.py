@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.data.vocabulary import END
-from jaxadv.objectives.batching import largest_in_batch
+from jaxadv.objectives.batching import largest_in_batch, scan_switch
 from jaxadv.objectives.target import PartialCaption
 from jaxadv.victims.captioner import Captioner, Features, Params, State
 
@@ -37,6 +37,8 @@ class Marginal(NamedTuple):
       configurations: i32[lanes, T], the kept captions.
       weights: f32[lanes], q of each configuration; zero where a lane is not in use (its row of
         `configurations` then means nothing).
+      said: i32[T], the greedy caption as far as the pass goes, the last observed place at least;
+        END after that.
     """
 
     bound: Array
@@ -45,10 +47,28 @@ class Marginal(NamedTuple):
     posterior: Array
     configurations: Array
     weights: Array
+    said: Array
+
+
+class _Place(NamedTuple):
+    """What the target asks at one place; a leading axis of places where it holds them all.
+
+    `here`: the pass goes as far as this; `scored`: at most the last observed place; `last`: it.
+    """
+
+    at: Array
+    token: Array
+    latent: Array
+    here: Array
+    scored: Array
+    last: Array
 
 
 class _Lanes(NamedTuple):
     """The trie's frontier; everything has a leading axis of lanes.
+
+    Row 0 is no part of the trie: it is the caption that the victim says greedily, carried along
+    because a row more costs next to nothing, and a pass of its own does not.
 
     `log_weight` is ln q of the lane's latent words so far (factorised) or its ln P (joint);
     `score` is ln P of all its words up to the last observed place, and carries the gradient.
@@ -112,51 +132,61 @@ def marginal(
 
     state, first = victim.begin(params, features)
 
+    place = _Place(
+        at=jnp.arange(length),
+        token=target.tokens,
+        latent=latent,
+        here=jnp.arange(length) < places,
+        scored=jnp.arange(length) < target.reach,
+        last=jnp.arange(length) == target.reach - 1,
+    )
+
     def spread(x: Array) -> Array:
-        return jnp.broadcast_to(x, (lanes, *x.shape))
+        return jnp.broadcast_to(x, (1 + lanes, *x.shape))
 
     frontier = _Lanes(
         state=jax.tree.map(spread, state),
-        token=jnp.zeros(lanes, jnp.int32),
-        log_weight=jnp.where(jnp.arange(lanes) == 0, 0.0, -jnp.inf).astype(first.dtype),
-        score=jnp.zeros(lanes, first.dtype),
-        configuration=jnp.zeros((lanes, length), jnp.int32),
+        token=jnp.zeros(1 + lanes, jnp.int32),
+        log_weight=jnp.where(jnp.arange(1 + lanes) == 1, 0.0, -jnp.inf).astype(first.dtype),
+        score=jnp.zeros(1 + lanes, first.dtype),
+        configuration=jnp.zeros((1 + lanes, length), jnp.int32),
     )
 
-    take = partial(_take_place, target=target, latent=latent, places=places, top=top, joint=joint)
-    frontier, seen = take(frontier, jnp.asarray(0), first[None])
+    take = partial(_take_place, top=top, joint=joint)
+    frontier, seen = take(frontier, jax.tree.map(lambda x: x[0], place), jnp.stack([first, first]))
 
-    def place(frontier: _Lanes, t: Array) -> tuple[_Lanes, _Seen]:
-        # rematerialised: else the branches not taken hand out zeros for all they would have saved
-        @partial(jax.checkpoint, static_argnums=0)
-        def run(count: int, features: Features, frontier: _Lanes) -> tuple[_Lanes, _Seen]:
-            if count == 0:
-                return frontier, _Seen.nothing(top, first.dtype)
-            alive = jax.tree.map(lambda x: x[:count], (frontier.state, frontier.token))
-            state, logits = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(
-                params, features, *alive
-            )
-            return take(frontier._replace(state=_over(frontier.state, state)), t, logits)
+    def run(
+        count: int, fixed: tuple[Params, Features], frontier: _Lanes, place: _Place
+    ) -> tuple[_Lanes, _Seen]:
+        if count == 0:
+            return frontier, _Seen.nothing(top, first.dtype)
+        alive = jax.tree.map(lambda x: x[: 1 + count], (frontier.state, frontier.token))
+        state, logits = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
+        return take(frontier._replace(state=_over(frontier.state, state)), place, logits)
 
-        branches = [partial(run, count) for count in (0, *counts)]
-        return jax.lax.switch(level[t], branches, features, frontier)
-
-    frontier, later = jax.lax.scan(place, frontier, jnp.arange(1, length))
+    frontier, later = scan_switch(
+        tuple(partial(run, count) for count in (0, *counts)),
+        (params, features),
+        frontier,
+        level[1:],
+        jax.tree.map(lambda x: x[1:], place),
+    )
     seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), seen, later)
 
     log_likelihood = seen.log_likelihood.sum()  # said at the last observed place alone
     words, q = seen.words, seen.posterior
-    log_weight = frontier.log_weight
+    log_weight, configurations = frontier.log_weight[1:], frontier.configuration[1:]
     weights = jnp.exp(jax.nn.log_softmax(log_weight) if joint else log_weight)
     if joint:
-        words, q = _word_marginals(frontier.configuration, weights, latent, top, first.shape[-1])
+        words, q = _word_marginals(configurations, weights, latent, top, first.shape[-1])
     return Marginal(
         bound=log_likelihood if joint else seen.term.sum(),
         log_likelihood=log_likelihood,
         words=words,
         posterior=q,
-        configurations=frontier.configuration,
+        configurations=configurations,
         weights=weights,
+        said=frontier.configuration[0],
     )
 
 
@@ -198,16 +228,15 @@ def _inherit(values: Array, parent: Array) -> Array:
 
 def _take_place(
     frontier: _Lanes,
-    t: Array,
+    place: _Place,
     logits: Array,
     *,
-    target: PartialCaption,
-    latent: Array,
-    places: Array,
     top: int,
     joint: bool,
 ) -> tuple[_Lanes, _Seen]:
-    """Give every lane its word at place t; `logits` f32[count, V] are the scores after it."""
+    """Give every lane its word at a place; `logits` f32[1 + count, V] are the scores before it."""
+    speaker = _speak(jax.tree.map(lambda x: x[:1], frontier), place, logits[:1])
+    frontier, logits = jax.tree.map(lambda x: x[1:], (frontier, logits))
     lanes = len(frontier.token)
     count = len(logits)
     room = min(count * top, lanes)  # lanes that may be alive afterwards
@@ -221,36 +250,46 @@ def _take_place(
         grown = jax.nn.log_softmax(grown)
     # an observed place: every lane stays and takes the observed word
     stay = jnp.minimum(jnp.arange(room), count - 1)
-    parent = jnp.where(latent[t], kept // top, stay)
-    token = jnp.where(latent[t], of_lane.reshape(-1)[kept], target.tokens[t]).astype(jnp.int32)
+    parent = jnp.where(place.latent, kept // top, stay)
+    token = jnp.where(place.latent, of_lane.reshape(-1)[kept], place.token).astype(jnp.int32)
 
     gained = _pick(_inherit(log_p, parent), token)  # ln P(S_t | S_<t) of each lane
     stayed = jnp.where(jnp.arange(room) < count, log_weight[stay], -jnp.inf)
     if joint:  # the branches' ln P is in `grown` already
         stayed = stayed + gained
-    kept_weight = jax.lax.stop_gradient(jnp.where(latent[t], grown, stayed))
+    kept_weight = jax.lax.stop_gradient(jnp.where(place.latent, grown, stayed))
     used = kept_weight > -jnp.inf
 
-    here = t < places
-    at_t = jnp.arange(frontier.configuration.shape[-1]) == t
+    at = jnp.arange(frontier.configuration.shape[-1]) == place.at
     inherit = partial(_inherit, parent=parent)
     new = _Lanes(
         state=jax.tree.map(lambda x: inherit(x[:count]), frontier.state),
         token=token,
         log_weight=kept_weight,
-        score=inherit(frontier.score[:count]) + jnp.where(used & (t < target.reach), gained, 0.0),
-        configuration=jnp.where(at_t, token[:, None], inherit(frontier.configuration)),
+        score=inherit(frontier.score[:count]) + jnp.where(used & place.scored, gained, 0.0),
+        configuration=jnp.where(at, token[:, None], inherit(frontier.configuration)),
     )
     reached = jax.nn.logsumexp(jnp.where(used, new.score, -jnp.inf))
     # past the last place of interest everything stays as it is
     old = jax.tree.map(lambda x: x[:room], frontier)
-    new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(here, x, y), new, old))
+    new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(place.here, x, y), new, old))
     expected = jnp.where(used, jnp.exp(kept_weight) * gained, 0.0).sum()  # eq. 10's term at t
+    new = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), speaker, new)
     return new, _Seen(
-        jnp.where(here, expected, 0.0),
-        jnp.where(t == target.reach - 1, reached, 0.0),
-        jnp.where(here & latent[t], words, END),
-        jnp.where(here & latent[t], q, 0.0),
+        jnp.where(place.here, expected, 0.0),
+        jnp.where(place.last, reached, 0.0),
+        jnp.where(place.here & place.latent, words, END),
+        jnp.where(place.here & place.latent, q, 0.0),
+    )
+
+
+def _speak(speaker: _Lanes, place: _Place, logits: Array) -> _Lanes:
+    """Let the one row of `speaker` say its likeliest word, unless it has ended."""
+    ended = (speaker.token == END) & (place.at > 0)
+    token = jnp.where(ended, END, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+    at = (jnp.arange(speaker.configuration.shape[-1]) == place.at) & place.here
+    return speaker._replace(
+        token=token, configuration=jnp.where(at, token[:, None], speaker.configuration)
     )
 
 
