@@ -36,9 +36,6 @@ def gem(
     of the decoder. The paper runs 50 rounds (`ROUNDS`). The target is a `PartialCaption`; on a
     complete caption q is trivial and the attack is maximum likelihood.
 
-    Differentiating through the attack (`unroll`): the factorised q is held fixed there as well, as
-    in each M step; `posterior="joint"` has no such quantity and its derivative is exact.
-
     Args:
       victim: the captioner.
       tradeoff: λ (paper: 0.1).

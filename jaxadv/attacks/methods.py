@@ -23,6 +23,7 @@ class Settings:
       learning_rate: Adam's (1e-3; show-and-fool 5e-3).
       rounds: steps (gem and untargeted 50, ssvm 10 x 10, show-and-fool 1000 a try).
       posterior: gem's q.
+      tail: gem's: keep eq. 10's terms after the last observed word.
       structured_loss: ζ of ssvm.
       loss: show-and-fool's, "margin" or "logits".
       margin: κ of show-and-fool.
@@ -37,6 +38,7 @@ class Settings:
     learning_rate: float | None = None
     rounds: int | None = None
     posterior: Posterior = "factorised"
+    tail: bool = True
     structured_loss: float = 1.0
     loss: show_and_fool.Loss = "margin"
     margin: float = 1.0
@@ -79,7 +81,11 @@ def prepare(victim: Captioner, settings: Settings) -> Method:
     optimiser = default_optimiser(settings.learning_rate or 1e-3)
     if settings.method == "gem":
         attack = gem.gem(
-            victim, tradeoff=tradeoff, posterior=settings.posterior, optimiser=optimiser
+            victim,
+            tradeoff=tradeoff,
+            posterior=settings.posterior,
+            tail=settings.tail,
+            optimiser=optimiser,
         )
         return Method(attack, settings.rounds or gem.ROUNDS, "final", True, "caption")
     if settings.method == "ssvm":

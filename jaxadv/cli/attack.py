@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import console, print_table, progress_bar
+from jaxadv.cli.console import console, print_table, watch
 
 app = typer.Typer(no_args_is_help=True, help="Fool a victim on given pictures.")
 
@@ -75,14 +75,11 @@ def caption(
     pictures = read_pictures(images, captioner.image_shape)
     benign = say(captioner, params, [p.image for p in pictures], batch)
     requests = aims(benign)
+    job = attack_all(captioner, params, [p.image for p in pictures], requests, chosen, batch, seed)
     outcomes: list[Outcome] = []
-    with progress_bar() as bar:
-        task = bar.add_task(f"{method} on {loaded.name}: compiling", total=len(requests))
-        for news in attack_all(
-            captioner, params, [p.image for p in pictures], requests, chosen, batch, seed
-        ):
-            outcomes += news.outcomes
-            bar.update(task, completed=news.done, description=f"{method}: {news.message}")
+    for news in watch(job, f"{method} on {loaded.name}"):
+        outcomes += news.outcomes
+    outcomes.sort(key=lambda o: o.number)
     from jaxadv.data.images import write_png
     from jaxadv.figures.captions import Panel, draw, save
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -43,6 +43,9 @@ class News(Protocol):
         """What was last found."""
 
 
+SomeNews = TypeVar("SomeNews", bound=News)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show a bar with the elapsed and the remaining time."""
@@ -58,16 +61,17 @@ def progress_bar() -> Iterator[Progress]:
         yield bar
 
 
-def watch(job: Iterable[News], title: str) -> None:
-    """Run a job that yields its news to its end."""
+def watch(job: Iterable[SomeNews], title: str) -> Iterator[SomeNews]:
+    """Hand on a job's news, showing how far it is; what is not a terminal gets a line each."""
     with progress_bar() as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(f"{title}: compiling", total=None)
         for news in job:
             bar.update(
                 task, completed=news.done, total=news.total, description=f"{title}: {news.message}"
             )
             if not errors.is_terminal:  # a log keeps every line
                 errors.print(f"{title} {news.done}/{news.total}: {news.message}", highlight=False)
+            yield news
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:

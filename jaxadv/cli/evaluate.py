@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import console, print_table, progress_bar
+from jaxadv.cli.console import console, print_table, watch
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
 
@@ -42,6 +42,9 @@ def caption(
     learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
     rounds: Annotated[int | None, typer.Option(help="Steps; a try's for show-and-fool.")] = None,
     posterior: Annotated[str, typer.Option(help="gem: factorised or joint.")] = "factorised",
+    tail: Annotated[
+        bool, typer.Option(help="gem: keep eq. 10's terms after the last observed word.")
+    ] = True,
     loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
     tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
@@ -63,6 +66,7 @@ def caption(
             learning_rate=learning_rate,
             rounds=rounds,
             posterior=posterior,  # type: ignore[arg-type]  # checked by prepare
+            tail=tail,
             loss=loss,  # type: ignore[arg-type]
             tries=tries,
         )
@@ -82,12 +86,10 @@ def caption(
         outcomes: list[Outcome] = []
         seconds = 0.0
         title = _title(combination)
-        with progress_bar() as bar:
-            task = bar.add_task(f"{title}: compiling", total=len(requests))
-            for news in attack_all(captioner, params, pictures, requests, prepared, batch, seed):
-                outcomes += news.outcomes
-                seconds += news.seconds
-                bar.update(task, completed=news.done, description=f"{title}: {news.message}")
+        job = attack_all(captioner, params, pictures, requests, prepared, batch, seed)
+        for news in watch(job, title):
+            outcomes += news.outcomes
+            seconds += news.seconds
         for row in tabulate(outcomes, seconds):
             rows.append([f"{title}, {row.setting}", *row[1:]])
             table.append({**dataclasses.asdict(combination), **row._asdict()})
@@ -100,7 +102,8 @@ def caption(
 def _title(combination: Any) -> str:
     extra = "" if combination.tradeoff is None else f" λ={combination.tradeoff:g}"
     joint = " joint" if combination.posterior == "joint" else ""
-    return f"{combination.method}{joint}{extra}"
+    cut = "" if combination.tail else " without tail"
+    return f"{combination.method}{joint}{cut}{extra}"
 
 
 def _settings(text: str) -> list[Any]:

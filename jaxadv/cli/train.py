@@ -95,4 +95,5 @@ def captioner(
             held_out=held_out,
             seed=seed,
         )
-    watch(job, name)
+    for _ in watch(job, name):
+        pass

@@ -37,6 +37,27 @@ def any_in_batch(condition: Array) -> Array:
     return largest_in_batch(jax.lax.stop_gradient(condition).astype(jnp.int32)) > 0
 
 
+@jax.custom_jvp
+def held(value: Any) -> Any:
+    """Return `value`, held fixed in the derivative that is being taken, but not in later ones.
+
+    What an E step finds is a constant of the M step's gradient; whoever differentiates through the
+    step afterwards finds that it, too, depends on the picture. (`stop_gradient` stops both; so does
+    this of a value that is held already.)
+
+    >>> import jax
+    >>> slope = jax.grad(lambda x: held(x) * x)
+    >>> float(slope(3.0)), float(jax.grad(slope)(3.0))
+    (3.0, 1.0)
+    """
+    return value
+
+
+@held.defjvp
+def _held(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    return primals[0], jax.tree.map(jnp.zeros_like, tangents[0])
+
+
 Branch = Callable[[Any, Any, Any], tuple[Any, Any]]
 """`(fixed, carry, x) -> (carry, y)`."""
 
@@ -74,9 +95,18 @@ def _scan_forward(
     fixed, carry, levels, xs = jax.tree.map(lambda p: p.value, arguments)
     wanted = _split(fixed, jax.tree.map(lambda p: p.perturbed, arguments[0]))
 
+    def differentiated(branch: Branch, carry: Any, x: Any) -> tuple[Any, Any]:
+        # evaluated as JAX does under a derivative, so that a rule such as `held` is used up by it
+        moving, still = _split(carry)
+        out, _, rest = jax.vjp(
+            lambda moving: _split(branch(fixed, _join(moving, still), x)), moving, has_aux=True
+        )
+        return _join(out, rest)
+
     def body(carry: Any, at: tuple[Array, Any]) -> tuple[Any, Any]:
         level, x = at
-        new, y = jax.lax.switch(level, branches, fixed, carry, x)
+        taken = [partial(differentiated, branch) for branch in branches]
+        new, y = jax.lax.switch(level, taken, carry, x)
         return new, (y, carry)
 
     end, (ys, carries) = jax.lax.scan(body, carry, (levels, xs))
@@ -93,8 +123,7 @@ def _scan_backward(
         moving, still = _split(carry)
 
         def run(wanted: Any, moving: Any) -> tuple[Any, Any]:
-            new, y = branch(_join(wanted, unwanted), _join(moving, still), x)
-            return _split(new)[0], _split(y)[0]
+            return _split(branch(_join(wanted, unwanted), _join(moving, still), x))[0]
 
         d_wanted, d_carry = jax.vjp(run, wanted, moving)[1]((d_new, d_y))
         return jax.tree.map(jnp.add, summed, d_wanted), d_carry

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.data.vocabulary import END
-from jaxadv.objectives.batching import largest_in_batch, scan_switch
+from jaxadv.objectives.batching import held, largest_in_batch, scan_switch
 from jaxadv.objectives.target import PartialCaption
 from jaxadv.victims.captioner import Captioner, Features, Params, State
 
@@ -256,8 +256,8 @@ def _take_place(
     gained = _pick(_inherit(log_p, parent), token)  # ln P(S_t | S_<t) of each lane
     stayed = jnp.where(jnp.arange(room) < count, log_weight[stay], -jnp.inf)
     if joint:  # the branches' ln P is in `grown` already
-        stayed = stayed + gained
-    kept_weight = jax.lax.stop_gradient(jnp.where(place.latent, grown, stayed))
+        stayed = stayed + jax.lax.stop_gradient(gained)
+    kept_weight = jnp.where(place.latent, grown, stayed)
     used = kept_weight > -jnp.inf
 
     at = jnp.arange(frontier.configuration.shape[-1]) == place.at
@@ -301,7 +301,7 @@ def _branch(
     Returns the kept states and their q, i32[top], f32[top], and for each lane the log-weights and
     numbers of its branches, f32[count, top], i32[count, top].
     """
-    log_p = jax.lax.stop_gradient(log_p)
+    log_p = held(log_p)
     sayable = jnp.arange(log_p.shape[-1]) != END
     if joint:  # each lane branches into its own likeliest words; q follows from the leaves
         log_q, of_lane = jax.lax.top_k(jnp.where(sayable, log_p, -jnp.inf), top)

@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
     """What came of a request.
 
     Attributes:
+      number: of the request among those made.
       request: what was asked.
       success: whether the float picture fools the victim (for targets: eq. 17).
       precision, recall: eq. 18 on the float picture; NaN for keywords.
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
       image: the adversarial picture.
     """
 
+    number: int
     request: Request
     success: bool
     precision: float
@@ -167,14 +169,16 @@ def attack_all(
 ) -> Iterator[Progress]:
     """Make every attack, `batch` at a time, compiled once.
 
-    The last batch is filled up with copies, which are dropped. Each attack's randomness follows
-    from its own number among the requests.
+    Attacks of like cost go together: a batch decodes as many configurations as its widest target
+    has. The last batch is filled up with copies, which are dropped. Each attack's randomness
+    follows from its own number among the requests.
     """
+    numbered = sorted(enumerate(requests), key=lambda r: _width(r[1].target))
     key = jax.random.key(seed)
     batch = min(batch, len(requests))
     attack_batch = None
     done = 0
-    for some in _batches(list(enumerate(requests)), batch):
+    for some in _batches(numbered, batch):
         pictures = jnp.stack([images[r.image] for _, r in some.padded])
         targets = jax.tree.map(lambda *x: jnp.stack(x), *(r.target for _, r in some.padded))
         ids = jnp.asarray([number for number, _ in some.padded])
@@ -187,8 +191,8 @@ def attack_all(
         reported = jax.tree.map(np.asarray, method.report(result))
         taken = np.asarray(result.iterations)
         outcomes = [
-            _outcome(victim, request, jax.tree.map(lambda x, j=j: x[j], reported), int(taken[j]))
-            for j, (_, request) in enumerate(some.padded[: some.real])
+            _outcome(victim, number, request, jax.tree.map(lambda x, j=j: x[j], reported), taken[j])
+            for j, (number, request) in enumerate(some.padded[: some.real])
         ]
         done += some.real
         fooled = np.mean([o.success for o in outcomes])
@@ -197,13 +201,24 @@ def attack_all(
         )
 
 
-def _outcome(victim: Captioner, request: Request, iterate: Iterate, taken: int) -> Outcome:
+def _width(target: Any) -> tuple[int, ...]:
+    """Count the latent words before each place: configurations multiply with each."""
+    if not isinstance(target, PartialCaption):
+        return ()
+    before = np.cumsum(np.asarray(target.latent))
+    return (int(before[-1]), *(-before).tolist())
+
+
+def _outcome(
+    victim: Captioner, number: int, request: Request, iterate: Iterate, taken: int
+) -> Outcome:
     target = request.target
     precision = recall = float("nan")
     if isinstance(target, PartialCaption):
         scores = caption_scores(target.tokens, target.observed, iterate.output)
         precision, recall = float(scores.precision), float(scores.recall)
     return Outcome(
+        number,
         request,
         bool(iterate.success),
         precision,
@@ -213,7 +228,7 @@ def _outcome(victim: Captioner, request: Request, iterate: Iterate, taken: int) 
         float(iterate.linf),
         victim.vocabulary.decode(iterate.output),
         victim.vocabulary.decode(iterate.output_8bit),
-        taken,
+        int(taken),
         np.asarray(iterate.image),
     )
 
@@ -224,7 +239,8 @@ def tabulate(outcomes: Sequence[Outcome], seconds: float) -> list[Row]:
     `seconds` is the time that all of them took together.
     """
     rows = []
-    for setting in dict.fromkeys(o.request.setting for o in outcomes):
+    in_order = sorted(outcomes, key=lambda o: o.number)
+    for setting in dict.fromkeys(o.request.setting for o in in_order):
         some = [o for o in outcomes if o.request.setting == setting]
         fooled = [o.norm for o in some if o.success]
         rows.append(

@@ -147,11 +147,13 @@ def test_divergence_stops_with_a_message():
     ("make", "latent"),
     [
         (gem, set()),
+        (gem, {1}),
+        (gem, {0, 2}),
         (partial(gem, posterior="joint"), {1}),
         (ssvm, {1}),
         (partial(show_and_fool, loss="logits"), set()),
     ],
-    ids=["gem", "gem-joint", "ssvm", "logits"],
+    ids=["gem", "gem-latent", "gem-two-latent", "gem-joint", "ssvm", "logits"],
 )
 def test_gradient_through_five_steps(make, latent):
     """d final loss / d victim's parameters and step size, against finite differences."""

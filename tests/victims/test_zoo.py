@@ -17,7 +17,7 @@ from jaxadv.victims.nets.caption_net import adaptive_average_pool, initial_varia
 from jaxadv.victims.zoo import PUBLISHED, Architecture, VictimError
 
 SMALL = Architecture("show-attend-tell", "resnet-small", units=8, max_length=5, side=64)
-LEAST = {"scenes-show-attend-tell": 0.9, "scenes-scst": 0.9}  # Show-and-Tell: see the README
+LEAST = {"scenes-show-attend-tell": 0.9, "scenes-scst": 0.9, "scenes-show-tell": 0.8}
 
 
 @pytest.fixture
