@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxadv.attacks.attack import (
@@ -18,7 +19,7 @@ from jaxadv.attacks.attack import (
     keep_where,
     l2_norm,
 )
-from jaxadv.data.images import round_8bit
+from jaxadv.data.images import ImageError, check_image, round_8bit
 
 
 class Iterate(NamedTuple):
@@ -81,10 +82,26 @@ def run(
       key: randomness, folded with the example's id.
       ids: i32[B], the examples' own numbers, so that what is drawn for one does not depend on
         its place in the batch; 0..B-1 by default.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1].
     """
+    _check(images)
     key = jax.random.key(0) if key is None else key
     ids = jnp.arange(len(images)) if ids is None else ids
     return _run(attack, params, images, targets, key, ids, iterations)
+
+
+def _check(images: Array) -> None:
+    """Refuse what is no picture, where the values are at hand."""
+    if isinstance(images, jax.core.Tracer) or not images.is_fully_addressable:
+        return
+    fine = np.asarray(jnp.all((images >= 0) & (images <= 1), axis=(1, 2, 3)))
+    for number in np.flatnonzero(~fine):
+        try:
+            check_image(images[number])
+        except ImageError as problem:
+            raise ImageError(f"picture {number} of the batch: {problem}") from None
 
 
 def compiled(

@@ -50,7 +50,7 @@ def caption(
 ) -> None:
     """Make a captioner say a target: adversarial PNG, JSON record and a figure."""
     from jaxadv.attacks.methods import Settings, prepare
-    from jaxadv.cli.inputs import read_pictures
+    from jaxadv.cli.inputs import read_pictures, writable
     from jaxadv.sweeps.captions import Outcome, attack_all, record, say
     from jaxadv.victims import zoo
 
@@ -73,6 +73,7 @@ def caption(
     chosen = prepare(captioner, settings)
     aims = _aims(captioner, chosen, target)  # wrong words are said before pictures are read
     pictures = read_pictures(images, captioner.image_shape)
+    writable(out)
     benign = say(captioner, params, [p.image for p in pictures], batch)
     requests = aims(benign)
     job = attack_all(captioner, params, [p.image for p in pictures], requests, chosen, batch, seed)

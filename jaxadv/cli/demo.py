@@ -26,12 +26,14 @@ def demo(
 ) -> None:
     """Fool three captioners with three attacks on two dozen embedded pictures."""
     from jaxadv.attacks.methods import Settings, prepare
+    from jaxadv.cli.inputs import writable
     from jaxadv.data import scenes
     from jaxadv.data.images import write_png
     from jaxadv.figures.captions import draw, save
     from jaxadv.sweeps.captions import Outcome, attack_all, say, tabulate
     from jaxadv.victims import zoo
 
+    writable(out)
     pictures = [e.picture for e in scenes.examples(scenes.HELD_OUT_SEED, PICTURES)]
     attacks = (
         Settings("gem", learning_rate=LEARNING_RATE, rounds=ROUNDS),

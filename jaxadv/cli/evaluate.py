@@ -23,7 +23,7 @@ def _main() -> None:
 @app.command("caption")
 def caption(
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table, the records and a figure.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
     method: Annotated[
         list[str] | None, typer.Option(help="gem, ssvm or show-and-fool; repeatable.")
     ] = None,
@@ -52,6 +52,7 @@ def caption(
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table."""
     from jaxadv.attacks.methods import Settings, prepare
+    from jaxadv.cli.inputs import writable
     from jaxadv.sweeps.captions import Outcome, attack_all, choose_targets, record, say, tabulate
     from jaxadv.victims import zoo
 
@@ -75,6 +76,7 @@ def caption(
     ]
     methods = [prepare(captioner, c) for c in combinations]
     pictures = _pictures(loaded, data or ["scenes"], images)
+    writable(out)
     captions = say(captioner, params, pictures, batch)
     rows: list[list[Any]] = []
     table: list[dict[str, Any]] = []
@@ -140,7 +142,6 @@ def _pictures(victim: Any, data: list[str], images: int) -> list[Any]:
 
 
 def _append(path: Path, combination: Any, entries: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(combination)
     with path.open("a", encoding="utf-8") as file:
         for entry in entries:

@@ -1,5 +1,6 @@
-"""What several commands read in the same way: pictures named on the command line."""
+"""What several commands take in the same way: pictures, and the folder to write to."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from jaxadv.cli.console import fail
 from jaxadv.data.images import ImageError, read_image, resize
+from jaxadv.errors import InputError
 
 
 class Picture(NamedTuple):
@@ -15,6 +17,21 @@ class Picture(NamedTuple):
 
     path: Path
     image: np.ndarray
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder for a command's results, before the work that they take.
+
+    Raises:
+      InputError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise InputError(f"--out {folder}: cannot write there ({problem.strerror})") from None
+    return folder
 
 
 def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> list[Picture]:

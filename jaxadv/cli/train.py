@@ -56,6 +56,7 @@ def captioner(
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
     """Train a captioner on scenes, or on photographs over a frozen backbone."""
+    from jaxadv.cli.inputs import writable
     from jaxadv.data import scenes
     from jaxadv.data.photos import FolderError, read_photos
     from jaxadv.training.recipes import train_on_photos, train_on_scenes
@@ -95,5 +96,6 @@ def captioner(
             held_out=held_out,
             seed=seed,
         )
+    writable(out)
     for _ in watch(job, name):
         pass

@@ -16,7 +16,7 @@ from jaxadv.attacks.drive import run, unroll
 from jaxadv.attacks.gem import gem
 from jaxadv.attacks.show_and_fool import show_and_fool
 from jaxadv.attacks.ssvm import ssvm
-from jaxadv.data.images import round_8bit
+from jaxadv.data.images import ImageError, round_8bit
 from jaxadv.objectives.target import make_target
 from jaxadv.victims.captioner import greedy
 
@@ -140,6 +140,14 @@ def test_divergence_stops_with_a_message():
     assert result.status.tolist() == [Status.DIVERGED] * 2
     assert "not finite" in Status.MESSAGES[Status.DIVERGED]
     assert result.iterations.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("value", "line"), [(jnp.nan, "1 NaN"), (2.0, "not in")])
+def test_what_is_no_picture_is_refused_by_number(value, line):
+    attack, kind = ATTACKS["gem"]
+    images = pictures(3).at[1, 0, 0, 0].set(value)
+    with pytest.raises(ImageError, match=f"picture 1 of the batch: .*{line}"):
+        run(attack, PARAMETERS, images, targets_of(kind, 3), iterations=1)
 
 
 @pytest.mark.usefixtures("float64")

@@ -138,6 +138,21 @@ def test_wrong_input_is_one_line_and_code_2(arguments, line):
     assert all(part.startswith("error:") for part in err.strip().splitlines())
 
 
+@pytest.mark.parametrize("command", ["attack", "evaluate", "demo", "train"])
+def test_a_folder_that_cannot_be_written_is_said_at_once(command, scene_png, tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("no folder")
+    arguments = {
+        "attack": [*attack("--target", "a red ring"), scene_png],
+        "evaluate": ["evaluate", "caption", "--victim", VICTIM, "--images", "2"],
+        "demo": ["demo"],
+        "train": ["train", "captioner", "--name", "x"],
+    }[command]
+    code, _, err = call(*arguments, "--out", occupied / "out")
+    assert code == 2
+    assert err.count("\n") == 1 and "cannot write there" in err
+
+
 def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(scene_png.read_bytes()[:200])
