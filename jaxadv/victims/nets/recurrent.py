@@ -103,7 +103,7 @@ class AdditiveAttention(nn.Module):
         return jnp.asarray(nn.softmax(scores) @ cells)
 
 
-def _cells_at_once(cells: int, most: int = 32) -> int:
+def _cells_at_once(cells: int, most: int = 64) -> int:
     """Return the largest divisor of the number of cells up to `most`."""
     return next(n for n in range(min(cells, most), 0, -1) if cells % n == 0)
 
