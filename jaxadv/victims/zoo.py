@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 import jaxadv
@@ -115,6 +116,11 @@ class Architecture:
             grid=None if self.grid is None else (self.grid, self.grid),
         )
 
+    def variables(self, vocabulary_size: int) -> Params:
+        """Return the shapes and types of the network's variables."""
+        net = self.network(vocabulary_size)
+        return jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(self.image_shape))
+
     def captioner(self, vocabulary: Vocabulary) -> Captioner:
         """Build the pure functions."""
         net = self.network(vocabulary.size)
@@ -186,21 +192,36 @@ def load(name: str) -> Victim:
                 "record.json works too"
             )
         folder = known[name]
+    architecture, vocabulary, record = read_record(folder)
+    params = _restore(folder / "weights", architecture.variables(vocabulary.size))
+    if digest(params) != record.get("weights_sha256"):
+        raise VictimError(f"{folder / 'weights'}: changed since record.json was written (SHA-256)")
+    return Victim(folder.name, architecture.captioner(vocabulary), params, architecture, record)
+
+
+def read_record(folder: Path) -> tuple[Architecture, Vocabulary, dict[str, Any]]:
+    """Read what a victim is made of, its words, and the whole record.
+
+    Raises:
+      VictimError: the record cannot be read.
+    """
     try:
-        record = json.loads((folder / "record.json").read_text())
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         architecture = Architecture(**record["architecture"])
         vocabulary = Vocabulary(tuple(record["vocabulary"]))
-    except (UnicodeDecodeError, KeyError, TypeError, ValueError) as problem:
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as problem:
         raise VictimError(f"{folder / 'record.json'}: not a victim's record ({problem})") from None
-    net = architecture.network(vocabulary.size)
-    expected = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(architecture.image_shape))
-    return Victim(
-        folder.name,
-        architecture.captioner(vocabulary),
-        _restore(folder / "weights", expected),
-        architecture,
-        record,
-    )
+    return architecture, vocabulary, record
+
+
+def digest(params: Params) -> str:
+    """SHA-256 of the names, types, shapes and values of all arrays, in hexadecimal."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        total.update(array.data)
+    return total.hexdigest()
 
 
 def _restore(path: Path, expected: Any) -> Params:
@@ -234,6 +255,7 @@ def save(
         "architecture": dataclasses.asdict(architecture),
         **record,
         "jaxadv": jaxadv.__version__,
+        "weights_sha256": digest(params),
         "vocabulary_sha256": hashlib.sha256("\n".join(words).encode()).hexdigest(),
         "vocabulary": words,
     }

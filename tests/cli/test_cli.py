@@ -1,36 +1,21 @@
 """The command line as a person meets it: help, pictures in, pictures out, one line for an error."""
 
-import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
+from commands import call
 from PIL import Image
 
 from jaxadv import __version__
-from jaxadv.cli.main import app, run
+from jaxadv.cli.main import app
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
 
 VICTIM = "scenes-show-attend-tell"
 QUICK = ["--rounds", "2"]
-
-
-def call(*arguments):
-    """Run the command line in this process as the console script does; code, out, err."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["jaxadv", *map(str, arguments)])
-        patch.setenv("COLUMNS", "200")
-        try:
-            run()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
@@ -193,7 +178,7 @@ def test_evaluate_prints_the_table(tmp_path):
 
 def test_commands_are_registered():
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
-    assert names == {"demo", "doctor", "caption", "attack", "train", "evaluate"}
+    assert names == {"demo", "doctor", "victims", "caption", "port", "attack", "train", "evaluate"}
 
 
 def test_train_on_scenes_with_self_critical_steps(tmp_path):
