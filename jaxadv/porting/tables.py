@@ -15,7 +15,6 @@ import numpy as np
 from jaxadv.porting.errors import PortingError
 from jaxadv.victims.zoo import Architecture
 
-Arrays = Mapping[str, np.ndarray]
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
@@ -138,12 +137,12 @@ def captioner_table(architecture: Architecture, tree: Any) -> dict[tuple[str, ..
 
 
 def fit(
-    arrays: Arrays, table: Mapping[tuple[str, ...], Entry], tree: Any, source: str
+    arrays: dict[str, np.ndarray], table: Mapping[tuple[str, ...], Entry], tree: Any, source: str
 ) -> tuple[Any, list[Mapped]]:
     """Lay a checkpoint's arrays out as the Flax tree.
 
     Args:
-      arrays: what the files hold.
+      arrays: what the files hold; what is laid out is taken from it, so that it is held once.
       table: which entry each leaf is.
       tree: the expected variables, as `jax.eval_shape` gives them.
       source: the files, for the error.
@@ -165,10 +164,11 @@ def fit(
         entry = table[keys]
         if entry.name not in arrays:
             return np.empty(0)
-        value = entry.transform(arrays[entry.name])
+        stored = arrays.pop(entry.name)
+        value = entry.transform(stored)
         if value.shape != leaf.shape:
             problems.append(
-                f"{entry.name} {arrays[entry.name].shape} is {value.shape} in Flax's layout, "
+                f"{entry.name} {stored.shape} is {value.shape} in Flax's layout, "
                 f"expected is {leaf.shape}"
             )
         mapped.append(Mapped(entry.name, "/".join(keys), value.shape))

@@ -262,7 +262,7 @@ def save(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
-        ocp.save((fresh / "weights").absolute(), jax.tree.map(jnp.asarray, params))
+        ocp.save((fresh / "weights").absolute(), params)
         (fresh / "record.json").write_text(json.dumps(written, indent=1) + "\n")
         if folder.exists():
             shutil.move(folder, Path(scratch) / "old")
