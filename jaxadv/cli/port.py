@@ -1,48 +1,72 @@
 """`jaxadv port`: foreign checkpoints to victims."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from jaxadv.victims.zoo import Victim
 
 from jaxadv.cli.console import console, print_table
 
 
 def port(
     files: Annotated[
-        list[Path], typer.Argument(help="Checkpoints: decoder and backbone, in any order.")
+        list[Path], typer.Argument(help="Checkpoints of all its parts, in any order.")
     ],
     architecture: Annotated[str, typer.Option(help="A published one; jaxadv victims lists them.")],
-    vocabulary: Annotated[
-        Path, typer.Option(help="cocotalk.json, dataset_coco.json or plain JSON.")
-    ],
     name: Annotated[str, typer.Option(help="Name of the victim; written to OUT/NAME.")],
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captioners: cocotalk.json, dataset_coco.json, plain JSON or word_counts.txt. "
+            "Others: classes one a line, or JSON; numbered if not given."
+        ),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Of the checkpoint, for the record.")] = "unknown",
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
     """Turn checkpoints into a victim without executing anything that they hold."""
+    from jaxadv.cli.inputs import victim_folder
+    from jaxadv.porting.port import port as read_and_fit
+    from jaxadv.porting.port import save
+    from jaxadv.porting.vocabulary import read_lexicon, read_names
+    from jaxadv.victims import zoo
+    from jaxadv.victims.architectures import published
+
+    chosen = published(architecture)
+    read = read_lexicon if chosen.kind == "captioner" else read_names
+    ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
+    folder = victim_folder(out, name)
+    save(folder, ported, licence)
+    rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
+    print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
+    console.print(f"of a generated scene it says: {_say(zoo.load(str(folder)))}", highlight=False)
+    console.print(f"written to {folder}/", highlight=False)
+
+
+def _say(victim: "Victim") -> str:
+    """Run the victim on a picture."""
     import jax
     import jax.numpy as jnp
 
-    from jaxadv.cli.inputs import writable
     from jaxadv.data import scenes
     from jaxadv.data.images import resize
-    from jaxadv.porting.port import architecture_of, save
-    from jaxadv.porting.port import port as read_and_fit
-    from jaxadv.porting.vocabulary import read_vocabulary
-    from jaxadv.victims import zoo
-    from jaxadv.victims.captioner import greedy
+    from jaxadv.victims.captioner import Captioner, greedy
+    from jaxadv.victims.classifier import MultiLabelClassifier
+    from jaxadv.victims.hasher import CrossModalHasher
 
-    chosen = architecture_of(architecture)
-    words = read_vocabulary(vocabulary)
-    ported = read_and_fit(files, chosen, words)
-    save(writable(out) / name, ported, chosen, words)
-    rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
-    print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
-
-    victim = zoo.load(str(out / name))
-    captioner = victim.captioner
-    picture = resize(scenes.example(scenes.HELD_OUT_SEED, 0).picture, captioner.image_shape[:2])
-    speak = jax.jit(lambda p, i: greedy(captioner, p, captioner.encode(p, i)).tokens)
-    said = captioner.vocabulary.decode(speak(victim.params, jnp.asarray(picture)))
-    console.print(f"of a generated scene it says: {said or '(nothing)'}", highlight=False)
-    console.print(f"written to {out / name}/", highlight=False)
+    scene = scenes.example(scenes.HELD_OUT_SEED, 0).picture
+    functions = victim.functions
+    picture = jnp.asarray(resize(scene, functions.image_shape[:2]))
+    match functions:
+        case Captioner():
+            speak = jax.jit(lambda p, i: greedy(functions, p, functions.encode(p, i)).tokens)
+            return functions.vocabulary.decode(speak(victim.params, picture)) or "(nothing)"
+        case MultiLabelClassifier():
+            best = jnp.argsort(-jax.jit(functions.logits)(victim.params, picture))[:5].tolist()
+            return ", ".join(functions.classes[number] for number in best)
+        case CrossModalHasher():
+            code = jax.jit(functions.image_code)(victim.params, picture)
+            return "".join("1" if bit >= 0 else "0" for bit in code.tolist())

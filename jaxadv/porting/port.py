@@ -1,18 +1,43 @@
 """From foreign files to a victim in `ported_weights/`: read, fit, save."""
 
+import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.porting.errors import PortingError
-from jaxadv.porting.readers import read
-from jaxadv.porting.tables import Mapped, captioner_table, fit
+from jaxadv.porting.hash_tables import (
+    MEAN_IMAGE,
+    fit_dcmh,
+    fit_ssah,
+    mean_image,
+    sizes_of_dcmh,
+    sizes_of_ssah,
+)
+from jaxadv.porting.readers import parts, read
+from jaxadv.porting.tables import (
+    SCORES,
+    Mapped,
+    captioner_table,
+    classifier_table,
+    fit,
+    head_of,
+)
+from jaxadv.porting.vocabulary import Lexicon
 from jaxadv.victims import zoo
-from jaxadv.victims.zoo import Architecture
+from jaxadv.victims.architectures import (
+    Architecture,
+    CaptionerArchitecture,
+    ClassifierArchitecture,
+    HasherArchitecture,
+    Names,
+)
+
+MOST_WORDS = 1_000_000  # that a damaged file is given names for
+Arrays = dict[str, np.ndarray]
 
 
 class Source(NamedTuple):
@@ -24,64 +49,133 @@ class Source(NamedTuple):
 
 
 class Ported(NamedTuple):
-    """A victim's variables, how they were mapped, and where they came from."""
+    """What a victim is, what its numbers mean, how it was mapped, and where it came from."""
 
+    architecture: Architecture
+    names: Names
     variables: Any
     mapped: list[Mapped]
     sources: list[Source]
 
 
-def port(files: Sequence[Path], architecture: Architecture, vocabulary: Vocabulary) -> Ported:
-    """Turn the files of a captioner, backbone and decoder together, into Flax variables.
+def port(
+    files: Sequence[Path], architecture: Architecture, words: Lexicon | Names | None = None
+) -> Ported:
+    """Turn the files of a victim, all its parts together, into Flax variables.
+
+    Args:
+      files: the checkpoints. A hasher's take `imagenet-vgg-f.mat` along for its mean image.
+      architecture: a published one; how many bits a hasher has is read off its checkpoint.
+      words: a captioner's lexicon; names of a classifier's `classes`, of a hasher's `tags` and
+        `classes`. Those that are left out are numbered.
 
     Raises:
       PortingError: a file cannot be read or holds something else; nothing is written.
     """
-    tree = architecture.variables(vocabulary.size)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: Arrays = {}
     for file in files:
         found = read(file)
+        if isinstance(architecture, HasherArchitecture) and MEAN_IMAGE in found:
+            found = mean_image(found, str(file))
         twice = sorted(arrays.keys() & found.keys())
         if twice:
             raise PortingError(f"{file}: also in another of the files: {', '.join(twice)}")
         arrays |= found
-    names = ", ".join(str(file) for file in files)
-    variables, mapped = fit(arrays, captioner_table(architecture, tree), tree, names)
-    return Ported(variables, mapped, [_source(file) for file in files])
+    source = ", ".join(str(file) for file in files)
+    if isinstance(architecture, CaptionerArchitecture):
+        fitted = _fit_captioner(arrays, architecture, words, source)
+    elif isinstance(words, Lexicon):
+        raise PortingError(f"vocabulary: a {architecture.kind} has names, not a lexicon")
+    elif isinstance(architecture, ClassifierArchitecture):
+        fitted = _fit_classifier(arrays, architecture, words or {}, source)
+    elif isinstance(architecture, HasherArchitecture):
+        fitted = _fit_hasher(arrays, architecture, words or {}, source)
+    else:
+        raise PortingError(f"a {architecture.kind} cannot be ported")
+    return fitted._replace(sources=[_source(part) for file in files for part in parts(file)])
 
 
-def save(folder: Path, ported: Ported, architecture: Architecture, vocabulary: Vocabulary) -> None:
+def _fit_captioner(
+    arrays: Arrays, architecture: CaptionerArchitecture, words: Any, source: str
+) -> Ported:
+    """Lay out a captioner: backbone and decoder."""
+    if not isinstance(words, Lexicon):
+        raise PortingError("vocabulary: a captioner needs its words")
+    lexicon = words
+    im2txt = architecture.decoder == "im2txt"
+    if im2txt == (lexicon.begin == lexicon.end):
+        wanted = "im2txt's word_counts.txt" if im2txt else "JSON, not im2txt's"
+        raise PortingError(f"vocabulary: that of the decoder {architecture.decoder} is {wanted}")
+    if im2txt and SCORES in arrays:
+        lexicon = lexicon.filled(min(arrays[SCORES].size, MOST_WORDS))
+    names = {"vocabulary": lexicon.vocabulary.words}
+    tree = architecture.shapes(names)
+    table = captioner_table(architecture, tree, lexicon, arrays)
+    return Ported(architecture, names, *fit(arrays, table, tree, source), sources=[])
+
+
+def _fit_classifier(
+    arrays: Arrays, architecture: ClassifierArchitecture, words: Names, source: str
+) -> Ported:
+    """Lay out a classifier of as many classes as its last layer has."""
+    head = head_of(architecture)
+    count = arrays[head].size if head in arrays else 0
+    names = {"classes": _named(words, "classes", count, source)}
+    tree = architecture.shapes(names)
+    table = classifier_table(architecture, tree)
+    return Ported(architecture, names, *fit(arrays, table, tree, source), sources=[])
+
+
+def _fit_hasher(
+    arrays: Arrays, architecture: HasherArchitecture, words: Names, source: str
+) -> Ported:
+    """Lay out a hasher over CNN-F, of as many bits, tags and classes as its checkpoint has."""
+    if not architecture.backbone.startswith("vgg-f"):
+        raise PortingError(f"{source}: no checkpoints are known of hashers over a ResNet")
+    if architecture.method == "ssah":
+        bits, tags, classes = sizes_of_ssah(arrays, architecture.units, len(architecture.windows))
+    else:
+        bits, tags = sizes_of_dcmh(arrays, architecture.units)
+        classes = len(words.get("classes", ()))  # its networks know nothing of classes
+    names = {
+        "tags": _named(words, "tags", tags, source),
+        "classes": _named(words, "classes", classes, source),
+    }
+    if not bits or not tags:
+        raise PortingError(f"{source}: not a checkpoint of {architecture.method}")
+    made = dataclasses.replace(architecture, bits=bits)
+    tree = made.shapes(names)
+    if made.method == "ssah":
+        return Ported(made, names, *fit_ssah(arrays, tree, source), sources=[])
+    naming: Literal["pytorch", "tensorflow"] = "tensorflow"
+    if made.backbone == "vgg-f-pytorch":
+        naming = "pytorch"
+    return Ported(made, names, *fit_dcmh(arrays, tree, source, naming), sources=[])
+
+
+def _named(words: Names, what: str, count: int, source: str) -> tuple[str, ...]:
+    """Return as many names as there are outputs; numbers, where none were given."""
+    if what not in words:
+        return tuple(str(number) for number in range(min(count, MOST_WORDS)))
+    if count and len(words[what]) != count:
+        raise PortingError(f"{source}: {count} {what}, but {len(words[what])} names of {what}")
+    return tuple(words[what])
+
+
+def save(folder: Path, ported: Ported, licence: str = "unknown") -> None:
     """Write the victim's folder, whole or not at all."""
     zoo.save(
         folder,
-        architecture,
-        vocabulary,
+        ported.architecture,
+        ported.names,
         ported.variables,
         source="jaxadv port",
+        licence=licence,
         files=[source._asdict() for source in ported.sources],
     )
 
 
-def architecture_of(name: str) -> Architecture:
-    """Return a published architecture by name.
-
-    Raises:
-      PortingError: there is none of that name.
-    """
-    if name not in zoo.PUBLISHED:
-        known = ", ".join(zoo.PUBLISHED)
-        raise PortingError(f"unknown architecture {name!r}: must be one of {known}")
-    return zoo.PUBLISHED[name]
-
-
 def _source(file: Path) -> Source:
-    digest = hashlib.sha256()
-    for part in _parts(file):
-        digest.update(part)
-    return Source(file.name, file.stat().st_size, digest.hexdigest())
-
-
-def _parts(file: Path, size: int = 1 << 20) -> Iterator[bytes]:
     with file.open("rb") as stream:
-        while part := stream.read(size):
-            yield part
+        digest = hashlib.file_digest(stream, "sha256")
+    return Source(file.name, file.stat().st_size, digest.hexdigest())

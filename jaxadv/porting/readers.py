@@ -11,7 +11,7 @@ from jaxadv.porting.matlab import read_mat
 from jaxadv.porting.numpy_archive import read_npz
 from jaxadv.porting.pytorch import read_pytorch
 from jaxadv.porting.safetensors import read_safetensors
-from jaxadv.porting.tensorflow import read_tensorflow
+from jaxadv.porting.tensorflow import bundle_files, read_tensorflow
 
 _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".pth": read_pytorch,
@@ -35,10 +35,20 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Raises:
       PortingError: a suffix that none has, or what the format's reader refuses.
     """
+    return _reader(path)(path)
+
+
+def parts(path: Path) -> list[Path]:
+    """Return the files that a checkpoint lies in: several, where it is a TensorFlow bundle."""
+    return bundle_files(path) if _reader(path) is read_tensorflow else [path]
+
+
+def _reader(path: Path) -> Callable[[Path], dict[str, np.ndarray]]:
     reader = _READERS.get(path.suffix.lower())
-    if ".data-" in path.name or path.with_name(path.name + ".index").is_file():
+    prefix = path.with_name(path.name + ".index").is_file()
+    if prefix or path.suffix.startswith((".ckpt-", ".data-")):
         reader = read_tensorflow  # a bundle's part, or its prefix such as model.ckpt-2000000
     if reader is None:
         known = " ".join(_READERS)
         raise PortingError(f"{path}: unknown format {path.suffix!r}; known are {known}")
-    return reader(path)
+    return reader

@@ -6,20 +6,29 @@ extra or misshapen entry is an error that names them all.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxadv.porting.errors import PortingError
-from jaxadv.victims.zoo import Architecture
+from jaxadv.porting.slim import SCOPES
+from jaxadv.porting.vocabulary import Lexicon
+from jaxadv.victims.architectures import CaptionerArchitecture, ClassifierArchitecture
 
 Transform = Callable[[np.ndarray], np.ndarray]
+Keys = tuple[str, ...]
 
 
 class Entry(NamedTuple):
-    """The foreign entry of one leaf: its name, and what brings it into Flax's layout."""
+    """The foreign entry of one leaf: its name, and what brings it into Flax's layout.
+
+    Several leaves may be of one entry. A transform raises `ValueError` or `IndexError` for an array
+    of another shape than it takes.
+    """
 
     name: str
     transform: Transform
@@ -67,7 +76,7 @@ _RESNET = (
 )
 
 
-def _torchvision(path: tuple[str, ...]) -> Entry:
+def torchvision(path: Keys) -> Entry:
     """Name a leaf of a network whose layers are torchvision's (`nets.resnet`, `inception_v3`)."""
     module = ".".join(path[:-1])
     for here, there in _RESNET:
@@ -87,11 +96,17 @@ _ATTENTION = {
 }
 _WORDS = {"embed": "embed", "logit": "logit"}
 
-#: module of the Flax decoder: module of the PyTorch one (`ShowTellModel`, `FCModel`,
-#: `ShowAttendTellModel`, `Att2in2Model`)
+#: module of the Flax decoder: module of the PyTorch one (`ShowTellModel`, `FCModel`, `NewFCModel`,
+#: `ShowAttendTellModel`, `Att2inModel`, `Att2in2Model`)
 DECODERS: dict[str, dict[str, str]] = {
     "show-tell": {**_WORDS, **_LSTM, "img_embed": "img_embed"},
     "fc": {**_WORDS, **_MAXOUT, "img_embed": "img_embed"},
+    "newfc": {
+        **_WORDS,
+        "core/i2h": "_core.i2h",
+        "core/h2h": "_core.h2h",
+        "img_embed": "fc_embed",
+    },
     "show-attend-tell": {
         **_WORDS,
         "linear": "linear",
@@ -101,43 +116,168 @@ DECODERS: dict[str, dict[str, str]] = {
         "attention/h2att": "core.h2att",
         "attention/alpha_net": "core.alpha_net",
     },
+    "att2in": {**_WORDS, **_MAXOUT, **_ATTENTION},
     "att2in2": {
+        **_WORDS,
         **_MAXOUT,
         **_ATTENTION,
         "embed": "embed.0",
         "att_embed": "att_embed.0",
-        "logit": "logit",
     },
 }
 # `nn.LSTM` names a weight itself, without `.weight`
 _BARE = re.compile(r"(weight_[ih]h_l0)\.weight$")
 
 
-def _decoder(architecture: Architecture, path: tuple[str, ...]) -> Entry:
-    entry = _torch(DECODERS[architecture.decoder]["/".join(path[:-1])], path[-1])
+def _ruotianluo(decoder: str, path: Keys) -> Entry:
+    entry = _torch(DECODERS[decoder]["/".join(path[:-1])], path[-1])
     return entry._replace(name=_BARE.sub(r"\1", entry.name))
+
+
+# ---------------------------------------------------------------- im2txt
+
+_SLIM = {
+    "kernel": "weights",
+    "bias": "BatchNorm/beta",
+    "mean": "BatchNorm/moving_mean",
+    "var": "BatchNorm/moving_variance",
+    "scale": "BatchNorm/moving_variance",  # slim's has no gamma: 1, as often as there are variances
+}
+#: kernel and bias of `BasicLSTMCell`, as TensorFlow named them since 1.2, before, and before 1.0
+_CELLS = (
+    ("lstm/basic_lstm_cell/kernel", "lstm/basic_lstm_cell/bias"),
+    ("lstm/basic_lstm_cell/weights", "lstm/basic_lstm_cell/biases"),
+    ("lstm/BasicLSTMCell/Linear/Matrix", "lstm/BasicLSTMCell/Linear/Bias"),
+)
+#: im2txt's scores; there may be more than there are words
+SCORES = "logits/biases"
+
+
+def _slim(path: Keys) -> Entry:
+    *block, layer, _, leaf = path
+    scope = "/".join([*block, SCOPES[block[0]][layer] if block else layer])
+    transform = np.ones_like if leaf == "scale" else _as_it_is
+    return Entry(f"InceptionV3/{scope}/{_SLIM[leaf]}", transform)
+
+
+def _gates(array: np.ndarray) -> np.ndarray:
+    """Gates input, candidate, forget, output -> input, forget, candidate, output."""
+    i, j, f, o = np.split(array, 4, axis=-1)
+    return np.concatenate([i, f, j, o], axis=-1)
+
+
+def _gate_biases(array: np.ndarray) -> np.ndarray:
+    """The same of the biases, and the 1 that `BasicLSTMCell` adds to the forget gate's."""
+    i, f, j, o = np.split(_gates(array), 4)
+    return np.concatenate([i, f + 1, j, o])
+
+
+def _half(number: int) -> Transform:
+    """Of the kernel, the rows of the input (0) or of the hidden state (1)."""
+    return lambda array: _gates(np.split(array, 2)[number])
+
+
+def _rows(rows: np.ndarray, axis: int) -> Transform:
+    """Of a table with as many rows as these, those rows."""
+
+    def pick(array: np.ndarray) -> np.ndarray:
+        if array.shape[axis] != len(rows):
+            raise ValueError("rows and words differ in number")
+        return array.take(rows, axis)
+
+    return pick
+
+
+def _im2txt(lexicon: Lexicon, stored: Container[str]) -> Callable[[Keys], Entry]:
+    """Name a leaf of `ShowTell(im2txt=True)` in the terms of `ShowAndTellModel`."""
+    kernel, bias = next((cell for cell in _CELLS if cell[0] in stored), _CELLS[0])
+    table = {
+        "img_embed/kernel": Entry("image_embedding/weights", _as_it_is),
+        "embed/embedding": Entry("seq_embedding/map", _rows(lexicon.embedded, 0)),
+        "core/weight_ih/kernel": Entry(kernel, _half(0)),
+        "core/weight_hh/kernel": Entry(kernel, _half(1)),
+        "core/weight_ih/bias": Entry(bias, _gate_biases),
+        "logit/kernel": Entry("logits/weights", _rows(lexicon.scored, -1)),
+        "logit/bias": Entry(SCORES, _rows(lexicon.scored, 0)),
+    }
+    return lambda path: table["/".join(path)]
 
 
 # ---------------------------------------------------------------- captioners
 
-#: what checkpoints hold beside the network of a captioner: counters, and the classifier's head
-UNUSED = re.compile(r".*\.num_batches_tracked|fc\.(weight|bias)|AuxLogits\..*")
+#: what checkpoints hold beside the network of a captioner: counters, heads of the classifier, what
+#: optimisers remember, running means of weights
+UNUSED = re.compile(
+    r".*\.num_batches_tracked|fc\.(weight|bias)|AuxLogits\..*|\d\d\.meta"
+    r"|global_step|beta[12]_power|OptimizeLoss/.*|InceptionV3/(AuxLogits|Logits)/.*"
+    r"|.*/(Momentum|Adam(_1)?|RMSProp(_1)?|Adagrad|ExponentialMovingAverage)"
+)
 
 
-def captioner_table(architecture: Architecture, tree: Any) -> dict[tuple[str, ...], Entry]:
-    """Name every leaf of a captioner's variables `tree` in ruotianluo's and torchvision's terms."""
+def captioner_table(
+    architecture: CaptionerArchitecture, tree: Any, lexicon: Lexicon, stored: Container[str]
+) -> dict[Keys, Entry]:
+    """Name every leaf of a captioner's variables in its authors' terms.
+
+    Args:
+      architecture: what the captioner is made of.
+      tree: its variables.
+      lexicon: its words.
+      stored: the names in the files, where authors renamed what they store.
+    """
+    parts = {
+        "backbone": _slim if architecture.backbone == "inception-v3-slim" else torchvision,
+        "decoder": _im2txt(lexicon, stored)
+        if architecture.decoder == "im2txt"
+        else partial(_ruotianluo, architecture.decoder),
+    }
     table = {}
     for path, _ in jax.tree_util.tree_leaves_with_path(tree):
         keys = tuple(str(part.key) for part in path)
-        _, part, *rest = keys
-        table[keys] = (
-            _torchvision(tuple(rest)) if part == "backbone" else _decoder(architecture, tuple(rest))
-        )
+        table[keys] = parts[keys[1]](keys[2:])
     return table
 
 
+# ---------------------------------------------------------------- classifiers
+
+_HEADS = {"resnet20-cifar": "linear", "resnet32-cifar": "linear", "resnet56-cifar": "linear"}
+
+
+def head_of(architecture: ClassifierArchitecture) -> str:
+    """Name the entry of the biases of a classifier's last layer: it says how many classes."""
+    if architecture.backbone == "mobilenet-v2":
+        return "52.bias"
+    return f"{_HEADS.get(architecture.backbone, 'fc')}.bias"
+
+
+def classifier_table(architecture: ClassifierArchitecture, tree: Any) -> dict[Keys, Entry]:
+    """Name every leaf of a classifier's variables in torchvision's terms, or those of its file.
+
+    CIFAR-10's residual networks are akamaster/pytorch_resnet_cifar10's; MobileNetV2 is a file of
+    numbered layers (`nets.mobilenet_v2`).
+    """
+    numbered = architecture.backbone == "mobilenet-v2"
+    head = head_of(architecture).removesuffix(".bias")
+    table = {}
+    for path, _ in jax.tree_util.tree_leaves_with_path(tree):
+        keys = tuple(str(part.key) for part in path)
+        if keys[1] == "fc":
+            entry = _torch(head, keys[-1])
+            table[keys] = entry._replace(transform=_flat) if keys[-1] == "kernel" else entry
+        elif numbered:
+            table[keys] = _torch(keys[-2].removeprefix("conv_"), keys[-1])
+        else:
+            table[keys] = torchvision(keys[2:])
+    return table
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    """A linear map OI, or a 1x1 convolution that is one, -> IO."""
+    return array.reshape(array.shape[:2]).T
+
+
 def fit(
-    arrays: dict[str, np.ndarray], table: Mapping[tuple[str, ...], Entry], tree: Any, source: str
+    arrays: dict[str, np.ndarray], table: Mapping[Keys, Entry], tree: Any, source: str
 ) -> tuple[Any, list[Mapped]]:
     """Lay a checkpoint's arrays out as the Flax tree.
 
@@ -153,9 +293,9 @@ def fit(
     Raises:
       PortingError: entries are missing, left over, or of another shape; all are named.
     """
-    wanted = {entry.name for entry in table.values()}
-    problems = [f"missing {name}" for name in sorted(wanted - arrays.keys())]
-    extra = sorted(n for n in arrays.keys() - wanted if not UNUSED.fullmatch(n))
+    uses = Counter(entry.name for entry in table.values())
+    problems = [f"missing {name}" for name in sorted(uses.keys() - arrays.keys())]
+    extra = sorted(n for n in arrays.keys() - uses.keys() if not UNUSED.fullmatch(n))
     problems += [f"unexpected {name} {arrays[name].shape}" for name in extra]
     mapped: list[Mapped] = []
 
@@ -164,8 +304,13 @@ def fit(
         entry = table[keys]
         if entry.name not in arrays:
             return np.empty(0)
-        stored = arrays.pop(entry.name)
-        value = entry.transform(stored)
+        uses[entry.name] -= 1
+        stored = arrays[entry.name] if uses[entry.name] else arrays.pop(entry.name)
+        try:
+            value = entry.transform(stored)
+        except (ValueError, IndexError):
+            problems.append(f"{entry.name} {stored.shape} does not become {leaf.shape}")
+            return stored
         if value.shape != leaf.shape:
             problems.append(
                 f"{entry.name} {stored.shape} is {value.shape} in Flax's layout, "

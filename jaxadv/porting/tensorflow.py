@@ -9,6 +9,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ MAX_KEY = 1_000
 MAX_VALUE = 10_000
 MAX_ENTRIES = 50_000
 MAX_RANK = 32
+
+_PART = r"\.(index|data-\d{5}-of-\d{5})"
 
 _FOOTER = 48
 _MAGIC = 0xDB4775248B80FB57
@@ -65,7 +68,7 @@ def read_tensorflow(path: FilePath) -> dict[str, np.ndarray]:
     `PortingError` for everything else: partitioned variables, other types, compressed tables (which
     TensorFlow does not write), big-endian numbers, wrong checksums.
     """
-    prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})\Z", "", os.fspath(path))
+    prefix = _prefix(path)
     with checkpoint(f"{prefix}.index") as (file, size):
         if size > MAX_INDEX:
             raise Refusal(f"an index of {size} bytes, {MAX_INDEX} at most are read")
@@ -76,6 +79,18 @@ def read_tensorflow(path: FilePath) -> dict[str, np.ndarray]:
         with checkpoint(name) as (file, size):
             tensors |= _read_shard(file, size, [e for e in entries if e.shard == shard])
     return {entry.name: tensors[entry.name] for entry in entries}
+
+
+def bundle_files(path: FilePath) -> list[Path]:
+    """Return the files of a checkpoint that is there: its index, then its data."""
+    prefix = Path(_prefix(path))
+    part = re.compile(re.escape(prefix.name) + _PART)
+    files = sorted(file for file in prefix.parent.iterdir() if part.fullmatch(file.name))
+    return [files[-1], *files[:-1]]
+
+
+def _prefix(path: FilePath) -> str:
+    return re.sub(_PART + r"\Z", "", os.fspath(path))
 
 
 def crc32c(data: bytes, crc: int = 0) -> int:

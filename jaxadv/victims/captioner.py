@@ -1,6 +1,6 @@
 """The captioner protocol, and what follows from it: likelihood, greedy and beam decoding.
 
-A captioner is an autoregressive model `P(S | I) = prod_t P(S_t | S_<t, I)` (paper eq. 1) as three
+A captioner is an autoregressive model `P(S | I) = prod_t P(S_t | S_<t, I)` (paper eq. 1) as four
 pure functions over a parameter pytree. Everything is written for one picture: `vmap` from outside.
 """
 
@@ -24,17 +24,18 @@ class Captioner(NamedTuple):
     Attributes:
       encode: `(params, image f32[H, W, 3] in [0, 1]) -> features`, once a picture. The network's
         own normalisation is part of it.
-      begin: `(params, features) -> (state, logits f32[V])`, the scores of the first word.
-      advance: `(params, features, state, token i32[]) -> (state, logits f32[V])`, the scores of
-        the word after `token`.
+      begin: `(params, features) -> state`, before the first word.
+      advance: `(params, features, state, token i32[]) -> state`, after a word.
+      logits: `(params, state) -> f32[V]`, the scores of the word that comes next.
       vocabulary: what the numbers mean; number 0 ends a caption.
       max_length: the most words that a caption may have (T).
       image_shape: (H, W, 3).
     """
 
     encode: Callable[[Params, Array], Features]
-    begin: Callable[[Params, Features], tuple[State, Array]]
-    advance: Callable[[Params, Features, State, Array], tuple[State, Array]]
+    begin: Callable[[Params, Features], State]
+    advance: Callable[[Params, Features, State, Array], State]
+    logits: Callable[[Params, State], Array]
     vocabulary: Vocabulary
     max_length: int
     image_shape: tuple[int, int, int]
@@ -52,19 +53,18 @@ def greedy(victim: Captioner, params: Params, features: Features) -> Caption:
 
     The log-probability includes the end token's, where there was room for one.
     """
-    state, logits = victim.begin(params, features)
 
     def place(
-        carry: tuple[State, Array, Array], _: None
-    ) -> tuple[tuple[State, Array, Array], tuple[Array, Array]]:
-        state, logits, ended = carry
-        scores = jax.nn.log_softmax(logits)
+        carry: tuple[State, Array], _: None
+    ) -> tuple[tuple[State, Array], tuple[Array, Array]]:
+        state, ended = carry
+        scores = jax.nn.log_softmax(victim.logits(params, state))
         token = jnp.where(ended, END, jnp.argmax(scores).astype(jnp.int32))
         gained = jnp.where(ended, 0.0, scores[token])
-        state, logits = victim.advance(params, features, state, token)
-        return (state, logits, ended | (token == END)), (token, gained)
+        state = victim.advance(params, features, state, token)
+        return (state, ended | (token == END)), (token, gained)
 
-    start = (state, logits, jnp.zeros((), bool))
+    start = (victim.begin(params, features), jnp.zeros((), bool))
     _, (tokens, gained) = jax.lax.scan(place, start, None, length=victim.max_length)
     return Caption(tokens, gained.sum())
 
@@ -80,13 +80,15 @@ def teacher_forced_logits(
     victim: Captioner, params: Params, features: Features, tokens: Array
 ) -> Array:
     """Return the scores before each place when the words before it are those of `tokens`."""
-    state, first = victim.begin(params, features)
+    first = victim.begin(params, features)
 
-    def place(state: State, token: Array) -> tuple[State, Array]:
-        return victim.advance(params, features, state, token)
+    def place(state: State, token: Array) -> tuple[State, State]:
+        state = victim.advance(params, features, state, token)
+        return state, state
 
-    _, later = jax.lax.scan(place, state, tokens[:-1])
-    return jnp.concatenate([first[None], later])
+    _, later = jax.lax.scan(place, first, tokens[:-1])
+    states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+    return jnp.asarray(jax.vmap(victim.logits, in_axes=(None, 0))(params, states))
 
 
 def spoken(tokens: Array) -> Array:
@@ -109,38 +111,36 @@ def beam(victim: Captioner, params: Params, features: Features, size: int) -> Ca
     Plain beam search on `ln P`, no length normalisation, as the captioners' authors decode;
     `size=1` is `greedy`. Captions that ended keep their place in the beam.
     """
-    state, logits = victim.begin(params, features)
-    vocabulary_size = logits.shape[-1]
+    state = victim.begin(params, features)
+    first = jax.eval_shape(victim.logits, params, state)
+    vocabulary_size = first.shape[-1]
     if not 1 <= size < vocabulary_size:
         raise ValueError(f"beam size {size}: must be from 1 to {vocabulary_size - 1}")
     only_end = jnp.where(jnp.arange(vocabulary_size) == END, 0.0, -jnp.inf)
 
     class Beam(NamedTuple):
         state: State
-        logits: Array
         tokens: Array
         total: Array
         ended: Array
 
     def place(beam: Beam, t: Array) -> tuple[Beam, None]:
-        scores = jnp.where(beam.ended[:, None], only_end, jax.nn.log_softmax(beam.logits))
+        logits = jax.vmap(victim.logits, in_axes=(None, 0))(params, beam.state)
+        scores = jnp.where(beam.ended[:, None], only_end, jax.nn.log_softmax(logits))
         total, flat = jax.lax.top_k((beam.total[:, None] + scores).reshape(-1), size)
         parent, token = flat // vocabulary_size, (flat % vocabulary_size).astype(jnp.int32)
         state = jax.tree.map(lambda x: x[parent], beam.state)
-        state, logits = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(
-            params, features, state, token
-        )
+        state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(params, features, state, token)
         tokens = beam.tokens[parent].at[:, t].set(token)
-        return Beam(state, logits, tokens, total, beam.ended[parent] | (token == END)), None
+        return Beam(state, tokens, total, beam.ended[parent] | (token == END)), None
 
     def spread(x: Array) -> Array:
         return jnp.broadcast_to(x, (size, *x.shape))
 
     start = Beam(
         state=jax.tree.map(spread, state),
-        logits=spread(logits),
         tokens=jnp.zeros((size, victim.max_length), jnp.int32),
-        total=jnp.where(jnp.arange(size) == 0, 0.0, -jnp.inf).astype(logits.dtype),
+        total=jnp.where(jnp.arange(size) == 0, 0.0, -jnp.inf).astype(first.dtype),
         ended=jnp.zeros(size, bool),
     )
     end, _ = jax.lax.scan(place, start, jnp.arange(victim.max_length))

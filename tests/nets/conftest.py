@@ -4,9 +4,8 @@ import pytest
 
 
 @pytest.fixture
-def reference() -> ModuleType:
-    """The PyTorch definitions; the test skips where PyTorch is absent."""
-    pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
+def reference(torch: ModuleType) -> ModuleType:
+    """The PyTorch definitions."""
     from . import torch_definitions
 
     return torch_definitions

@@ -61,12 +61,17 @@ def _downsample(inputs: int, outputs: int, stride: int):
 
 class ResNet(nn.Module):
     def __init__(
-        self, blocks: Sequence[int], bottleneck: bool, caffe: bool = False, small: bool = False
+        self,
+        blocks: Sequence[int],
+        bottleneck: bool,
+        caffe: bool = False,
+        small: bool = False,
+        width: int = 64,
     ):
         super().__init__()
         kernel = 3 if small else 7
-        self.conv1 = nn.Conv2d(3, 64, kernel, 2, kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, kernel, 2, kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         if small:
             self.maxpool = nn.Identity()
         elif caffe:
@@ -74,9 +79,9 @@ class ResNet(nn.Module):
         else:
             self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         block = Bottleneck if bottleneck else BasicBlock
-        inputs = 64
+        inputs = width
         for stage, number in enumerate(blocks):
-            planes = 64 << stage
+            planes = width << stage
             layers = []
             for index in range(number):
                 stride = 2 if stage and not index else 1

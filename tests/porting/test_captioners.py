@@ -4,49 +4,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nets import torch_definitions
+from porting import torch_captioners
+from porting.make_references import CHANNELS, SIDE, STAGES, WIDTH
+from porting.torch_captioners import MODELS, see, torch
 
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.porting.errors import PortingError
 from jaxadv.porting.port import port, save
+from jaxadv.porting.vocabulary import Lexicon
 from jaxadv.victims import zoo
+from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.captioner import beam, greedy, log_probabilities
-from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD
-from jaxadv.victims.zoo import Architecture
 
-torch = pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
+pytestmark = pytest.mark.usefixtures("torch", "tiny")
 
-WORDS, UNITS, LENGTH, SIDE = 9, 12, 7, 64
+WORDS, UNITS, LENGTH = 9, 12, 7
 VOCABULARY = Vocabulary(tuple("abcdefghi"))
-MODELS = {
-    "show-tell": "ShowTellModel",
-    "show-attend-tell": "ShowAttendTellModel",
-    "att2in2": "Att2in2Model",
-    "fc": "FCModel",
-}
+LEXICON = Lexicon(VOCABULARY)
 
 
 def architecture_of(decoder):
-    return Architecture(decoder, "resnet18", units=UNITS, max_length=LENGTH, side=SIDE)
+    return CaptionerArchitecture(decoder, "tiny", units=UNITS, max_length=LENGTH, side=SIDE)
 
 
 class Pair:
     """PyTorch's backbone and decoder, and the files that torch saved them in."""
 
-    def __init__(self, decoder, folder, definitions, captioners, zipped=True):
-        self.backbone = definitions.ResNet((2, 2, 2, 2), bottleneck=False).eval()
-        self.decoder = getattr(captioners, MODELS[decoder])(WORDS + 1, UNITS, 512).eval()
+    def __init__(self, decoder, folder, zipped=True):
+        self.backbone = torch_definitions.ResNet(
+            STAGES, bottleneck=True, caffe=True, width=WIDTH
+        ).eval()
+        self.decoder = MODELS[decoder](WORDS + 1, UNITS, CHANNELS).eval()
         with torch.no_grad():
-            definitions.randomise(self.backbone, seed=1)
-        captioners.randomise(self.decoder, seed=0, feature_size=64)
+            torch_definitions.randomise(self.backbone, seed=1)
+        torch_captioners.randomise(self.decoder, seed=0, feature_size=8)
         self.files = [folder / "backbone.pth", folder / "decoder.pth"]
         states = [self.backbone.state_dict(), {"model": self.decoder.state_dict(), "epoch": 3}]
         for state, file in zip(states, self.files, strict=True):
             torch.save(state, file, _use_new_zipfile_serialization=zipped)
 
     def cells(self, image):
-        """The grid of f32[H, W, 3] in [0, 1], flattened: [cells, 512]."""
-        normalised = (image - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
-        return self.backbone(normalised.permute(2, 0, 1)[None])[0].flatten(1).T
+        return see(self.backbone, image)
 
 
 @pytest.fixture(params=MODELS, scope="module")
@@ -56,16 +55,13 @@ def decoder(request):
 
 @pytest.fixture(scope="module")
 def pair(decoder, tmp_path_factory):
-    from nets import torch_definitions
-    from porting import torch_captioners
-
-    return Pair(decoder, tmp_path_factory.mktemp(decoder), torch_definitions, torch_captioners)
+    return Pair(decoder, tmp_path_factory.mktemp(decoder))
 
 
 @pytest.fixture(scope="module")
 def ported(decoder, pair):
     architecture = architecture_of(decoder)
-    variables = port(pair.files, architecture, VOCABULARY).variables
+    variables = port(pair.files, architecture, LEXICON).variables
     return architecture.captioner(VOCABULARY), variables
 
 
@@ -132,11 +128,8 @@ def test_input_gradients(pair, ported):
 
 
 def test_legacy_files_port_alike(decoder, ported, tmp_path):
-    from nets import torch_definitions
-    from porting import torch_captioners
-
-    legacy = Pair(decoder, tmp_path, torch_definitions, torch_captioners, zipped=False)
-    variables = port(legacy.files, architecture_of(decoder), VOCABULARY).variables
+    legacy = Pair(decoder, tmp_path, zipped=False)
+    variables = port(legacy.files, architecture_of(decoder), LEXICON).variables
     jax.tree.map(np.testing.assert_array_equal, variables, ported[1])
 
 
@@ -147,7 +140,7 @@ def test_what_does_not_fit_is_named(pair, decoder, tmp_path):
     broken = tmp_path / "broken.pth"
     torch.save(state, broken)
     with pytest.raises(PortingError) as caught:
-        port([pair.files[0], broken], architecture_of(decoder), VOCABULARY)
+        port([pair.files[0], broken], architecture_of(decoder), LEXICON)
     line = str(caught.value)
     for part in (str(broken), "missing logit.bias", "unexpected surplus", "logit.weight (9, 12)"):
         assert part in line
@@ -156,7 +149,7 @@ def test_what_does_not_fit_is_named(pair, decoder, tmp_path):
 
 def test_saved_and_loaded_again(pair, decoder, ported, tmp_path):
     architecture = architecture_of(decoder)
-    save(tmp_path / "mine", port(pair.files, architecture, VOCABULARY), architecture, VOCABULARY)
+    save(tmp_path / "mine", port(pair.files, architecture, LEXICON))
     loaded = zoo.load(str(tmp_path / "mine"))
     jax.tree.map(np.testing.assert_array_equal, loaded.params, ported[1])
     assert [f["file"] for f in loaded.record["files"]] == ["backbone.pth", "decoder.pth"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from porting.checks import assert_arrays_or_refused, assert_same, refused
 
-from jaxadv.porting.errors import PortingError
 from jaxadv.porting.hdf5 import read_h5
 
 h5py = pytest.importorskip("h5py")
@@ -34,23 +34,6 @@ def keras(file):
 
 
 KERAS = {"conv1/conv1/kernel:0": KERNEL, "conv1/conv1/bias:0": BIAS, "step": np.array(7)}
-
-
-def refused(path):
-    """The reason of the refusal, which is one line that begins with the file."""
-    with pytest.raises(PortingError) as caught:
-        read_h5(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ") and message.isprintable() and len(message) < 600
-    return message.removeprefix(f"{path}: ")
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert type(found[name]) is np.ndarray and found[name].dtype == array.dtype
-        assert found[name].dtype.isnative
-        np.testing.assert_array_equal(found[name], array)
 
 
 @pytest.mark.parametrize("options", [{}, {"libver": "latest"}, {"track_order": True}])
@@ -213,7 +196,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refuses(case, tmp_path):
     write, says = REFUSED[case]
-    assert says in refused(build(tmp_path / "a.h5", write))
+    assert says in refused(read_h5, build(tmp_path / "a.h5", write))
 
 
 @pytest.mark.parametrize(
@@ -228,23 +211,22 @@ def test_refuses(case, tmp_path):
     ],
 )
 def test_refuses_what_is_no_hdf5(data, says, tmp_path):
-    (tmp_path / "a.h5").write_bytes(data)
-    assert says in refused(tmp_path / "a.h5")
+    assert says in refused(read_h5, tmp_path / "a.h5", data)
 
 
 def test_without_h5py(tmp_path, monkeypatch):
     path = build(tmp_path / "a.h5", keras)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'jaxadv[port]'" in refused(path)
+    assert "pip install 'jaxadv[port]'" in refused(read_h5, path)
 
 
 def test_a_process_that_dies(tmp_path, monkeypatch):
     """As one does in which the HDF5 library has read outside of its memory."""
     path = build(tmp_path / "a.h5", keras)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert "damaged, or needs too much memory or time" in refused(path)
+    assert "damaged, or needs too much memory or time" in refused(read_h5, path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    assert "No such file" in refused(path)
+    assert "No such file" in refused(read_h5, path)
 
 
 def test_the_working_directory_is_no_place_for_modules(tmp_path, monkeypatch):
@@ -258,8 +240,7 @@ def test_the_working_directory_is_no_place_for_modules(tmp_path, monkeypatch):
 def test_truncated(options, tmp_path):
     whole = build(tmp_path / "a.h5", keras, **options).read_bytes()
     for percent in range(0, 100, 2):
-        (tmp_path / "a.h5").write_bytes(whole[: len(whole) * percent // 100])
-        refused(tmp_path / "a.h5")
+        refused(read_h5, tmp_path / "a.h5", whole[: len(whole) * percent // 100])
 
 
 @pytest.fixture(scope="module")
@@ -284,10 +265,4 @@ def test_damaged_files_are_arrays_or_errors(whole, tmp_path_factory, changes):
     for place, value in changes:
         data[places[place % len(places)]] = value
     path = tmp_path_factory.getbasetemp() / "damaged.h5"
-    path.write_bytes(data)
-    try:
-        found = read_h5(path)
-    except PortingError as error:
-        assert str(error).startswith(f"{path}: ") and str(error).isprintable()
-    else:
-        assert found and all(type(array) is np.ndarray for array in found.values())
+    assert_arrays_or_refused(read_h5, path, data)

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import pytest
 from commands import call
 
-from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.data.vocabulary import UnknownWordError, Vocabulary
 from jaxadv.porting.errors import PortingError
 from jaxadv.porting.readers import read
-from jaxadv.porting.vocabulary import read_vocabulary
+from jaxadv.porting.vocabulary import Lexicon, read_lexicon
 from jaxadv.victims import zoo
+from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
 from jaxadv.victims.nets.caption_net import initial_variables
-from jaxadv.victims.zoo import Architecture, VictimError
 
-SMALL = Architecture("show-tell", "resnet-small", units=4, max_length=4, side=16)
+SMALL = CaptionerArchitecture("show-tell", "resnet-small", units=4, max_length=4, side=16)
 
 
 def written(path, content):
@@ -33,21 +33,20 @@ def written(path, content):
     ids=["cocotalk", "numbered", "list"],
 )
 def test_vocabularies(content, tmp_path):
-    assert read_vocabulary(written(tmp_path / "v.json", content)).words == ("a", "cat", "sits")
+    lexicon = read_lexicon(written(tmp_path / "v.json", content))
+    assert lexicon == Lexicon(Vocabulary(("a", "cat", "sits")))
+    assert lexicon.embedded.tolist() == lexicon.scored.tolist() == [0, 1, 2, 3]
 
 
 def test_vocabulary_of_dataset_coco_counts_as_its_captioners_did(tmp_path):
     sentence = {"tokens": ["a", "zebra", "a"]}
     images = [{"sentences": [sentence] * 6}, {"sentences": [{"tokens": ["once"]}]}]
-    assert read_vocabulary(written(tmp_path / "d.json", {"images": images})).words == (
-        "a",
-        "zebra",
-        "UNK",
-    )
+    lexicon = read_lexicon(written(tmp_path / "d.json", {"images": images}))
+    assert lexicon.vocabulary.words == ("a", "zebra", "UNK")
 
 
 def test_vocabulary_of_the_attacked_captioners(real_data):
-    words = read_vocabulary(real_data / "coco_attack_split" / "vocab_dict.json")
+    words = read_lexicon(real_data / "coco_attack_split" / "vocab_dict.json").vocabulary
     assert words.size == 9488
     assert words.words[5987] == "tacos"
 
@@ -66,8 +65,66 @@ def test_vocabulary_of_the_attacked_captioners(real_data):
 def test_other_files_are_no_vocabulary(content, line, tmp_path):
     path = written(tmp_path / "v.json", content)
     with pytest.raises(PortingError, match=line) as caught:
-        read_vocabulary(path)
+        read_lexicon(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+COUNTS = "a 969108\n<S> 586368\n. 440479\n</S> 586368\n's 7154\n'' 1524\ncafé 4"
+BYTES = """b'a' 969108
+b'<S>' 586368
+b'.' 440479
+b'</S>' 586368
+b"'s" 7154
+b"''" 1524
+b'caf\\xc3\\xa9' 4
+"""
+
+
+@pytest.mark.parametrize("content", [COUNTS, COUNTS + "\n", COUNTS.replace("\n", "\r\n"), BYTES])
+def test_word_counts_of_im2txt(content, tmp_path):
+    path = tmp_path / "word_counts.txt"
+    path.write_bytes(content.encode())
+    lexicon = read_lexicon(path)
+    assert lexicon.vocabulary.words == ("a", "<S>", ".", "'s", "''", "café", "<UNK>")
+    assert (lexicon.begin, lexicon.end) == (1, 3)
+    assert lexicon.scored.tolist() == [3, 0, 1, 2, 4, 5, 6, 7]
+    assert lexicon.embedded.tolist() == [1, 0, 1, 2, 4, 5, 6, 7]
+
+
+def test_rows_without_words_are_filled():
+    lexicon = Lexicon(Vocabulary(("a", "<S>", "<UNK>")), begin=2, end=0)
+    filled = lexicon.filled(6)
+    assert filled.vocabulary.words == ("a", "<S>", "<UNK>", "<unused-4>", "<unused-5>")
+    assert filled.scored.tolist() == [0, 1, 2, 3, 4, 5]
+    assert filled.embedded.tolist() == [2, 1, 2, 3, 4, 5]
+    assert lexicon.filled(4) == lexicon.filled(3) == lexicon
+    with pytest.raises(UnknownWordError):
+        filled.vocabulary.encode("unused-4")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("", "line 1 is not a word and its count"),
+        ("a 3\n\n<S> 2\n</S> 2", "line 2 is not a word and its count: ''"),
+        ("a 3\n<S>\n</S> 2", "line 2 is not a word and its count: '<S>'"),
+        ("a 3\n<S> 2\n</S> 2\na b 2", "line 4 is not"),
+        ("a 3\n</S> 2", "no <S>, so not im2txt's"),
+        ("a 3\n<S> 2", "no </S>, so not im2txt's"),
+        ("a 3\n<S> 2\n</S> 2\na 2", "in several lines: 'a'"),
+        ("b'a' 3\nb'<S>' 2\n</S> 2", "no <S>"),
+        ("b'\\xff' 3\nb'<S>' 2\nb'</S>' 2", "UTF-8"),
+        ("b'é' 3\nb'<S>' 2\nb'</S>' 2", "literal"),
+        ("b'a',b'' 3\nb'<S>' 2\nb'</S>' 2", "no <S>"),
+        (b"\xff\xfea 3", "not text"),
+    ],
+)
+def test_other_files_are_no_word_counts(content, line, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PortingError, match=line) as caught:
+        read_lexicon(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
 def test_unknown_format_names_the_known_ones(tmp_path):
@@ -78,14 +135,14 @@ def test_unknown_format_names_the_known_ones(tmp_path):
 def test_changed_weights_are_noticed(tmp_path):
     vocabulary = Vocabulary(("a", "cat"))
     params = initial_variables(SMALL.network(3), SMALL.image_shape, jax.random.key(0))
-    zoo.save(tmp_path / "v", SMALL, vocabulary, params)
+    zoo.save(tmp_path / "v", SMALL, {"vocabulary": vocabulary.words}, params)
     zoo.load(str(tmp_path / "v"))
     other = {**params, "params": {**params["params"]}}
     other["params"]["decoder"] = {**params["params"]["decoder"]}
     other["params"]["decoder"]["logit"] = {
         name: jnp.asarray(value) + 1 for name, value in params["params"]["decoder"]["logit"].items()
     }
-    zoo.save(tmp_path / "w", SMALL, vocabulary, other)
+    zoo.save(tmp_path / "w", SMALL, {"vocabulary": vocabulary.words}, other)
     (tmp_path / "v" / "record.json").write_bytes((tmp_path / "w" / "record.json").read_bytes())
     with pytest.raises(VictimError, match="changed since"):
         zoo.load(str(tmp_path / "v"))
@@ -97,6 +154,7 @@ def test_changed_weights_are_noticed(tmp_path):
         ({"--architecture": "resnet9"}, "att2in2-resnet101"),
         ({"--vocabulary": "absent.json"}, "absent.json: cannot be read"),
         ({"file": "absent.pth"}, "absent.pth"),
+        ({"file": "model.ckpt-7"}, "model.ckpt-7.index: cannot be read"),
     ],
 )
 def test_a_port_that_fails_leaves_nothing(changed, line, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from porting.checks import assert_arrays_or_refused, assert_same, refused
 
 from jaxadv.porting import safetensors
 from jaxadv.porting.errors import PortingError
@@ -36,23 +37,6 @@ def tensor(begin, end, dtype="F32", shape=None):
 
 
 VALID = encode({"a": tensor(0, 8), "b": tensor(8, 20)}, np.arange(5, dtype="<f4").tobytes())
-
-
-def refused(data, path):
-    """The reason of the refusal, which is one line that begins with the file."""
-    path.write_bytes(data)
-    with pytest.raises(PortingError) as caught:
-        read_safetensors(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ") and message.isprintable() and len(message) < 600
-    return message.removeprefix(f"{path}: ")
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert type(found[name]) is np.ndarray and found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
 
 
 def test_reads_what_the_library_writes(tmp_path):
@@ -124,7 +108,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refuses(case, tmp_path):
     data, says = REFUSED[case]
-    assert says in refused(data, tmp_path / "model.safetensors")
+    assert says in refused(read_safetensors, tmp_path / "model.safetensors", data)
 
 
 def test_refuses_what_is_no_file(tmp_path):
@@ -138,7 +122,8 @@ def test_refuses_what_is_no_file(tmp_path):
 
 @pytest.mark.parametrize("percent", range(0, 100, 2))
 def test_truncated(percent, tmp_path):
-    refused(VALID[: len(VALID) * percent // 100], tmp_path / "model.safetensors")
+    data = VALID[: len(VALID) * percent // 100]
+    refused(read_safetensors, tmp_path / "model.safetensors", data)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -148,10 +133,4 @@ def test_damaged_files_are_arrays_or_errors(tmp_path_factory, changes):
     for place, value in changes:
         data[place] = value
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
-    path.write_bytes(data)
-    try:
-        found = read_safetensors(path)
-    except PortingError as error:
-        assert str(error).startswith(f"{path}: ") and str(error).isprintable()
-    else:
-        assert found and all(type(array) is np.ndarray for array in found.values())
+    assert_arrays_or_refused(read_safetensors, path, data)

@@ -10,11 +10,24 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD
+
 torch = pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
 nn = torch.nn
 F = torch.nn.functional
 
 State = tuple  # (h, c): f[units] each
+
+
+def see(backbone, image, grid: int | None = None):
+    """Return the cells f[cells, C] that a backbone sees in f[H, W, 3] in [0, 1].
+
+    `grid` is the side of the square that they are pooled to.
+    """
+    normalised = (image - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    features = backbone(normalised.permute(2, 0, 1)[None])[0]
+    features = features if grid is None else F.adaptive_avg_pool2d(features, grid)
+    return features.flatten(1).T
 
 
 class Hypothesis(NamedTuple):
@@ -24,35 +37,22 @@ class Hypothesis(NamedTuple):
     state: State
 
 
-class Captioner(nn.Module):
-    """What all captioners share, given `start`, the state before the begin token, and `cell`."""
+class Decoding:
+    """What follows from `start` and `step`."""
 
-    def __init__(self, vocabulary_size: int, units: int):
-        super().__init__()
-        self.units = units
-        self.logit = nn.Linear(units, vocabulary_size)
+    begin = end = 0
 
     def start(self, att) -> State:
         """Return the state that precedes the begin token."""
         raise NotImplementedError
 
-    def cell(self, word, att, state: State) -> State:
-        """Return the state after an embedded word f[units]."""
-        raise NotImplementedError
-
-    def zeros(self) -> State:
-        zeros = self.logit.weight.new_zeros(self.units)
-        return zeros, zeros
-
     def step(self, att, state: State, token: int):
         """Return log P f[V] of the token after this one, and the state after this one."""
-        word = self.embed(torch.tensor(token))
-        state = self.cell(word, att, state)
-        return F.log_softmax(self.logit(state[0]), dim=0), state
+        raise NotImplementedError
 
     def log_probabilities(self, att, tokens):
         """Log P f[T, V] of every place given the tokens i64[T] before it, also after an end."""
-        state, before, rows = self.start(att), 0, []
+        state, before, rows = self.start(att), self.begin, []
         for token in tokens.tolist():
             row, state = self.step(att, state, before)
             rows.append(row)
@@ -64,9 +64,9 @@ class Captioner(nn.Module):
         """Take the most likely token at each place, until it is the end token."""
         state, tokens = self.start(att), []
         while len(tokens) < max_length:
-            row, state = self.step(att, state, tokens[-1] if tokens else 0)
+            row, state = self.step(att, state, tokens[-1] if tokens else self.begin)
             token = int(row.argmax())
-            if token == 0:
+            if token == self.end:
                 break
             tokens.append(token)
         return tokens
@@ -86,10 +86,10 @@ class Captioner(nn.Module):
                 if ended:
                     candidates.append(hypothesis)
                     continue
-                row, after = self.step(att, state, tokens[-1] if tokens else 0)
+                row, after = self.step(att, state, tokens[-1] if tokens else self.begin)
                 for token, log_probability in enumerate(row.tolist()):
                     total = score + log_probability
-                    if token == 0:
+                    if token == self.end:
                         candidates.append(Hypothesis(tokens, total, True, after))
                     else:
                         candidates.append(Hypothesis([*tokens, token], total, False, after))
@@ -98,8 +98,37 @@ class Captioner(nn.Module):
         return [(hypothesis.tokens, hypothesis.score) for hypothesis in beam]
 
 
+class Captioner(Decoding, nn.Module):
+    """What ruotianluo's share, given `start`, the state before the begin token, and `cell`.
+
+    `seeing` are the weights that take the features of a picture.
+    """
+
+    seeing: tuple[str, ...]
+
+    def __init__(self, vocabulary_size: int, units: int):
+        super().__init__()
+        self.units = units
+        self.logit = nn.Linear(units, vocabulary_size)
+
+    def cell(self, word, att, state: State) -> State:
+        """Return the state after an embedded word f[units]."""
+        raise NotImplementedError
+
+    def zeros(self) -> State:
+        zeros = self.logit.weight.new_zeros(self.units)
+        return zeros, zeros
+
+    def step(self, att, state: State, token: int):
+        word = self.embed(torch.tensor(token))
+        state = self.cell(word, att, state)
+        return F.log_softmax(self.logit(state[0]), dim=0), state
+
+
 class ShowTellModel(Captioner):
     """A plain LSTM that sees the mean feature once, as its first input."""
+
+    seeing = ("img_embed.weight",)
 
     def __init__(self, vocabulary_size: int, units: int, features: int):
         super().__init__(vocabulary_size, units)
@@ -116,6 +145,8 @@ class ShowTellModel(Captioner):
 
 class ShowAttendTellModel(Captioner):
     """The simplified one of OldModel.py: h and c start at the mean feature, attention feeds in."""
+
+    seeing = ("linear.weight", "core.ctx2att.weight")
 
     def __init__(self, vocabulary_size: int, units: int, features: int):
         super().__init__(vocabulary_size, units)
@@ -154,8 +185,33 @@ class MaxoutLSTM(nn.Module):
         return out * torch.tanh(c), c
 
 
+class Att2inModel(Captioner):
+    """Attention over the picture's own features joins the candidates of a maxout LSTM."""
+
+    seeing = ("ctx2att.weight", "core.a2c.weight")
+
+    def __init__(self, vocabulary_size: int, units: int, features: int):
+        super().__init__(vocabulary_size, units)
+        self.embed = nn.Embedding(vocabulary_size, units)
+        self.ctx2att = nn.Linear(features, units)
+        self.core = MaxoutLSTM(units)
+        self.core.a2c = nn.Linear(features, 2 * units)
+        self.core.attention = nn.Module()
+        self.core.attention.h2att = nn.Linear(units, units)
+        self.core.attention.alpha_net = nn.Linear(units, 1)
+
+    def start(self, att) -> State:
+        return self.zeros()
+
+    def cell(self, word, att, state: State) -> State:
+        seen = _attend(self.core.attention, att, self.ctx2att(att), state[0])
+        return self.core(word, state, self.core.a2c(seen))
+
+
 class Att2in2Model(Captioner):
-    """The victim of self-critical training: attention joins the candidates of a maxout LSTM."""
+    """The victim of self-critical training: as Att2in, of words and features behind a ReLU."""
+
+    seeing = ("att_embed.0.weight",)
 
     def __init__(self, vocabulary_size: int, units: int, features: int):
         super().__init__(vocabulary_size, units)
@@ -180,6 +236,8 @@ class Att2in2Model(Captioner):
 class FCModel(Captioner):
     """A maxout LSTM that sees the mean feature once, as its first input."""
 
+    seeing = ("img_embed.weight",)
+
     def __init__(self, vocabulary_size: int, units: int, features: int):
         super().__init__(vocabulary_size, units)
         self.img_embed = nn.Linear(features, units)
@@ -191,6 +249,37 @@ class FCModel(Captioner):
 
     def cell(self, word, att, state: State) -> State:
         return self.core(word, state)
+
+
+class NewFCModel(Captioner):
+    """FC as AttModel.py has it: the mean feature goes in before a word where there is no state."""
+
+    seeing = ("fc_embed.weight",)
+
+    def __init__(self, vocabulary_size: int, units: int, features: int):
+        super().__init__(vocabulary_size, units)
+        self.fc_embed = nn.Linear(features, units)
+        self.embed = nn.Embedding(vocabulary_size, units)
+        self._core = MaxoutLSTM(units)
+
+    def start(self, att) -> State:
+        return self.zeros()
+
+    def cell(self, word, att, state: State) -> State:
+        if not state[0].any():
+            state = self._core(self.fc_embed(att.mean(0)), state)
+        return self._core(word, state)
+
+
+#: by the names of `zoo.DECODERS`
+MODELS: dict[str, type[Captioner]] = {
+    "show-tell": ShowTellModel,
+    "show-attend-tell": ShowAttendTellModel,
+    "att2in": Att2inModel,
+    "att2in2": Att2in2Model,
+    "fc": FCModel,
+    "newfc": NewFCModel,
+}
 
 
 def _lstm(lstm, x, state: State) -> State:
@@ -208,6 +297,7 @@ def _attend(net, att, keys, h):
 # for its caption to depend on it, and in the scores of attention, for it to choose between cells.
 GAINS = {
     "img_embed.weight": 8,
+    "fc_embed.weight": 8,
     "linear.weight": 8,
     "att_embed.0.weight": 4,
     "ih_l0": 4,
@@ -218,7 +308,6 @@ GAINS = {
     "alpha_net.weight": 4,
     "logit.weight": 5,
 }
-PICTURE = ("img_embed.weight", "linear.weight", "att_embed.0.weight", "core.ctx2att.weight")
 
 
 @torch.no_grad()
@@ -235,7 +324,9 @@ def randomise(module: Captioner, seed: int, feature_size: float = 1) -> None:
             fill *= 0.2
         elif not name.startswith("embed"):
             gain = next((g for suffix, g in GAINS.items() if name.endswith(suffix)), 1.5)
-            if name in PICTURE:  # features are positive: what differs is what their mean is not
+            if (
+                name in module.seeing
+            ):  # features are positive: what differs is what their mean is not
                 fill -= fill.mean(1, keepdims=True)
                 gain /= feature_size
             fill *= gain / math.sqrt(value.shape[1])

@@ -16,7 +16,7 @@ class CaptionNet(nn.Module):
 
     Attributes:
       backbone: `images -> grid f32[..., h, w, C]`, on normalised images.
-      decoder: has `prepare`, `begin` and `advance` (`ShowTell`, `ShowAttendTell`, `Att2in2`).
+      decoder: has `prepare`, `begin`, `advance` and `logits` (`ShowTell`, `Att2in`, ...).
       mean, std: what the backbone's images are normalised with, a channel each.
       grid: (h, w) of the attention grid, average-pooled to it as torch's `adaptive_avg_pool2d`
         does; None leaves the backbone's own.
@@ -41,17 +41,21 @@ class CaptionNet(nn.Module):
         """`Captioner.encode`."""
         return self.prepare(self.see(image))
 
-    def begin(self, features: Any) -> tuple[Any, Array]:
+    def begin(self, features: Any) -> Any:
         """`Captioner.begin`."""
         return self.decoder.begin(features)
 
-    def advance(self, features: Any, state: Any, token: Array) -> tuple[Any, Array]:
+    def advance(self, features: Any, state: Any, token: Array) -> Any:
         """`Captioner.advance`."""
         return self.decoder.advance(features, state, token)
 
-    def __call__(self, image: Array) -> Array:
+    def logits(self, state: Any) -> Any:
+        """`Captioner.logits`."""
+        return self.decoder.logits(state)
+
+    def __call__(self, image: Array) -> Any:
         """Score the first word; touches every parameter, for `init`."""
-        return self.begin(self.encode(image))[1]
+        return self.logits(self.begin(self.encode(image)))
 
 
 def adaptive_average_pool(grid: Array, to: tuple[int, int]) -> Array:
@@ -86,6 +90,7 @@ def as_captioner(
         encode=method("encode"),
         begin=method("begin"),
         advance=method("advance"),
+        logits=method("logits"),
         vocabulary=vocabulary,
         max_length=max_length,
         image_shape=image_shape,

@@ -1,6 +1,7 @@
 """Inception-v3 (Szegedy et al., 2016, "Rethinking the Inception Architecture").
 
-Layers, padding and names are torchvision's, without its auxiliary head and its classifier.
+Layers, padding and names are torchvision's, without its auxiliary head and its classifier. Slim's
+Inception-v3 is the same, but for what the border counts in an average pool.
 """
 
 from typing import Literal
@@ -41,15 +42,16 @@ def _max_pool(grid: jax.Array) -> jax.Array:
     return nn.max_pool(grid, (3, 3), strides=(2, 2))
 
 
-def _avg_pool(grid: jax.Array) -> jax.Array:
-    """3x3 mean at stride 1; the zeros of the border count, as in `F.avg_pool2d`."""
-    return nn.avg_pool(grid, (3, 3), padding="SAME", count_include_pad=True)
+def _avg_pool(grid: jax.Array, count_border: bool) -> jax.Array:
+    """3x3 mean at stride 1, of the zeros around the grid, too, where they count."""
+    return nn.avg_pool(grid, (3, 3), padding="SAME", count_include_pad=count_border)
 
 
 class InceptionA(nn.Module):
     """Mixed block of the 35x35 grid: 1x1, 5x5, two 3x3, and average pool."""
 
     pool_features: int
+    count_border: bool
 
     @nn.compact
     def __call__(self, grid: jax.Array, train: bool = False) -> jax.Array:
@@ -60,7 +62,8 @@ class InceptionA(nn.Module):
         double = ConvNorm(64, name="branch3x3dbl_1")(grid, train)
         double = ConvNorm(96, (3, 3), name="branch3x3dbl_2")(double, train)
         double = ConvNorm(96, (3, 3), name="branch3x3dbl_3")(double, train)
-        pool = ConvNorm(self.pool_features, name="branch_pool")(_avg_pool(grid), train)
+        pooled = _avg_pool(grid, self.count_border)
+        pool = ConvNorm(self.pool_features, name="branch_pool")(pooled, train)
         return jnp.concatenate([one, five, double, pool], axis=-1)
 
 
@@ -81,6 +84,7 @@ class InceptionC(nn.Module):
     """Mixed block of the 17x17 grid: 7x7 convolutions factored into 1x7 and 7x1."""
 
     features: int
+    count_border: bool
 
     @nn.compact
     def __call__(self, grid: jax.Array, train: bool = False) -> jax.Array:
@@ -94,7 +98,7 @@ class InceptionC(nn.Module):
         double = ConvNorm(self.features, (1, 7), name="branch7x7dbl_3")(double, train)
         double = ConvNorm(self.features, (7, 1), name="branch7x7dbl_4")(double, train)
         double = ConvNorm(192, (1, 7), name="branch7x7dbl_5")(double, train)
-        pool = ConvNorm(192, name="branch_pool")(_avg_pool(grid), train)
+        pool = ConvNorm(192, name="branch_pool")(_avg_pool(grid, self.count_border), train)
         return jnp.concatenate([one, seven, double, pool], axis=-1)
 
 
@@ -116,6 +120,8 @@ class InceptionD(nn.Module):
 class InceptionE(nn.Module):
     """Mixed block of the 8x8 grid: 3x3 convolutions widened into 1x3 beside 3x1."""
 
+    count_border: bool
+
     @nn.compact
     def __call__(self, grid: jax.Array, train: bool = False) -> jax.Array:
         """Map a grid to one of the same size."""
@@ -127,12 +133,19 @@ class InceptionE(nn.Module):
         double = ConvNorm(384, (3, 3), name="branch3x3dbl_2")(double, train)
         double_a = ConvNorm(384, (1, 3), name="branch3x3dbl_3a")(double, train)
         double_b = ConvNorm(384, (3, 1), name="branch3x3dbl_3b")(double, train)
-        pool = ConvNorm(192, name="branch_pool")(_avg_pool(grid), train)
+        pool = ConvNorm(192, name="branch_pool")(_avg_pool(grid, self.count_border), train)
         return jnp.concatenate([one, three_a, three_b, double_a, double_b, pool], axis=-1)
 
 
 class InceptionV3(nn.Module):
-    """Inception-v3 up to its last feature grid, `Mixed_7c`: no pooling, no classifier."""
+    """Inception-v3 up to its last feature grid, `Mixed_7c`: no pooling, no classifier.
+
+    Attributes:
+      count_border: whether the zeros around a grid count in its average pools: they do in
+        torchvision's `F.avg_pool2d`, they do not in slim's `avg_pool2d`.
+    """
+
+    count_border: bool = True
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -148,18 +161,19 @@ class InceptionV3(nn.Module):
         grid = ConvNorm(80, name="Conv2d_3b_1x1")(grid, train)
         grid = ConvNorm(192, (3, 3), 1, "VALID", name="Conv2d_4a_3x3")(grid, train)
         grid = _max_pool(grid)
+        border = self.count_border
         for block in (
-            InceptionA(32, name="Mixed_5b"),
-            InceptionA(64, name="Mixed_5c"),
-            InceptionA(64, name="Mixed_5d"),
+            InceptionA(32, border, name="Mixed_5b"),
+            InceptionA(64, border, name="Mixed_5c"),
+            InceptionA(64, border, name="Mixed_5d"),
             InceptionB(name="Mixed_6a"),
-            InceptionC(128, name="Mixed_6b"),
-            InceptionC(160, name="Mixed_6c"),
-            InceptionC(160, name="Mixed_6d"),
-            InceptionC(192, name="Mixed_6e"),
+            InceptionC(128, border, name="Mixed_6b"),
+            InceptionC(160, border, name="Mixed_6c"),
+            InceptionC(160, border, name="Mixed_6d"),
+            InceptionC(192, border, name="Mixed_6e"),
             InceptionD(name="Mixed_7a"),
-            InceptionE(name="Mixed_7b"),
-            InceptionE(name="Mixed_7c"),
+            InceptionE(border, name="Mixed_7b"),
+            InceptionE(border, name="Mixed_7c"),
         ):
             grid = block(grid, train)
         return grid

@@ -31,16 +31,20 @@ def open_forget_gate(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float3
 
 
 class LSTM(nn.Module):
-    """torch's `nn.LSTM(bias=False)`, one step; gates in the order input, forget, cell, output."""
+    """torch's `nn.LSTM`, one step; gates in the order input, forget, cell, output.
+
+    ruotianluo's have no bias; with `bias` there is one, which is TensorFlow's `BasicLSTMCell`.
+    """
 
     units: int
+    bias: bool = False
 
     @nn.compact
     def __call__(self, memory: Memory, x: Array) -> Memory:
         """Advance the memory by one input f32[inputs]."""
         h, c = memory
         of_input = nn.Dense(
-            4 * self.units, use_bias=False, kernel_init=open_forget_gate, name="weight_ih"
+            4 * self.units, use_bias=self.bias, kernel_init=open_forget_gate, name="weight_ih"
         )
         gates = of_input(x) + nn.Dense(4 * self.units, use_bias=False, name="weight_hh")(h)
         i, f, g, o = jnp.split(gates, 4, axis=-1)

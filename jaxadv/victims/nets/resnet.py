@@ -10,6 +10,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxadv.victims.nets.convolution import convolve
 
@@ -40,13 +41,16 @@ def _norm(train: bool, name: str) -> nn.BatchNorm:
 class ResidualBlock(nn.Module):
     """One residual block: two 3x3 convolutions, or a 1x1-3x3-1x1 bottleneck.
 
-    `caffe` puts the stride of a bottleneck on its first convolution instead of the 3x3 one.
+    `caffe` puts the stride of a bottleneck on its first convolution instead of the 3x3 one. With
+    `padded`, a shortcut that changes shape takes every other cell and fills up with zero channels
+    on both sides (option A of the paper, as for CIFAR-10), instead of a convolution.
     """
 
     features: int
     stride: int
     bottleneck: bool
     caffe: bool
+    padded: bool = False
 
     @nn.compact
     def __call__(self, grid: jax.Array, train: bool = False) -> jax.Array:
@@ -64,7 +68,13 @@ class ResidualBlock(nn.Module):
             out = _norm(train, f"bn{number}")(out)
             if number < len(layers):
                 out = nn.relu(out)
-        if self.stride != 1 or grid.shape[-1] != out.shape[-1]:
+        if self.stride == 1 and grid.shape[-1] == out.shape[-1]:
+            return nn.relu(out + grid)
+        if self.padded:
+            missing = (out.shape[-1] - grid.shape[-1]) // 2
+            grid = grid[..., :: self.stride, :: self.stride, :]
+            grid = jnp.pad(grid, [(0, 0)] * (grid.ndim - 1) + [(missing, missing)])
+        else:
             grid = _conv(out.shape[-1], 1, self.stride, "downsample_conv")(grid)
             grid = _norm(train, "downsample_bn")(grid)
         return nn.relu(out + grid)
@@ -80,14 +90,17 @@ class ResNet(nn.Module):
         caffe: bottlenecks stride in their first convolution, and the max-pool is unpadded and
             rounds its size up.
         stem: `"imagenet"` is the 7x7 stride-2 convolution and the max-pool; `"small"`, for
-            pictures of some 64x64, a 3x3 stride-2 convolution alone.
+            pictures of some 64x64, a 3x3 stride-2 convolution alone; `"cifar"`, for 32x32, the same
+            with stride 1.
+        padded: shortcuts without weights, as for CIFAR-10.
     """
 
     stage_sizes: tuple[int, ...]
     bottleneck: bool
     width: int = 64
     caffe: bool = False
-    stem: Literal["imagenet", "small"] = "imagenet"
+    stem: Literal["imagenet", "small", "cifar"] = "imagenet"
+    padded: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -96,10 +109,11 @@ class ResNet(nn.Module):
         There may be one batch axis or none. `train` normalises by the batch's statistics and
         updates the running ones (collection `batch_stats`).
         """
-        if self.stem not in ("imagenet", "small"):
-            raise ValueError(f"stem must be 'imagenet' or 'small', not {self.stem!r}")
+        if self.stem not in ("imagenet", "small", "cifar"):
+            raise ValueError(f"stem must be 'imagenet', 'small' or 'cifar', not {self.stem!r}")
         imagenet = self.stem == "imagenet"
-        grid = _conv(self.width, 7 if imagenet else 3, 2, "conv1")(images)
+        stride = 1 if self.stem == "cifar" else 2
+        grid = _conv(self.width, 7 if imagenet else 3, stride, "conv1")(images)
         grid = nn.relu(_norm(train, "bn1")(grid))
         if imagenet:
             # One more row and column at the end is what PyTorch's ceil_mode=True amounts to for
@@ -113,6 +127,7 @@ class ResNet(nn.Module):
                     stride=2 if stage > 0 and index == 0 else 1,
                     bottleneck=self.bottleneck,
                     caffe=self.caffe,
+                    padded=self.padded,
                     name=f"layer{stage + 1}_{index}",
                 )(grid, train)
         return grid
@@ -123,6 +138,11 @@ def resnet18() -> ResNet:
     return ResNet((2, 2, 2, 2), bottleneck=False)
 
 
+def resnet34() -> ResNet:
+    """ResNet-34: 512 channels out."""
+    return ResNet((3, 4, 6, 3), bottleneck=False)
+
+
 def resnet50(caffe: bool = False) -> ResNet:
     """ResNet-50: 2048 channels out."""
     return ResNet((3, 4, 6, 3), bottleneck=True, caffe=caffe)
@@ -131,3 +151,14 @@ def resnet50(caffe: bool = False) -> ResNet:
 def resnet101(caffe: bool = False) -> ResNet:
     """ResNet-101: 2048 channels out."""
     return ResNet((3, 4, 23, 3), bottleneck=True, caffe=caffe)
+
+
+def resnet152(caffe: bool = False) -> ResNet:
+    """ResNet-152: 2048 channels out."""
+    return ResNet((3, 8, 36, 3), bottleneck=True, caffe=caffe)
+
+
+def cifar_resnet(depth: int) -> ResNet:
+    """ResNet-20, 32, 44, 56 or 110 of the paper's section 4.2: 64 channels out."""
+    blocks = (depth - 2) // 6
+    return ResNet((blocks,) * 3, bottleneck=False, width=16, stem="cifar", padded=True)

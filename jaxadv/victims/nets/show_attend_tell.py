@@ -44,14 +44,16 @@ class ShowAttendTell(nn.Module):
         cells = grid.reshape(-1, grid.shape[-1])
         return AttendedFeatures(cells, self.ctx2att(cells), self.linear(cells.mean(axis=0)))
 
-    def begin(self, features: AttendedFeatures) -> tuple[Memory, Array]:
-        """Feed the begin token; return the scores of the first word."""
+    def begin(self, features: AttendedFeatures) -> Memory:
+        """Feed the begin token."""
         return self.advance(features, (features.first, features.first), jnp.zeros((), jnp.int32))
 
-    def advance(
-        self, features: AttendedFeatures, memory: Memory, token: Array
-    ) -> tuple[Memory, Array]:
-        """Attend with the last hidden state, feed word and context, score the next word."""
+    def advance(self, features: AttendedFeatures, memory: Memory, token: Array) -> Memory:
+        """Attend with the last hidden state, feed word and context."""
         context = self.attention(memory[0], features.cells, features.keys)
-        memory = self.rnn(memory, jnp.concatenate([self.drop(self.embed(token)), context]))
-        return memory, self.logit(self.drop(memory[0]))
+        h, c = self.rnn(memory, jnp.concatenate([self.drop(self.embed(token)), context]))
+        return h, c
+
+    def logits(self, memory: Memory) -> Array:
+        """Score the next word."""
+        return jnp.asarray(self.logit(self.drop(memory[0])))

@@ -1,0 +1,372 @@
+"""What victims are made of: backbones, and architectures of the three kinds by name.
+
+An architecture is everything about a victim but its weights and the *names* of what it takes and
+gives: a captioner's words, a tagger's classes, a hasher's tags and classes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.errors import InputError
+from jaxadv.victims.captioner import Captioner
+from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.victims.nets import mobilenet_v2, resnet
+from jaxadv.victims.nets.att2in import Att2in
+from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
+from jaxadv.victims.nets.classifier_net import ClassifierNet, as_classifier
+from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.hash_net import HashNet, PooledFeatures, as_hasher
+from jaxadv.victims.nets.inception_v3 import InceptionV3
+from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
+from jaxadv.victims.nets.response_norm import PYTORCH_RESPONSE
+from jaxadv.victims.nets.show_attend_tell import ShowAttendTell
+from jaxadv.victims.nets.show_tell import ShowTell
+from jaxadv.victims.nets.ssah import RELEASED_WINDOWS, SSAH
+from jaxadv.victims.nets.vgg_f import VggF, Window
+
+Params = Any
+Colour = tuple[float, float, float]
+Names = Mapping[str, tuple[str, ...]]
+"""What a victim's numbers mean: `vocabulary`, or `classes`, or `tags` and `classes`."""
+Functions = Captioner | MultiLabelClassifier | CrossModalHasher
+
+_HALF: Colour = (0.5, 0.5, 0.5)  # takes [0, 1] to [-1, 1]
+
+
+class VictimError(InputError):
+    """A victim that is missing or whose folder is broken."""
+
+
+class Architecture(Protocol):
+    """What the three kinds share.
+
+    `kind` is the record's word for it, `named` the names it needs; `decoder` and `backbone` say in
+    a table what it is made of.
+    """
+
+    kind: ClassVar[str]
+    named: ClassVar[tuple[str, ...]]
+
+    @property
+    def parts(self) -> str:
+        """What it is made of, in a few words."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+
+    def shapes(self, names: Names) -> Params:
+        """Shapes and types of its variables."""
+
+    def functions(self, names: Names) -> Functions:
+        """Its pure functions."""
+
+
+class Backbone(NamedTuple):
+    """A network that sees, what its images are normalised with, and its published image side."""
+
+    make: Callable[[], nn.Module]
+    side: int
+    mean: Colour = IMAGENET_MEAN
+    std: Colour = IMAGENET_STD
+
+
+BACKBONES: dict[str, Backbone] = {
+    "resnet-small": Backbone(lambda: ResNet((1, 1, 1), False, width=16, stem="small"), 64),
+    "resnet-small-crowd": Backbone(
+        lambda: ResNet((1, 1, 1, 1), False, width=16, stem="small"), 128
+    ),
+    # two stages more, for decoders that see nothing but the mean of the grid
+    "resnet-small-pooled": Backbone(
+        lambda: ResNet((1, 1, 1, 1, 1), False, width=16, stem="small"), 64
+    ),
+    "resnet20-cifar": Backbone(partial(resnet.cifar_resnet, 20), 32),
+    "resnet32-cifar": Backbone(partial(resnet.cifar_resnet, 32), 32),
+    "resnet56-cifar": Backbone(partial(resnet.cifar_resnet, 56), 32),
+    "resnet18": Backbone(resnet.resnet18, 224),
+    "resnet34": Backbone(resnet.resnet34, 224),
+    "resnet50": Backbone(resnet.resnet50, 224),
+    "resnet50-caffe": Backbone(partial(resnet.resnet50, caffe=True), 224),
+    "resnet101": Backbone(resnet.resnet101, 224),
+    "resnet101-caffe": Backbone(partial(resnet.resnet101, caffe=True), 224),
+    "resnet152": Backbone(resnet.resnet152, 224),
+    "resnet152-caffe": Backbone(partial(resnet.resnet152, caffe=True), 224),
+    "inception-v3": Backbone(InceptionV3, 299),
+    # torchvision's own weights were trained on [-1, 1] (its `transform_input`)
+    "inception-v3-half": Backbone(InceptionV3, 299, _HALF, _HALF),
+    "inception-v3-slim": Backbone(partial(InceptionV3, count_border=False), 299, _HALF, _HALF),
+    "mobilenet-v2": Backbone(mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD),
+}
+
+DECODERS: dict[str, Callable[..., nn.Module]] = {
+    "show-tell": ShowTell,
+    "fc": partial(ShowTell, maxout=True),
+    "newfc": partial(ShowTell, maxout=True),  # only its checkpoints name things otherwise
+    "im2txt": partial(ShowTell, im2txt=True),
+    "show-attend-tell": ShowAttendTell,
+    "att2in": Att2in,
+    "att2in2": partial(Att2in, embedded=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionerArchitecture:
+    """What a captioner is made of; everything but its vocabulary and its weights.
+
+    Attributes:
+      decoder: a key of `DECODERS`.
+      backbone: a key of `BACKBONES`.
+      units: of the recurrent net, the embeddings and the attention.
+      max_length: most words in a caption.
+      side: of the square pictures, in pixels.
+      grid: side of the attention grid that the backbone's is pooled to; None leaves it.
+      dropout: of the decoder, in training.
+    """
+
+    kind: ClassVar[str] = "captioner"
+    named: ClassVar[tuple[str, ...]] = ("vocabulary",)
+
+    decoder: str
+    backbone: str
+    units: int = 512
+    max_length: int = 16
+    side: int = 224
+    grid: int | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _known(self.decoder, DECODERS, "decoder")
+        _known(self.backbone, BACKBONES, "backbone")
+
+    @property
+    def parts(self) -> str:
+        """What it is made of, in a few words."""
+        return f"{self.decoder} over {self.backbone}"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return (self.side, self.side, 3)
+
+    def network(self, vocabulary_size: int) -> CaptionNet:
+        """Build the Linen module."""
+        backbone = BACKBONES[self.backbone]
+        decoder = DECODERS[self.decoder]
+        return CaptionNet(
+            backbone=backbone.make(),
+            decoder=decoder(vocabulary_size, units=self.units, dropout=self.dropout),
+            mean=backbone.mean,
+            std=backbone.std,
+            grid=None if self.grid is None else (self.grid, self.grid),
+        )
+
+    def variables(self, vocabulary_size: int) -> Params:
+        """Return the shapes and types of the network's variables."""
+        net = self.network(vocabulary_size)
+        return jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(self.image_shape))
+
+    def captioner(self, vocabulary: Vocabulary) -> Captioner:
+        """Build the pure functions."""
+        net = self.network(vocabulary.size)
+        return as_captioner(net, vocabulary, self.max_length, self.image_shape)
+
+    def shapes(self, names: Names) -> Params:
+        """Shapes and types of the variables."""
+        return self.variables(Vocabulary(names["vocabulary"]).size)
+
+    def functions(self, names: Names) -> Captioner:
+        """Its pure functions."""
+        return self.captioner(Vocabulary(names["vocabulary"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierArchitecture:
+    """What a multi-label classifier is made of: a backbone and a linear map of its mean.
+
+    Attributes:
+      backbone: a key of `BACKBONES`.
+      side: of the square pictures, in pixels (the papers: 224, 300, 448).
+    """
+
+    kind: ClassVar[str] = "classifier"
+    named: ClassVar[tuple[str, ...]] = ("classes",)
+
+    backbone: str
+    side: int
+
+    def __post_init__(self) -> None:
+        _known(self.backbone, BACKBONES, "backbone")
+
+    @property
+    def parts(self) -> str:
+        """What it is made of, in a few words."""
+        return self.backbone
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return (self.side, self.side, 3)
+
+    def network(self, classes: int) -> ClassifierNet:
+        """Build the Linen module."""
+        backbone = BACKBONES[self.backbone]
+        return ClassifierNet(backbone.make(), classes, backbone.mean, backbone.std)
+
+    def shapes(self, names: Names) -> Params:
+        """Shapes and types of the variables."""
+        net = self.network(len(names["classes"]))
+        return jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(self.image_shape))
+
+    def functions(self, names: Names) -> MultiLabelClassifier:
+        """Its pure functions."""
+        net = self.network(len(names["classes"]))
+        return as_classifier(net, names["classes"], self.image_shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class HasherArchitecture:
+    """What a cross-modal hasher is made of.
+
+    Attributes:
+      method: "dcmh" or "ssah".
+      backbone: a key of `FEATURES`.
+      bits: K, the length of the codes.
+      side: of the square pictures, in pixels.
+      units: of the text's hidden layer (and the labels', for SSAH).
+      semantic: SSAH's semantic features.
+      windows: SSAH's scales of texts, in words.
+    """
+
+    kind: ClassVar[str] = "hasher"
+    named: ClassVar[tuple[str, ...]] = ("tags", "classes")
+
+    method: str
+    backbone: str
+    bits: int = 32
+    side: int = 224
+    units: int = 4096
+    semantic: int = 512
+    windows: tuple[int, ...] = (1, 2, 3, 5, 10)
+
+    def __post_init__(self) -> None:
+        _known(self.method, METHODS, "method")
+        _known(self.backbone, FEATURES, "backbone")
+        object.__setattr__(self, "windows", tuple(self.windows))  # JSON has lists
+
+    @property
+    def parts(self) -> str:
+        """What it is made of, in a few words."""
+        return f"{self.method} over {self.backbone}"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return (self.side, self.side, 3)
+
+    def network(self, classes: int) -> HashNet:
+        """Build the Linen module."""
+        features = FEATURES[self.backbone](self.side)
+        return METHODS[self.method](features, classes, self)
+
+    def shapes(self, names: Names) -> Params:
+        """Shapes and types of the variables."""
+        net = self.network(len(names["classes"]))
+        inputs = jnp.zeros(self.image_shape), jnp.zeros(len(names["tags"]))
+        return jax.eval_shape(net.init, jax.random.key(0), *inputs)
+
+    def functions(self, names: Names) -> CrossModalHasher:
+        """Its pure functions."""
+        net = self.network(len(names["classes"]))
+        return as_hasher(net, self.image_shape, names["tags"], names["classes"])
+
+
+def _pooled(backbone: str) -> Callable[[int], nn.Module]:
+    made = BACKBONES[backbone]
+    return lambda side: PooledFeatures(made.make(), made.mean, made.std)
+
+
+FEATURES: dict[str, Callable[[int], nn.Module]] = {  # of a hasher's pictures, by their side
+    "vgg-f": lambda side: VggF(side),
+    "vgg-f-pytorch": lambda side: VggF(side, response=PYTORCH_RESPONSE),
+    "vgg-f-small": lambda side: VggF(side, width=16, units=256, stem=Window(5, 2)),
+    "resnet-small": _pooled("resnet-small"),
+    "resnet50": _pooled("resnet50"),
+}
+
+
+def _dcmh(features: nn.Module, classes: int, made: HasherArchitecture) -> HashNet:
+    return DCMH(features, made.bits, made.units)
+
+
+def _ssah(features: nn.Module, classes: int, made: HasherArchitecture) -> HashNet:
+    return SSAH(features, made.bits, classes, made.semantic, made.units, made.windows)
+
+
+METHODS: dict[str, Callable[[nn.Module, int, HasherArchitecture], HashNet]] = {
+    "dcmh": _dcmh,
+    "ssah": _ssah,
+}
+
+
+def _known(name: str, table: dict[str, Any], what: str) -> None:
+    if name not in table:
+        raise VictimError(f"unknown {what} {name!r}: must be one of {', '.join(table)}")
+
+
+PUBLISHED: dict[str, Architecture] = {
+    # the sizes of the exact-caption paper's victims (9,487 words and the end token)
+    "show-tell-inception-v3": CaptionerArchitecture("show-tell", "inception-v3", side=299),
+    "show-tell-resnet101": CaptionerArchitecture("show-tell", "resnet101-caffe"),
+    "show-attend-tell-resnet101": CaptionerArchitecture(
+        "show-attend-tell", "resnet101-caffe", grid=14
+    ),
+    "att2in-resnet101": CaptionerArchitecture("att2in", "resnet101-caffe", grid=14),
+    "att2in2-resnet101": CaptionerArchitecture("att2in2", "resnet101-caffe", grid=14),
+    "fc-resnet101": CaptionerArchitecture("fc", "resnet101-caffe"),
+    "newfc-resnet101": CaptionerArchitecture("newfc", "resnet101-caffe"),
+    # Google's im2txt stops after 20 tokens, of which `<S>` is the first. It sees the middle 299
+    # pixels of a picture resized to 346; here a picture is resized to 299.
+    "show-tell-im2txt": CaptionerArchitecture(
+        "im2txt", "inception-v3-slim", max_length=19, side=299
+    ),
+    # taggers, with any number of classes: the sides are torchvision's and the TkMIA paper's
+    "resnet18": ClassifierArchitecture("resnet18", 224),
+    "resnet34": ClassifierArchitecture("resnet34", 224),
+    "resnet50": ClassifierArchitecture("resnet50", 224),
+    "resnet50-300": ClassifierArchitecture("resnet50", 300),
+    "resnet101": ClassifierArchitecture("resnet101", 224),
+    "resnet101-448": ClassifierArchitecture("resnet101", 448),
+    "resnet152": ClassifierArchitecture("resnet152", 224),
+    "inception-v3": ClassifierArchitecture("inception-v3", 299),
+    "inception-v3-300": ClassifierArchitecture("inception-v3", 300),
+    "inception-v3-imagenet": ClassifierArchitecture("inception-v3-half", 299),
+    "mobilenet-v2": ClassifierArchitecture("mobilenet-v2", 224),
+    "resnet20-cifar": ClassifierArchitecture("resnet20-cifar", 32),
+    "resnet32-cifar": ClassifierArchitecture("resnet32-cifar", 32),
+    "resnet56-cifar": ClassifierArchitecture("resnet56-cifar", 32),
+    # hashers; a checkpoint says how many bits it has
+    "dcmh": HasherArchitecture("dcmh", "vgg-f", units=8192),
+    "dcmh-pytorch": HasherArchitecture("dcmh", "vgg-f-pytorch", units=8192),
+    "dcmh-resnet50": HasherArchitecture("dcmh", "resnet50", units=8192),
+    "ssah": HasherArchitecture("ssah", "vgg-f"),
+    "ssah-released": HasherArchitecture("ssah", "vgg-f", windows=RELEASED_WINDOWS),
+    "ssah-resnet50": HasherArchitecture("ssah", "resnet50"),
+}
+
+
+def published(name: str) -> Architecture:
+    """Return a published architecture by name.
+
+    Raises:
+      VictimError: there is none of that name.
+    """
+    _known(name, PUBLISHED, "architecture")
+    return PUBLISHED[name]

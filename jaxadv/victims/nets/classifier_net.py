@@ -1,0 +1,52 @@
+"""A tagger's network: a backbone and a linear map of its mean feature."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.victims.classifier import MultiLabelClassifier
+
+
+class ClassifierNet(nn.Module):
+    """Backbone, global average pooling and `fc`, with the backbone's normalisation.
+
+    Attributes:
+      backbone: `images -> grid f32[..., h, w, C]`, on normalised images.
+      classes: c.
+      mean, std: what the backbone's images are normalised with, a channel each.
+    """
+
+    backbone: nn.Module
+    classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def setup(self) -> None:
+        """Declare the head."""
+        self.fc = nn.Dense(self.classes)
+
+    def see(self, images: Array, **options: Any) -> Array:
+        """Mean features f32[..., C] of images f32[..., H, W, 3] in [0, 1]."""
+        grid = self.backbone((images - jnp.asarray(self.mean)) / jnp.asarray(self.std), **options)
+        return grid.mean(axis=(-3, -2))
+
+    def read(self, features: Array) -> Array:
+        """Logits f32[..., c] of mean features."""
+        return jnp.asarray(self.fc(features))
+
+    def __call__(self, images: Array, **options: Any) -> Array:
+        """Logits f32[..., c] of images; options are the backbone's."""
+        return self.read(self.see(images, **options))
+
+
+def as_classifier(
+    net: ClassifierNet, classes: tuple[str, ...], image_shape: tuple[int, int, int]
+) -> MultiLabelClassifier:
+    """Wrap the network as a pure function over its Flax variables."""
+
+    def logits(params: Any, image: Array) -> Array:
+        return jnp.asarray(net.apply(params, image))
+
+    return MultiLabelClassifier(logits, classes, image_shape)

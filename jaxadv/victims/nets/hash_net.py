@@ -1,0 +1,65 @@
+"""What the hashers' networks share: pooled backbones, and the way to the victims' protocol."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD
+from jaxadv.victims.nets.ssah import SSAH
+
+
+class PooledFeatures(nn.Module):
+    """A backbone's last grid, averaged, with its normalisation: the image side of DCMH+ and SSAH+.
+
+    CMLA (Li et al. 2019, section 4.1) builds both "by replacing the vgg-f network with the ResNet50
+    network" and says no more; the average over the grid is what a ResNet classifies by.
+
+    Attributes:
+      backbone: `images -> grid f32[..., h, w, C]`, on normalised images.
+      mean, std: what the backbone's images are normalised with, a channel each.
+    """
+
+    backbone: nn.Module
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __call__(self, images: Array, **options: Any) -> Array:
+        """Features f32[..., C] of images f32[..., H, W, 3] in [0, 1]."""
+        grid = self.backbone((images - jnp.asarray(self.mean)) / jnp.asarray(self.std), **options)
+        return grid.mean(axis=(-3, -2))
+
+
+HashNet = DCMH | SSAH
+
+
+def as_hasher(
+    net: HashNet,
+    image_shape: tuple[int, int, int],
+    tags: tuple[str, ...],
+    classes: tuple[str, ...],
+) -> CrossModalHasher:
+    """Wrap the network as pure functions over its Flax variables."""
+
+    def method(name: str) -> Any:
+        return lambda params, example: net.apply(params, example, method=name)
+
+    return CrossModalHasher(
+        image_code=method("image_code"),
+        text_code=method("text_code"),
+        bits=net.bits,
+        image_shape=image_shape,
+        tags=tags,
+        classes=classes,
+    )
+
+
+def initial_variables(
+    net: HashNet, image_shape: tuple[int, int, int], tags: int, key: Array
+) -> Any:
+    """Draw random parameters for pictures of that shape and bags of so many words."""
+    return jax.jit(net.init)(key, jnp.zeros(image_shape), jnp.zeros(tags))
