@@ -120,7 +120,7 @@ class Status:
     MESSAGES = (
         "ran all its iterations",
         "stopped at the first picture that fooled the victim",
-        "stopped: the loss or its gradient was not finite",
+        "stopped: the loss, its gradient or the step was not finite",
     )
 
 
@@ -179,11 +179,6 @@ def descend(
             return objective.loss(params, image, adversarial, target, state.latent)
 
         (value, appraisal), gradient = jax.value_and_grad(loss, has_aux=True)(state.variable)
-        norm = l2_norm(state.perturbation)
-        better = appraisal.success & (norm < state.best_norm)
-        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
-        stop = appraisal.success & stop_at_success
-
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.variable)
         variable = constraint.project(state.variable + updates, image)
         moved = AttackState(
@@ -195,15 +190,39 @@ def descend(
             best_norm=state.best_norm,
             status=state.status,
         )
-        stopped = jnp.where(finite, Status.FOOLED, Status.DIVERGED).astype(jnp.int32)
-        new = keep_where(finite & ~stop, moved, state._replace(status=stopped))
-        new = new._replace(
-            best=jnp.where(better, state.perturbation, state.best),
-            best_norm=jnp.where(better, norm, state.best_norm),
-        )
+        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient) & jnp.isfinite(variable))
+        new, norm = settle(state, moved, appraisal.success, finite, stop_at_success)
         return new, AttackInfo(value, appraisal.success, norm, appraisal.reports)
 
     return Attack(init, step, judge)
+
+
+def settle(
+    state: AttackState, moved: AttackState, success: Array, finite: Array, stop_at_success: bool
+) -> tuple[AttackState, Array]:
+    """End a step: take it or freeze the example, and keep the best picture that fooled the victim.
+
+    Args:
+      state: where the step began.
+      moved: where it leads.
+      success: whether the picture it began from fools the victim.
+      finite: whether all that was found there is; a step that is not is not taken, so that the
+        last picture stays one.
+      stop_at_success: whether the first success freezes the example.
+
+    Returns:
+      the new state, and the norm of the perturbation that the step began from.
+    """
+    norm = l2_norm(state.perturbation)
+    better = success & (norm < state.best_norm)
+    stop = success & stop_at_success
+    stopped = jnp.where(finite, Status.FOOLED, Status.DIVERGED).astype(jnp.int32)
+    new = keep_where(finite & ~stop, moved, state._replace(status=stopped))
+    new = new._replace(
+        best=jnp.where(better, state.perturbation, state.best),
+        best_norm=jnp.where(better, norm, state.best_norm),
+    )
+    return new, norm
 
 
 def keep_where(condition: Array, yes: Any, no: Any) -> Any:

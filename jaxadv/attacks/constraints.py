@@ -51,3 +51,33 @@ def tanh() -> Constraint:
         picture=lambda w, image: (jnp.tanh(coordinates(image) + w) + 1) / 2,
         project=lambda w, image: w,
     )
+
+
+def signed() -> Constraint:
+    """`2 (I0 + ε) - 1` in [-1, 1] by clipping: the space of the TkMIA paper (section 5.1).
+
+    What is moved is `2ε`, so that a learning rate means what it means in that paper: a step of
+    gradient descent is a quarter of `clip`'s. How its pictures stay pictures it does not say.
+    """
+    plain = clip()
+    return Constraint(
+        enter=lambda image, perturbation: 2 * plain.enter(image, perturbation),
+        picture=lambda doubled, image: image + doubled / 2,
+        project=lambda doubled, image: 2 * plain.project(doubled / 2, image),
+    )
+
+
+def tanh_of_picture() -> Constraint:
+    """`2 (I0 + ε) - 1 = tanh(x + w)` with `x = 2 I0 - 1`: TkML-AP's and TkMIA's released code.
+
+    There is no arctanh, unlike in `tanh`: where nothing was moved, the victim sees `tanh(x)`, a
+    picture of less contrast (values in [0.12, 0.88]) that is itself a perturbation, and counts as
+    one here. That code reports ‖w‖ instead, puts weight decay on w in place of eq. 6's norm, and
+    feeds a victim that was trained on pictures of ImageNet's mean and deviation; with it goes
+    `tradeoff=0` and `optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(5e-4, momentum=0.9))`.
+    """
+    return Constraint(
+        enter=lambda image, perturbation: 2 * perturbation,
+        picture=lambda w, image: (jnp.tanh(2 * image - 1 + w) + 1) / 2,
+        project=lambda w, image: w,
+    )

@@ -1,5 +1,6 @@
 """The caption attacks by name, with the papers' settings where none are given."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -130,9 +131,9 @@ def _check(settings: Settings) -> None:
             raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
     for name in ("learning_rate", "rounds", "constant", "tries"):
         value = getattr(settings, name)
-        if value is not None and value <= 0:
-            raise InputError(f"{name} {value}: must be positive")
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} {value}: must be positive and finite")
     for name in ("tradeoff", "structured_loss", "margin"):
         value = getattr(settings, name)
-        if value is not None and value < 0:
-            raise InputError(f"{name} {value}: must not be negative")
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"{name} {value}: must be finite and not negative")

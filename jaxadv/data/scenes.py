@@ -15,7 +15,7 @@ import numpy as np
 from jaxadv.data.example import Box, Example
 from jaxadv.data.vocabulary import Vocabulary
 
-SIDE = 64
+SIDE, CROWD_SIDE = 64, 128
 COLOURS = {
     "red": (0.86, 0.20, 0.20),
     "green": (0.20, 0.68, 0.26),
@@ -278,6 +278,15 @@ def example(
             for t in what.things
         ),
     )
+
+
+def crowd(seed: int, index: int) -> Example:
+    """Make an example for taggers: 4 to 12 objects on a larger picture, 7.6 labels on average.
+
+    >>> crowd(0, 3).picture.shape
+    (128, 128, 3)
+    """
+    return example(seed, index, things=(4, 12), side=CROWD_SIDE)
 
 
 def examples(seed: int, count: int, start: int = 0) -> Iterator[Example]:

@@ -40,7 +40,7 @@ def draw(panels: Sequence[Panel]) -> Figure:
     )
     for row, panel in zip(axes, panels, strict=True):
         noise = panel.adversarial - panel.benign
-        factor = _magnification(noise)
+        factor = magnification(noise)
         pictures = (panel.benign, 0.5 + factor * noise, panel.adversarial)
         names = ("benign", f"noise ×{factor:g}", "adversarial")
         for axis, picture, name in zip(row, pictures, names, strict=False):
@@ -77,7 +77,7 @@ def save(figure: Figure, path: Path) -> None:
     os.replace(scratch, path)
 
 
-def _magnification(noise: np.ndarray) -> float:
+def magnification(noise: np.ndarray) -> float:
     """A round factor that makes the noise fill the range."""
     largest = float(np.abs(noise).max())
     if largest == 0:

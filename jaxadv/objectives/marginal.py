@@ -130,7 +130,8 @@ def marginal(
     ).astype(jnp.int32)
     level = largest_in_batch(level)
 
-    state, first = victim.begin(params, features)
+    state = victim.begin(params, features)
+    first = victim.logits(params, state)
 
     place = _Place(
         at=jnp.arange(length),
@@ -161,7 +162,8 @@ def marginal(
         if count == 0:
             return frontier, _Seen.nothing(top, first.dtype)
         alive = jax.tree.map(lambda x: x[: 1 + count], (frontier.state, frontier.token))
-        state, logits = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
+        state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
+        logits = jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state)
         return take(frontier._replace(state=_over(frontier.state, state)), place, logits)
 
     frontier, later = scan_switch(

@@ -73,21 +73,20 @@ def _along(
 ) -> Completed:
     """Choose word after word at the target's places and add up their `ln P`."""
     places = jnp.maximum(target.length, target.reach)
-    state, logits = victim.begin(params, features)
 
     def place(
-        carry: tuple[State, Array, Array], t: Array
-    ) -> tuple[tuple[State, Array, Array], tuple[Array, Array]]:
-        state, logits, ended = carry
-        scores = jax.nn.log_softmax(logits)
+        carry: tuple[State, Array], t: Array
+    ) -> tuple[tuple[State, Array], tuple[Array, Array]]:
+        state, ended = carry
+        scores = jax.nn.log_softmax(victim.logits(params, state))
         over = ended | (t >= places)
         word = jnp.where(over, END, choose(t, jax.lax.stop_gradient(scores))).astype(jnp.int32)
         gained = jnp.where(over, 0.0, scores[word])
-        state, logits = victim.advance(params, features, state, word)
+        state = victim.advance(params, features, state, word)
         if may_end:
             ended = ended | (word == END)
-        return (state, logits, ended), (word, gained)
+        return (state, ended), (word, gained)
 
-    start = (state, logits, jnp.zeros((), bool))
+    start = (victim.begin(params, features), jnp.zeros((), bool))
     _, (tokens, gained) = jax.lax.scan(place, start, jnp.arange(victim.max_length))
     return Completed(tokens, gained.sum())

@@ -74,6 +74,8 @@ def make_target(
 def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialCaption:
     """Read a target as people write it: `_` is one free word, `...` at the end leaves it open.
 
+    Punctuation is passed over, but where the victim has it as a word.
+
     >>> v = Vocabulary(("a", "cat", "dog", "on", "is", "the", "grass"))
     >>> t = parse_target("a _ is on the grass", v, 8)
     >>> t.tokens.tolist(), t.observed.astype(int).tolist()
@@ -86,16 +88,16 @@ def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialC
       UnknownWordError: a word that the victim does not know, with the nearest ones.
     """
     text = text.strip().replace("…", OPEN)
-    text = text.rstrip(".") + (OPEN if text.endswith(OPEN) else "")
     ends = not text.endswith(OPEN)
     words = re.sub(r"_+", f" {GAP} ", text.removesuffix(OPEN).lower()).split()
-    tokens, latent = [], set()
-    for place, word in enumerate(words):
+    tokens: list[int] = []
+    latent: set[int] = set()
+    for word in words:
+        bare = word if word in vocabulary else word.strip(",.;:!?\"'")
         if word == GAP:
-            latent.add(place)
+            latent.add(len(tokens))
             tokens.append(END)
-        else:
-            bare = word.strip(",.;:!?\"'")
+        elif bare:
             tokens.append(vocabulary.number(bare))
     return make_target(tokens, max_length, latent, ends)
 

@@ -26,10 +26,10 @@ from jaxadv.training.captioner import (
 )
 from jaxadv.training.self_critical import fit_self_critical
 from jaxadv.victims import zoo
+from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.captioner import Captioner, Params, greedy
 from jaxadv.victims.nets.caption_net import CaptionNet, initial_variables
 from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
-from jaxadv.victims.zoo import Architecture
 
 
 class Progress(NamedTuple):
@@ -87,7 +87,7 @@ def _scene_epochs(
 
 def train_on_scenes(
     folder: Path,
-    architecture: Architecture,
+    architecture: CaptionerArchitecture,
     *,
     steps: int,
     self_critical_steps: int = 0,
@@ -153,7 +153,7 @@ def train_on_scenes(
     zoo.save(
         folder,
         architecture,
-        vocabulary,
+        {"vocabulary": vocabulary.words},
         variables,
         source=f"jaxadv train captioner --data scenes, seed {seed}",
         training={
@@ -200,18 +200,19 @@ def _self_critical_on_scenes(
 
     # the grid stands in for the features, since `prepare` has parameters that are fitted, too;
     # what it made of the grid travels with the state
-    def begin(decoder: Any, grid: Array) -> tuple[Any, Array]:
+    def begin(decoder: Any, grid: Array) -> tuple[Any, Any]:
         params = whole(decoder)
         features = net.apply(params, grid, method="prepare")
-        state, logits = victim.begin(params, features)
-        return (features, state), logits
+        return features, victim.begin(params, features)
 
-    def advance(decoder: Any, grid: Array, carried: Any, token: Array) -> tuple[Any, Array]:
+    def advance(decoder: Any, grid: Array, carried: Any, token: Array) -> tuple[Any, Any]:
         features, state = carried
-        state, logits = victim.advance(whole(decoder), features, state, token)
-        return (features, state), logits
+        return features, victim.advance(whole(decoder), features, state, token)
 
-    decoder_victim = victim._replace(begin=begin, advance=advance)
+    def logits(decoder: Any, carried: Any) -> Array:
+        return victim.logits(whole(decoder), carried[1])
+
+    decoder_victim = victim._replace(begin=begin, advance=advance, logits=logits)
     fit = fit_self_critical(
         decoder_victim,
         variables["params"]["decoder"],
@@ -250,7 +251,7 @@ def hold_out(photos: Sequence[Photo], count: int) -> tuple[list[Photo], list[Pho
 
 def train_on_photos(
     folder: Path,
-    architecture: Architecture,
+    architecture: CaptionerArchitecture,
     photos: Sequence[Photo],
     *,
     backbone_weights: Path,
@@ -326,7 +327,7 @@ def train_on_photos(
     zoo.save(
         folder,
         architecture,
-        vocabulary,
+        {"vocabulary": vocabulary.words},
         best_variables,
         source="jaxadv train captioner on photographs, backbone MobileNetV2 1.0 224 (ImageNet)",
         training={"steps": best_step, "batch": batch, "learning_rate": learning_rate, "seed": seed},

@@ -36,20 +36,21 @@ class RewardReport(NamedTuple):
 def sample(victim: Captioner, params: Params, features: Features, key: Array) -> Caption:
     """Sample a caption word by word."""
 
-    def noisy(logits: Array, key: Array) -> Array:
-        # Gumbel-max: the arg max of perturbed scores is a sample
-        return logits + jax.random.gumbel(key, logits.shape, logits.dtype)
-
     def begin(params: Params, features: Features) -> tuple[Any, Array]:
-        state, logits = victim.begin(params, features)
-        return (state, jax.random.fold_in(key, 0)), noisy(logits, key)
+        return victim.begin(params, features), key
 
     def advance(params: Params, features: Features, state: Any, token: Array) -> tuple[Any, Array]:
         state, key = state
-        state, logits = victim.advance(params, features, state, token)
-        return (state, jax.random.fold_in(key, 0)), noisy(logits, key)
+        return victim.advance(params, features, state, token), jax.random.fold_in(key, 0)
 
-    return greedy(victim._replace(begin=begin, advance=advance), params, features)
+    def logits(params: Params, state: Any) -> Array:
+        # Gumbel-max: the arg max of perturbed scores is a sample
+        state, key = state
+        scores = victim.logits(params, state)
+        return scores + jax.random.gumbel(key, scores.shape, scores.dtype)
+
+    sampler = victim._replace(begin=begin, advance=advance, logits=logits)
+    return greedy(sampler, params, features)
 
 
 def words(tokens: np.ndarray) -> tuple[int, ...]:
@@ -77,7 +78,7 @@ def fit_self_critical(
 
     Args:
       victim: the captioner.
-      params: the decoder's parameters, as `victim.begin` and `advance` take them.
+      params: the decoder's parameters, as `victim.begin` and the others take them.
       features: what `victim.encode` made of the n pictures, leading axis n.
       references: of each picture, its true captions as `words` gives them.
       steps: optimiser steps.

@@ -10,8 +10,8 @@ import pytest
 from jaxadv.attacks.gem import gem
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.objectives.target import make_target, stack_targets
+from jaxadv.victims.architectures import PUBLISHED
 from jaxadv.victims.nets.caption_net import initial_variables
-from jaxadv.victims.zoo import PUBLISHED
 
 BATCH, LATENT, STEPS, PASSES = 4, 3, 3, 3
 SHORT = pytest.mark.xfail(reason="measured a little above 1.3: see the README", strict=False)

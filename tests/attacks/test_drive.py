@@ -142,6 +142,14 @@ def test_divergence_stops_with_a_message():
     assert result.iterations.tolist() == [0, 0]
 
 
+def test_a_step_that_is_not_finite_is_not_taken():
+    """The last picture stays one, so that it can be looked at and saved."""
+    attack = gem(VICTIM, lanes=9, optimiser=optax.sgd(jnp.nan))
+    result = run(attack, PARAMETERS, pictures(2), targets_of("complete", 2), iterations=5)
+    assert result.status.tolist() == [Status.DIVERGED] * 2
+    np.testing.assert_array_equal(result.final.image, pictures(2))
+
+
 @pytest.mark.parametrize(("value", "line"), [(jnp.nan, "1 NaN"), (2.0, "not in")])
 def test_what_is_no_picture_is_refused_by_number(value, line):
     attack, kind = ATTACKS["gem"]

@@ -1,13 +1,19 @@
 """What a pass over the configurations says beside eqs. 2-10 (those: tests/captions)."""
 
+import itertools
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import tiny_captioner, tiny_image, tiny_parameters
 
+from jaxadv.data import scenes
 from jaxadv.objectives.marginal import marginal
-from jaxadv.objectives.target import make_target
-from jaxadv.victims.captioner import greedy
+from jaxadv.objectives.target import make_target, parse_target
+from jaxadv.victims import zoo
+from jaxadv.victims.captioner import greedy, log_probabilities
 
 
 @pytest.mark.parametrize("posterior", ["factorised", "joint"])
@@ -30,3 +36,60 @@ def test_said_is_the_greedy_caption(posterior, latent, float64):
         np.testing.assert_array_equal(said[:reach], spoken[:reach])
         lengths.add(int((spoken != 0).sum()))
     assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("latent", [(), (1,), (0, 2)])
+def test_gradient_with_respect_to_the_victims_parameters(latent, float64):
+    """That of `ln sum_H P(S_O, S_H)` by enumeration, the readout's weights among them."""
+    victim = tiny_captioner(max_length=4)
+    words = victim.vocabulary.size - 1
+    target = make_target([1, 2, 3], 4, set(latent))
+    places = range(4)
+    choices = [range(1, words + 1) if t in latent else [int(target.tokens[t])] for t in places]
+    captions = jnp.asarray(list(itertools.product(*choices)))
+
+    def enumerated(params):
+        features = victim.encode(params, tiny_image())
+
+        def one(tokens):
+            scores = log_probabilities(victim, params, features, tokens)
+            return jnp.take_along_axis(scores, tokens[:, None], axis=1).sum()
+
+        return jax.nn.logsumexp(jax.vmap(one)(captions))
+
+    def found(params):
+        features = victim.encode(params, tiny_image())
+        options = {"posterior": "joint", "top": words, "lanes": words**2}
+        return marginal(victim, params, features, target, **options).bound
+
+    params = tiny_parameters()
+    expected, gradient = jax.value_and_grad(enumerated)(params), jax.value_and_grad(found)(params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), gradient, expected)
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(gradient[1]))
+
+
+@pytest.mark.parametrize("posterior", ["factorised", "joint"])
+@pytest.mark.parametrize("name", ["scenes-scst", "scenes-show-tell", "scenes-show-attend-tell"])
+def test_gradient_on_a_shipped_victim_leads_uphill(name, posterior):
+    """In single precision over a batch: finite, and a small step along it gains likelihood."""
+    loaded = zoo.load(name)
+    victim, params = loaded.captioner, loaded.params
+    text = "a red _ is above a blue square"
+    target = parse_target(text, victim.vocabulary, victim.max_length)
+    images = jnp.stack([jnp.asarray(scenes.example(1, i).picture) for i in range(2)])
+
+    def bound(image):
+        features = victim.encode(params, image)
+        found = marginal(victim, params, features, target, posterior=posterior)
+        return found.log_likelihood, found.bound
+
+    @jax.jit
+    @jax.vmap
+    def step(image):
+        gradient = jax.grad(lambda i: bound(i)[1])(image)
+        moved = image + 1e-3 * gradient / jnp.linalg.norm(gradient)
+        return gradient, bound(moved)[0] - bound(image)[0]
+
+    gradient, gained = step(images)
+    assert np.isfinite(gradient).all() and (np.abs(gradient).sum(axis=(1, 2, 3)) > 0).all()
+    assert (gained > 0).all()

@@ -15,6 +15,8 @@ VOCABULARY = Vocabulary(("a", "giraffe", "is", "on", "the", "grass", "dog"))
     [
         ("a giraffe", [1, 2, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], 2),
         ("A Giraffe.", [1, 2, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], 2),
+        ("a giraffe , .", [1, 2, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], 2),
+        ("a giraffe....", [1, 2, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], 2),
         ("a _ is", [1, 0, 3, 0, 0, 0], [1, 0, 1, 1, 0, 0], 3),
         ("_ giraffe _", [0, 2, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0], 3),
         ("a __ is", [1, 0, 3, 0, 0, 0], [1, 0, 1, 1, 0, 0], 3),
@@ -34,6 +36,12 @@ def test_reading(text, tokens, observed, length):
 def test_writing_is_reading_backwards(text):
     target = parse_target(text, VOCABULARY, 6)
     assert write_target(target, VOCABULARY) == text
+
+
+@pytest.mark.parametrize("text", ["a dog .", "a dog . ...", "a _ .", "a , dog 's", "a dog ..."])
+def test_punctuation_that_the_victim_says(text):
+    vocabulary = Vocabulary(("a", "dog", ".", ",", "'s"))
+    assert write_target(parse_target(text, vocabulary, 6), vocabulary) == text
 
 
 @pytest.mark.parametrize(

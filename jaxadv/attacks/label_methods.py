@@ -1,0 +1,94 @@
+"""The attacks on taggers by name, with the papers' settings where none are given."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from jaxadv.attacks.attack import Attack
+from jaxadv.attacks.constraints import signed, tanh_of_picture
+from jaxadv.attacks.kfool import kfool
+from jaxadv.attacks.labels import ITERATIONS, LEARNING_RATE, TRADEOFF, label_optimiser
+from jaxadv.attacks.ml_cw_u import ml_cw_u
+from jaxadv.attacks.tkmia import Inner, tkmia
+from jaxadv.attacks.tkml_ap_u import tkml_ap_u
+from jaxadv.errors import InputError
+from jaxadv.victims.classifier import MultiLabelClassifier
+
+METHODS = ("tkmia", "ml-cw-u", "tkml-ap-u", "kfool")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be set, named as in the paper.
+
+    Attributes:
+      method: one of `METHODS`.
+      tradeoff: α; kfool has none.
+      learning_rate: η of SGD with momentum 0.9, and of the multipliers; kfool has none.
+      iterations: most steps (paper: 100, 300 or 500).
+      delta: δ, how many specified labels must leave the first k; None for all.
+      inner: tkmia's, "exact" or "gradient" (Algorithm 1).
+      space: "signed" (paper) or "tanh" (released code); kfool has its own.
+    """
+
+    method: str = "tkmia"
+    tradeoff: float = TRADEOFF
+    learning_rate: float = LEARNING_RATE
+    iterations: int = ITERATIONS
+    delta: int | None = None
+    inner: Inner = "exact"
+    space: Literal["signed", "tanh"] = "signed"
+
+
+class LabelMethod(NamedTuple):
+    """An attack and how long it runs; its last picture is the one to report."""
+
+    attack: Attack
+    iterations: int
+
+
+def prepare(victim: MultiLabelClassifier, settings: Settings) -> LabelMethod:
+    """Build the attack that the settings name.
+
+    Raises:
+      InputError: an unknown method, or a setting outside its range.
+    """
+    _check(settings)
+    if settings.method == "kfool":
+        return LabelMethod(kfool(victim, delta=settings.delta), settings.iterations)
+    constraint = signed() if settings.space == "signed" else tanh_of_picture()
+    optimiser = label_optimiser(settings.learning_rate)
+    if settings.method == "tkmia":
+        attack = tkmia(
+            victim,
+            tradeoff=settings.tradeoff,
+            inner=settings.inner,
+            multiplier_rate=settings.learning_rate,
+            delta=settings.delta,
+            constraint=constraint,
+            optimiser=optimiser,
+        )
+    else:
+        make = ml_cw_u if settings.method == "ml-cw-u" else tkml_ap_u
+        attack = make(
+            victim,
+            tradeoff=settings.tradeoff,
+            delta=settings.delta,
+            constraint=constraint,
+            optimiser=optimiser,
+        )
+    return LabelMethod(attack, settings.iterations)
+
+
+def _check(settings: Settings) -> None:
+    choices = {"method": METHODS, "inner": ("exact", "gradient"), "space": ("signed", "tanh")}
+    for name, allowed in choices.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
+    for name in ("learning_rate", "iterations", "delta"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} {value}: must be positive and finite")
+    if not 0 <= settings.tradeoff < math.inf:
+        raise InputError(f"tradeoff {settings.tradeoff}: must be finite and not negative")

@@ -1,0 +1,54 @@
+"""TkML-AP-U: every relevant label leaves the first k (Hu et al. 2021; TkMIA paper, B.2)."""
+
+from typing import Any
+
+import optax
+from jax import Array
+
+from jaxadv.attacks.attack import Attack, Objective, descend
+from jaxadv.attacks.constraints import Constraint, signed
+from jaxadv.attacks.labels import TRADEOFF, Termed, label_judge, label_objective, label_optimiser
+from jaxadv.objectives import tkml_ap_u as losses
+from jaxadv.objectives.labels import LabelTarget
+from jaxadv.victims.classifier import MultiLabelClassifier
+
+
+def tkml_ap_u(
+    victim: MultiLabelClassifier,
+    *,
+    tradeoff: float = TRADEOFF,
+    delta: int | None = None,
+    constraint: Constraint | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    stop_at_success: bool = True,
+) -> Attack:
+    """Minimise `min_λ λ + 1/(c-k) sum_i [max_{y in Y} f_y - f_i - λ]_+ + α/2 ‖ε‖²`.
+
+    The loss is of all relevant labels; what counts as success is `tkmia`'s, of the specified ones.
+
+    Args:
+      victim: the tagger.
+      tradeoff: α.
+      delta: δ, how many specified labels must leave the first k; None for all.
+      constraint: `signed()` by default; `tanh_of_picture()` is the released code's.
+      optimiser: SGD at 5e-4 with momentum 0.9 by default.
+      stop_at_success: stop at the first picture that fools the victim (paper: yes).
+    """
+    return descend(
+        objective(victim, tradeoff=tradeoff, delta=delta),
+        label_judge(victim, delta),
+        constraint=constraint or signed(),
+        optimiser=optimiser or label_optimiser(),
+        stop_at_success=stop_at_success,
+    )
+
+
+def objective(
+    victim: MultiLabelClassifier, *, tradeoff: float = TRADEOFF, delta: int | None = None
+) -> Objective:
+    """Return what it minimises; the arguments are `tkml_ap_u`'s."""
+
+    def term(scores: Array, target: LabelTarget, latent: Any) -> Termed:
+        return Termed(losses.loss(scores, target), latent)
+
+    return label_objective(victim, term, tradeoff, delta=delta)

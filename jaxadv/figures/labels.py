@@ -1,0 +1,92 @@
+"""A figure of fooled taggers: the first k labels before and after (TkMIA paper, figure 2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxadv.figures.captions import magnification
+from jaxadv.objectives.labels import LabelTarget
+
+COLOURS = {"specified": "darkgreen", "relevant": "limegreen", "irrelevant": "crimson"}
+
+
+class LabelPanel(NamedTuple):
+    """One attack, to be shown in a row.
+
+    Attributes:
+      title: victim and method.
+      benign, adversarial: f32[H, W, 3].
+      before, after: the first k labels of each, best first, with their scores.
+      kinds: of every label that is named, a key of `COLOURS`.
+    """
+
+    title: str
+    benign: np.ndarray
+    adversarial: np.ndarray
+    before: Sequence[tuple[str, float]]
+    after: Sequence[tuple[str, float]]
+    kinds: dict[str, str]
+
+
+def label_panel(
+    title: str,
+    pictures: tuple[np.ndarray, np.ndarray],
+    scores: tuple[np.ndarray, np.ndarray],
+    target: LabelTarget,
+    classes: Sequence[str],
+) -> LabelPanel:
+    """Lay one attack out: pictures f32[H, W, 3] and scores f32[c], before and after it."""
+    kinds = {
+        name: "specified" if s else "relevant" if y else "irrelevant"
+        for name, s, y in zip(classes, target.specified, target.relevant, strict=True)
+    }
+
+    def first(scores: np.ndarray) -> list[tuple[str, float]]:
+        order = np.argsort(-scores, stable=True)[: int(target.k)]
+        return [(classes[i], float(scores[i])) for i in order]
+
+    return LabelPanel(title, *pictures, first(scores[0]), first(scores[1]), kinds)
+
+
+def draw(panels: Sequence[LabelPanel]) -> Figure:
+    """Draw benign picture, magnified noise, adversarial picture, and what is said of the two."""
+    figure = Figure(figsize=(12, 2.3 * len(panels) + 0.4), layout="constrained")
+    axes = figure.subplots(
+        len(panels), 5, squeeze=False, gridspec_kw={"width_ratios": [1, 1, 1, 1.3, 1.3]}
+    )
+    for row, panel in zip(axes, panels, strict=True):
+        noise = panel.adversarial - panel.benign
+        factor = magnification(noise)
+        pictures = (panel.benign, 0.5 + factor * noise, panel.adversarial)
+        names = (panel.title, f"noise ×{factor:g}", f"‖ε‖₂ = {np.linalg.norm(noise):.2f}")
+        for axis, picture, name in zip(row, pictures, names, strict=False):
+            axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
+            axis.set_title(name, fontsize=9)
+            axis.set_axis_off()
+        _ranking(row[3], "before", panel.before, panel.kinds)
+        _ranking(row[4], "after", panel.after, panel.kinds)
+    for kind, colour in COLOURS.items():
+        axes[0][4].plot([], [], "s", color=colour, label=kind)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    return figure
+
+
+def _ranking(
+    axis: Axes, title: str, ranking: Sequence[tuple[str, float]], kinds: dict[str, str]
+) -> None:
+    axis.set_title(title, fontsize=9, loc="left")
+    axis.set_axis_off()
+    for place, (label, score) in enumerate(ranking):
+        axis.text(
+            0,
+            0.9 - place / max(len(ranking), 5),
+            f"{place + 1}. {label}  {score:.2f}",
+            color=COLOURS[kinds[label]],
+            weight="bold",
+            fontsize=9,
+            va="center",
+            transform=axis.transAxes,
+        )

@@ -1,0 +1,145 @@
+"""What an attack on a tagger aims at: labels to push out of its first k, and how they are chosen.
+
+Symbols are those of the TkMIA paper: c labels, `Y` (the paper's Y_p) the relevant ones of a
+picture, S the specified ones, which are some of Y, and k.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxadv.errors import InputError
+from jaxadv.objectives.ranking import in_top
+
+
+class LabelError(InputError):
+    """Labels that cannot be attacked, and why."""
+
+
+class UnknownLabelError(LabelError):
+    """A label that the victim does not know, with the nearest ones that it does."""
+
+
+class LabelTarget(NamedTuple):
+    """Which labels of a picture shall leave the first k; fixed shapes, so nothing recompiles.
+
+    Attributes:
+      relevant: bool[c], Y.
+      specified: bool[c], S, some of Y.
+      k: i32[], how many labels count as said.
+    """
+
+    relevant: Array
+    specified: Array
+    k: Array
+
+
+def specify_global(relevant: Array, wanted: Array) -> Array:
+    """Choose S as the paper's scheme S1: those of the labels wanted everywhere that are relevant.
+
+    >>> specify_global(jnp.array([1, 1, 0], bool), jnp.array([0, 1, 1], bool)).tolist()
+    [False, True, False]
+    """
+    return relevant & wanted
+
+
+def specify_random(relevant: Array, number: Array | int, key: Array) -> Array:
+    """Choose S as the paper's scheme S2: `number` (the paper's m, 0 < m <= k) of Y at random.
+
+    One example's key chooses for it alone. (The released code draws from the relevant labels among
+    the first k of the benign picture: give those instead of Y.)
+    """
+    drawn = jnp.where(relevant, jax.random.uniform(key, relevant.shape), -1.0)
+    return relevant & in_top(drawn, number)
+
+
+def is_valid(target: LabelTarget) -> Array:
+    """Return whether the paper attacks the picture: `|Y| >= k + |S|` and S not empty; bool[]."""
+    relevant, specified = target.relevant.sum(axis=-1), target.specified.sum(axis=-1)
+    return (relevant >= target.k + specified) & (specified > 0)
+
+
+def excluded(target: LabelTarget, scores: Array) -> Array:
+    """Return how many specified labels are not among the first k: `|S| - |S'|` of eq. 12; i32[].
+
+    Of equal scores the label of the smaller number leads.
+    """
+    return (target.specified & ~in_top(scores, target.k)).sum()
+
+
+def leaves_top(target: LabelTarget, scores: Array, delta: int | None = None) -> Array:
+    """Return whether at least δ specified labels are out of the first k (section 5.1); bool[].
+
+    `delta` is the paper's δ; None, and whatever is more than |S|, is all of them, as in eq. 2's
+    condition c1; its c2, that others fill the first k, is not asked for. Scores that are not
+    finite fool nobody.
+    """
+    number = target.specified.sum()
+    needed = number if delta is None else jnp.minimum(delta, number)
+    return (excluded(target, scores) >= needed) & jnp.isfinite(scores).all()
+
+
+def parse_labels(text: str, classes: Sequence[str]) -> Array:
+    """Read labels separated by commas; bool[c].
+
+    >>> parse_labels("Blue square, red circle", ("red circle", "red star", "blue square")).tolist()
+    [True, False, True]
+    >>> parse_labels("red sta", ("red circle", "red star"))
+    Traceback (most recent call last):
+    ...
+    jaxadv.objectives.labels.UnknownLabelError: unknown label 'red sta': did you mean 'red star'?
+
+    Raises:
+      UnknownLabelError: a label that is none of the classes, with the nearest ones.
+      LabelError: no label.
+    """
+    numbers = {name.lower(): i for i, name in enumerate(classes)}
+    names = [" ".join(part.lower().split()) for part in text.split(",")]
+    names = [name for name in names if name]
+    if not names:
+        raise LabelError("no label: give at least one, separated by commas")
+    for name in names:
+        if name not in numbers:
+            raise UnknownLabelError(f"unknown label {name!r}: {_hint(name, classes)}")
+    return jnp.zeros(len(classes), bool).at[jnp.array([numbers[name] for name in names])].set(True)
+
+
+def make_label_target(
+    relevant: Array, specified: Array, k: int, classes: Sequence[str]
+) -> LabelTarget:
+    """Check a target that a person gives, and build it.
+
+    Raises:
+      LabelError: k outside 1..c-1, a specified label that is not relevant, none specified, or too
+        few relevant ones.
+    """
+    if not 1 <= k < len(classes):
+        raise LabelError(f"k = {k}: give from 1 to {len(classes) - 1}, of {len(classes)} labels")
+    stray = [name for name, s, y in zip(classes, specified, relevant, strict=True) if s and not y]
+    if stray:
+        known = ", ".join(repr(name) for name, y in zip(classes, relevant, strict=True) if y)
+        raise LabelError(
+            f"specified label {stray[0]!r} is not relevant: choose among {known or 'none'}"
+        )
+    target = LabelTarget(relevant, specified, jnp.asarray(k, jnp.int32))
+    if not specified.any():
+        raise LabelError("no specified label: give at least one of the relevant ones")
+    if not is_valid(target):
+        needed = k + int(specified.sum())
+        raise LabelError(
+            f"{int(relevant.sum())} relevant labels: k + |S| = {needed} are needed, "
+            "so that others can fill the first k"
+        )
+    return target
+
+
+def _hint(name: str, classes: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, [c.lower() for c in classes], n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    some = ", ".join(repr(c) for c in sorted(classes)[:8])
+    return f"the victim knows {len(classes)} labels, such as {some}"

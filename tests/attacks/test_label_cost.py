@@ -1,0 +1,74 @@
+"""What a TkMIA step costs beside the bare victim, on a full-size tagger."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv.attacks.tkmia import tkmia
+from jaxadv.objectives.labels import LabelTarget
+from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.victims.nets.resnet import resnet50
+
+BATCH, LABELS, SIDE, STEPS, PASSES = 4, 80, 224, 3, 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inner", ["exact", "gradient"])
+def test_tkmia_step_costs_what_the_victim_costs(inner, capsys):
+    """At most 1.08 times the victim's value_and_grad in the same kind of loop, interleaved.
+
+    The best pass of each side counts: whatever else runs on the machine only adds.
+    """
+    net = resnet50()
+    shape = (SIDE, SIDE, 3)
+    params = {
+        "net": jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape)),
+        "head": jax.random.normal(jax.random.key(1), (2048, LABELS)) / 45,
+    }
+
+    def logits(params, image):
+        return net.apply(params["net"], image).mean(axis=(0, 1)) @ params["head"]
+
+    victim = MultiLabelClassifier(logits, tuple(map(str, range(LABELS))), shape)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.uniform(size=(BATCH, *shape)), jnp.float32)
+    places = jnp.arange(LABELS) + jnp.zeros((BATCH, 1), int)
+    numbers = jnp.arange(BATCH)[:, None]
+    targets = LabelTarget(places < 6 + numbers, places < 1 + numbers, jnp.arange(BATCH) % 3 + 2)
+    attack = tkmia(victim, inner=inner, stop_at_success=False)
+    over_batch = (None, 0, 0, 0)
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    states = jax.jit(jax.vmap(attack.init, in_axes=over_batch))(params, images, targets, keys)
+
+    def bare_loss(params, image):
+        return jnp.sum(victim.scores(params, image) ** 2)
+
+    @jax.jit
+    def bare(params, images):
+        both = jax.vmap(jax.value_and_grad(bare_loss, argnums=1), in_axes=(None, 0))
+
+        def descend(_, carry):
+            images, total = carry
+            value, gradient = both(params, images)
+            return images - 1e-6 * gradient, total + value
+
+        return jax.lax.fori_loop(0, STEPS, descend, (images, jnp.zeros(BATCH)))
+
+    @jax.jit
+    def steps(params, states):
+        step = jax.vmap(attack.step, in_axes=over_batch)
+        return jax.lax.fori_loop(0, STEPS, lambda _, s: step(params, images, targets, s)[0], states)
+
+    sides = {"tkmia": lambda: steps(params, states), "bare": lambda: bare(params, images)}
+    seconds = {side: [] for side in sides}
+    for side in [*sides] * (PASSES + 1):  # interleaved; the first pass compiles
+        began = time.perf_counter()
+        jax.block_until_ready(sides[side]())
+        seconds[side].append(time.perf_counter() - began)
+    ratio = min(seconds["tkmia"][1:]) / min(seconds["bare"][1:])
+    with capsys.disabled():
+        print(f"\nTkMIA step ({inner}) / victim's value_and_grad = {ratio:.3f}")
+    assert ratio <= 1.08

@@ -1,0 +1,44 @@
+"""Which pictures a table on taggers is of, and which labels are suppressed."""
+
+import numpy as np
+import pytest
+
+from jaxadv.data.label_types import COCO, EVERY
+from jaxadv.sweeps.labels import choose, labels_of_type
+
+LABELS = np.array(
+    [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 0, 1, 1, 0]], bool
+)
+
+
+def test_global_selection_keeps_the_papers_valid_pictures():
+    """`|Y| >= k + |S|`, and a specified label among the relevant ones; the rest is counted."""
+    wanted = np.array([1, 1, 0, 0, 0], bool)
+    chosen = choose(LABELS, 2, wanted=wanted)
+    assert chosen.numbers.tolist() == [0, 2, 4]
+    assert chosen.targets.specified.sum(axis=1).tolist() == [2, 1, 1]
+    assert chosen.left_out == {"too few relevant labels": 1, "no specified label": 1}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_random_selection_is_of_the_relevant_and_does_not_see_the_others(number):
+    chosen = choose(LABELS, 2, number=number, seed=3)
+    specified = np.asarray(chosen.targets.specified)
+    assert (specified <= LABELS[chosen.numbers]).all()
+    assert (specified.sum(axis=1) == number).all()
+    assert (LABELS[chosen.numbers].sum(axis=1) >= 2 + number).all()
+    again = choose(LABELS[:3], 2, number=number, seed=3)
+    np.testing.assert_array_equal(again.targets.specified, specified[: len(again.numbers)])
+
+
+def test_types_of_the_paper_and_words():
+    classes = tuple(dict.fromkeys(label for labels in COCO.values() for label in labels))
+    furniture = labels_of_type("Furniture", classes)
+    assert {c for c, here in zip(classes, furniture, strict=True) if here} == set(COCO["furniture"])
+    assert labels_of_type("potted", classes).sum() == 1  # a word
+
+
+def test_no_label_is_twice_in_a_type():
+    for types in EVERY:
+        for labels in types.values():
+            assert len(set(labels)) == len(labels)
