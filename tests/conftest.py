@@ -1,4 +1,4 @@
-"""What every test may need: two devices, where the real data lie, and double precision."""
+"""What tests may need: two devices, the real data, double precision, PyTorch."""
 
 import os
 from pathlib import Path
@@ -17,6 +17,18 @@ def real_data():
     if not DATA.is_dir():
         pytest.skip(f"no real data: {DATA} is absent")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch; a test that needs it is marked `parity`, and skips where it is absent."""
+    return pytest.importorskip("torch", reason="beside PyTorch (extra `parity`)")
+
+
+def pytest_itemcollected(item):
+    """Mark what uses the fixture above, itself or through another one."""
+    if "torch" in getattr(item, "fixturenames", ()):
+        item.add_marker("parity")
 
 
 @pytest.fixture

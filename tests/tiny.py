@@ -22,11 +22,13 @@ def tiny_captioner(words=4, max_length=4, units=6):
 
     def advance(params, features, state, token):
         x = params["embed"][token] + params["look"] @ features
-        state = jnp.tanh(params["keep"] @ state + x)
-        return state, params["say"] @ state
+        return jnp.tanh(params["keep"] @ state + x)
+
+    def logits(params, state):
+        return params["say"] @ state
 
     vocabulary = Vocabulary(WORDS[:words])
-    return Captioner(encode, begin, advance, vocabulary, max_length, (SIDE, SIDE, 3))
+    return Captioner(encode, begin, advance, logits, vocabulary, max_length, (SIDE, SIDE, 3))
 
 
 def tiny_parameters(words=4, units=6, seed=0, dtype=np.float64):
@@ -64,10 +66,10 @@ def log_p_of_words(victim, params, image, captions):
     features = victim.encode(params, image)
     totals = []
     for caption in captions:
-        state, logits = victim.begin(params, features)
+        state = victim.begin(params, features)
         total = 0.0
         for word in caption:
-            total += float(jax.nn.log_softmax(logits)[word])
-            state, logits = victim.advance(params, features, state, jnp.asarray(word))
+            total += float(jax.nn.log_softmax(victim.logits(params, state))[word])
+            state = victim.advance(params, features, state, jnp.asarray(word))
         totals.append(total)
     return np.array(totals)

@@ -1,13 +1,12 @@
 """`jaxadv attack`: fool a victim on given pictures."""
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.console import console, fail, print_table, watch
+from jaxadv.cli.outputs import unique_names, write_json, yes
 
 app = typer.Typer(no_args_is_help=True, help="Fool a victim on given pictures.")
 
@@ -85,7 +84,7 @@ def caption(
     from jaxadv.figures.captions import Panel, draw, save
 
     rows, panels = [], []
-    names = _unique_names([p.path for p in pictures])
+    names = unique_names([p.path for p in pictures])
     for picture, name, tokens, outcome in zip(pictures, names, benign, outcomes, strict=True):
         said = captioner.vocabulary.decode(tokens)
         entry = {
@@ -97,9 +96,9 @@ def caption(
             "seed": seed,
         }
         write_png(out / f"{name}.adversarial.png", outcome.image)
-        _write_json(out / f"{name}.json", entry)
+        write_json(out / f"{name}.json", entry)
         rows.append(
-            [name, entry["target"], outcome.said_8bit, outcome.norm, _yes(outcome.success_8bit)]
+            [name, entry["target"], outcome.said_8bit, outcome.norm, yes(outcome.success_8bit)]
         )
         panels.append(
             Panel(
@@ -151,22 +150,107 @@ def _without(entry: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in names}
 
 
-def _unique_names(paths: list[Path]) -> list[str]:
-    """Stems of the files, numbered where two are alike."""
-    names: list[str] = []
-    for path in paths:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f"{path.stem}-{number}", number + 1
-        names.append(name)
-    return names
+@app.command("labels")
+def labels(
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
+    suppress: Annotated[
+        str, typer.Option(help='Labels that shall leave the first k: "red circle,blue star".')
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, records and the figure.")],
+    k: Annotated[int, typer.Option(min=1, help="How many labels are said.")] = 3,
+    relevant: Annotated[
+        str | None,
+        typer.Option(help="Labels that are right; those scored 0.5 or more if not given."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="tkmia, ml-cw-u, tkml-ap-u or kfool.")] = "tkmia",
+    tradeoff: Annotated[float, typer.Option(help="α (paper: 1e-3 to 5e-5).")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(help="SGD's (paper: 1e-3 to 5e-5).")] = 5e-4,
+    inner: Annotated[
+        str, typer.Option(help="tkmia: λ minimised exactly, or by a gradient step (Algorithm 1).")
+    ] = "exact",
+    space: Annotated[
+        str, typer.Option(help="signed as in the paper, or tanh as in the released code.")
+    ] = "signed",
+    iterations: Annotated[int, typer.Option(min=1, help="Most steps (paper: 300).")] = 300,
+    delta: Annotated[
+        int | None, typer.Option(min=1, help="δ: labels that must leave; all if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
+) -> None:
+    """Make labels leave a tagger's first k: adversarial PNG, JSON record and a figure."""
+    import jax
+    import jax.numpy as jnp
 
+    from jaxadv.attacks.label_methods import Settings, prepare
+    from jaxadv.cli.inputs import read_pictures, writable
+    from jaxadv.data.images import write_png
+    from jaxadv.errors import InputError
+    from jaxadv.figures.captions import save
+    from jaxadv.figures.labels import draw, label_panel
+    from jaxadv.objectives.labels import LabelError, make_label_target, parse_labels
+    from jaxadv.sweeps.labels import attack_labels, join, record
+    from jaxadv.victims import zoo
 
-def _write_json(path: Path, entry: dict[str, Any]) -> None:
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(json.dumps(entry, indent=1) + "\n")
-    os.replace(scratch, path)
-
-
-def _yes(success: bool) -> str:
-    return "yes" if success else "no"
+    loaded = zoo.load(victim)
+    classifier, params = loaded.classifier, loaded.params
+    settings = Settings(
+        method,
+        tradeoff,
+        learning_rate,
+        iterations,
+        delta,
+        inner,  # type: ignore[arg-type]  # checked by prepare
+        space,  # type: ignore[arg-type]
+    )
+    chosen = prepare(classifier, settings)
+    wanted = parse_labels(suppress, classifier.classes)
+    right = None if relevant is None else parse_labels(relevant, classifier.classes)
+    pictures = read_pictures(images, classifier.image_shape)
+    writable(out)
+    targets, attacked = [], []
+    for picture in pictures:
+        scores = classifier.scores(params, jnp.asarray(picture.image))
+        try:
+            truth = scores >= 0.5 if right is None else right
+            targets.append(make_label_target(truth, wanted, k, classifier.classes))
+            attacked.append(picture)
+        except LabelError as problem:
+            fail(f"{picture.path}: {problem}")
+    if not attacked:
+        raise InputError("no picture can be attacked")
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
+    job = attack_labels(
+        classifier,
+        params,
+        [p.image for p in attacked],
+        stacked,
+        chosen.attack,
+        iterations=chosen.iterations,
+        batch=batch,
+    )
+    outcomes = join([news.outcomes for news in watch(job, f"{method} on {loaded.name}")])
+    rows, panels = [], []
+    for i, name in enumerate(unique_names([p.path for p in attacked])):
+        target = jax.tree.map(lambda x, i=i: x[i], stacked)
+        entry = {
+            "image": str(attacked[i].path),
+            "victim": loaded.name,
+            "settings": vars(settings),
+            **record(outcomes, stacked, i, classifier.classes),
+        }
+        write_png(out / f"{name}.adversarial.png", outcomes.images[i])
+        write_json(out / f"{name}.json", entry)
+        after = ", ".join(entry["after_8bit"])
+        rows.append([name, after, float(outcomes.norm[i]), yes(bool(outcomes.success_8bit[i]))])
+        both = (attacked[i].image, outcomes.images[i]), (outcomes.before[i], outcomes.after[i])
+        panels.append(label_panel(f"{loaded.name} · {method}", *both, target, classifier.classes))
+    save(draw(panels[:12]), out / "figure.png")
+    print_table(
+        f"{method} on {loaded.name}",
+        ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"],
+        rows,
+    )
+    console.print(f"written to {out}/", highlight=False)
+    if len(attacked) < len(images):
+        raise typer.Exit(2)

@@ -64,7 +64,7 @@ def progress_bar() -> Iterator[Progress]:
 def watch(job: Iterable[SomeNews], title: str) -> Iterator[SomeNews]:
     """Hand on a job's news, showing how far it is; what is not a terminal gets a line each."""
     with progress_bar() as bar:
-        task = bar.add_task(f"{title}: compiling", total=None)
+        task = bar.add_task(f"{title}: starting", total=None)
         for news in job:
             bar.update(
                 task, completed=news.done, total=news.total, description=f"{title}: {news.message}"

@@ -34,6 +34,17 @@ def writable(folder: Path) -> Path:
     return folder
 
 
+def victim_folder(out: Path, name: str) -> Path:
+    """Return where the victim of that name goes, made ready to be written.
+
+    Raises:
+      InputError: the name would lead elsewhere, or nothing can be written there.
+    """
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise InputError(f"--name {name!r}: give a plain name; its folder is --out {out}")
+    return writable(out) / name
+
+
 def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> list[Picture]:
     """Read what can be read, at the victim's resolution; say of each other file what is wrong.
 

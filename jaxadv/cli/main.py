@@ -5,7 +5,7 @@ import sys
 import typer
 
 from jaxadv import __version__
-from jaxadv.cli import attack, caption, demo, doctor, evaluate, port, train, victims
+from jaxadv.cli import attack, caption, demo, doctor, evaluate, label, port, train, victims
 from jaxadv.cli.console import enable_compilation_cache, fail
 from jaxadv.errors import InputError
 
@@ -19,6 +19,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("victims")(victims.victims)
 app.command("caption")(caption.caption)
+app.command("label")(label.label)
 app.command("port")(port.port)
 app.add_typer(attack.app, name="attack")
 app.add_typer(train.app, name="train")

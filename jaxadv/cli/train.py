@@ -19,7 +19,7 @@ def _main() -> None:
 def captioner(
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
     decoder: Annotated[
-        str, typer.Option(help="show-tell, show-attend-tell, att2in2 or fc.")
+        str, typer.Option(help="show-tell, fc, show-attend-tell, att2in or att2in2.")
     ] = "show-attend-tell",
     data: Annotated[
         list[str] | None,
@@ -38,33 +38,35 @@ def captioner(
         str | None, typer.Option(help="Scenes: start from this victim's backbone.")
     ] = None,
     units: Annotated[
-        int | None, typer.Option(help="Units of the decoder: 128 for scenes, 512 for photographs.")
+        int | None,
+        typer.Option(min=1, help="Units of the decoder: 128 for scenes, 512 for photographs."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps: 4000 for scenes, 1200 for photographs.")
+        int | None,
+        typer.Option(min=1, help="Optimiser steps: 4000 for scenes, 1200 for photographs."),
     ] = None,
     self_critical_steps: Annotated[
-        int, typer.Option(help="Scenes: then so many steps of self-critical training.")
+        int, typer.Option(min=0, help="Scenes: then so many steps of self-critical training.")
     ] = 0,
     curriculum: Annotated[
         bool, typer.Option("--curriculum", help="Scenes: at first of one object, then two.")
     ] = False,
     held_out: Annotated[
-        int, typer.Option(help="Photographs kept aside; their ids go into the record.")
+        int, typer.Option(min=1, help="Photographs kept aside; their ids go into the record.")
     ] = 100,
     seed: Annotated[int, typer.Option(help="Of weights, order and samples.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
     """Train a captioner on scenes, or on photographs over a frozen backbone."""
-    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.data.photos import FolderError, read_photos
     from jaxadv.training.recipes import train_on_photos, train_on_scenes
-    from jaxadv.victims.zoo import Architecture
+    from jaxadv.victims.architectures import CaptionerArchitecture
 
     sources = data or ["scenes"]
     if sources == ["scenes"]:
-        small = Architecture(
+        small = CaptionerArchitecture(
             decoder,
             backbone or "resnet-small",
             units=units or 128,
@@ -72,7 +74,7 @@ def captioner(
             side=scenes.SIDE,
         )
         job = train_on_scenes(
-            out / name,
+            victim_folder(out, name),
             small,
             steps=steps or 4000,
             self_critical_steps=self_critical_steps,
@@ -84,11 +86,11 @@ def captioner(
         if backbone_weights is None:
             raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
         photos = [photo for source in sources for photo in read_photos(Path(source))]
-        large = Architecture(
+        large = CaptionerArchitecture(
             decoder, backbone or "mobilenet-v2", units=units or 512, side=224, dropout=0.5
         )
         job = train_on_photos(
-            out / name,
+            victim_folder(out, name),
             large,
             photos,
             backbone_weights=backbone_weights,
@@ -96,6 +98,27 @@ def captioner(
             held_out=held_out,
             seed=seed,
         )
-    writable(out)
     for _ in watch(job, name):
+        pass
+
+
+@app.command("classifier")
+def classifier(
+    name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
+    backbone: Annotated[
+        str, typer.Option(help="resnet-small-crowd, or any other backbone.")
+    ] = "resnet-small-crowd",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
+) -> None:
+    """Train a tagger on crowded scenes: which of 48 coloured shapes are there."""
+    from jaxadv.cli.inputs import victim_folder
+    from jaxadv.data import scenes
+    from jaxadv.training.tagger_recipes import train_tagger_on_scenes
+    from jaxadv.victims.architectures import ClassifierArchitecture
+
+    architecture = ClassifierArchitecture(backbone, scenes.CROWD_SIDE)
+    folder = victim_folder(out, name)
+    for _ in watch(train_tagger_on_scenes(folder, architecture, steps=steps, seed=seed), name):
         pass

@@ -348,11 +348,11 @@ def test_network_is_written_out_right(case):
     """The oracle's own network is that of `tiny.py`."""
     said = list(range(1, case.max_length))
     features = case.victim.encode(case.params, case.image)
-    state, logits = case.victim.begin(case.params, features)
-    rows = [logits]
+    state = case.victim.begin(case.params, features)
+    rows = [case.victim.logits(case.params, state)]
     for token in said:
-        state, logits = case.victim.advance(case.params, features, state, jnp.asarray(token))
-        rows.append(logits)
+        state = case.victim.advance(case.params, features, state, jnp.asarray(token))
+        rows.append(case.victim.logits(case.params, state))
     close(log_probabilities(*case.literal, said), jax.nn.log_softmax(jnp.stack(rows)), atol=1e-12)
 
 
@@ -848,15 +848,11 @@ def test_beam_as_wide_as_all_captions_ranks_them_all(seed):
     captions = list(every_caption(words, max_length))
     small = tiny_captioner(words, max_length)
 
-    def scored(step):
-        state, logits = step
-        return state, jnp.concatenate([logits, jnp.full(30, -1e6)])
-
     victim = small._replace(
-        begin=lambda *inputs: scored(small.begin(*inputs)),
-        advance=lambda params, features, state, token: scored(
-            small.advance(params, features, state, jnp.minimum(token, words))
+        advance=lambda params, features, state, token: small.advance(
+            params, features, state, jnp.minimum(token, words)
         ),
+        logits=lambda *inputs: jnp.concatenate([small.logits(*inputs), jnp.full(30, -1e6)]),
         vocabulary=Vocabulary(tuple(f"w{i}" for i in range(words + 30))),
     )
     params = tiny_parameters(words, seed=seed)

@@ -100,6 +100,8 @@ def attack(*more):
         (attack("--out", "o", "p"), "--target"),
         (attack("--target", "a", "--method", "gme", "--out", "o", "p"), "must be one of gem"),
         (attack("--target", "a", "--learning-rate", "-1", "--out", "o", "p"), "must be positive"),
+        (attack("--target", "a", "--learning-rate", "nan", "--out", "o", "p"), "must be positive"),
+        (attack("--target", "a", "--tradeoff", "inf", "--out", "o", "p"), "must be finite"),
         (attack("--target", "a", "--posterior", "x", "--out", "o", "p"), "factorised, joint"),
         (
             attack("--target", "a _", "--method", "show-and-fool", "--out", "o", "p"),
@@ -111,7 +113,12 @@ def attack(*more):
             ["evaluate", "caption", "--victim", VICTIM, "--data", "/absent", "--out", "o"],
             "no such folder",
         ),
+        (
+            ["evaluate", "caption", "--victim", VICTIM, "--method", "untargeted", "--out", "o"],
+            "targeted captions",
+        ),
         (["train", "captioner", "--name", "x", "--decoder", "y"], "show-attend-tell"),
+        (["train", "captioner", "--name", "../x"], "plain name"),
         (["train", "captioner", "--name", "x", "--data", "/absent"], "--backbone-weights"),
     ],
 )
@@ -178,7 +185,8 @@ def test_evaluate_prints_the_table(tmp_path):
 
 def test_commands_are_registered():
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
-    assert names == {"demo", "doctor", "victims", "caption", "port", "attack", "train", "evaluate"}
+    groups = {"attack", "train", "evaluate"}
+    assert names == {"demo", "doctor", "victims", "caption", "label", "port"} | groups
 
 
 def test_train_on_scenes_with_self_critical_steps(tmp_path):

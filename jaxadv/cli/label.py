@@ -1,0 +1,36 @@
+"""`jaxadv label`: say what a tagger sees."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console
+
+
+def label(
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
+    k: Annotated[int, typer.Option(min=1, help="How many labels to say.")] = 5,
+) -> None:
+    """Tag pictures: the k labels of highest score, with their probabilities."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxadv.cli.inputs import read_pictures
+    from jaxadv.errors import InputError
+    from jaxadv.victims import zoo
+
+    loaded = zoo.load(victim)
+    classifier, params = loaded.classifier, loaded.params
+    if k > len(classifier.classes):
+        raise InputError(f"--k {k}: {loaded.name} has {len(classifier.classes)} labels")
+    pictures = read_pictures(images, classifier.image_shape)
+    score = jax.jit(classifier.scores)
+    for picture in pictures:
+        scores = score(params, picture.image)
+        best = jnp.argsort(-scores, stable=True)[:k].tolist()
+        said = ", ".join(f"{classifier.classes[i]} {float(scores[i]):.2f}" for i in best)
+        console.print(f"{picture.path}: {said}", soft_wrap=True, highlight=False)
+    if len(pictures) < len(images):
+        raise typer.Exit(2)

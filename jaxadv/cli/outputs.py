@@ -1,0 +1,34 @@
+"""What commands write beside pictures: records, whole or not at all, and names for files."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, entry: dict[str, Any]) -> None:
+    """Write a record to a temporary name and move it into place."""
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_text(json.dumps(entry, indent=1) + "\n")
+    os.replace(scratch, path)
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Stems of the files, numbered where two are alike.
+
+    >>> unique_names([Path("a/x.png"), Path("b/x.jpg")])
+    ['x', 'x-2']
+    """
+    names: list[str] = []
+    for path in paths:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f"{path.stem}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def yes(success: bool) -> str:
+    """Say a truth value in a table."""
+    return "yes" if success else "no"

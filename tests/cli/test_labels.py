@@ -1,0 +1,107 @@
+"""The commands for taggers: pictures in, pictures out, the paper's columns, one-line errors."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from commands import call
+
+from jaxadv.data import scenes
+from jaxadv.data.images import read_image, write_png
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import ClassifierArchitecture
+
+PRESENT = [scenes.LABELS[i] for i in scenes.crowd(1, 0).labels.nonzero()[0]]
+METHODS = ("tkmia", "ml-cw-u", "tkml-ap-u", "kfool")
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    """A tagger of scenes with random weights."""
+    folder = tmp_path_factory.mktemp("taggers") / "random"
+    architecture = ClassifierArchitecture("resnet-small", scenes.CROWD_SIDE)
+    net = architecture.network(len(scenes.LABELS))
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros(architecture.image_shape))
+    zoo.save(folder, architecture, {"classes": scenes.LABELS}, variables)
+    return folder
+
+
+@pytest.fixture
+def crowd_png(tmp_path):
+    path = tmp_path / "crowd.png"
+    write_png(path, scenes.crowd(1, 0).picture)
+    return path
+
+
+def attack(tagger, *more):
+    return call("attack", "labels", "--victim", tagger, "--iterations", "2", *more)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_attack_writes_pictures_records_and_a_figure(tagger, crowd_png, tmp_path, method):
+    out = tmp_path / "out"
+    aim = ["--suppress", PRESENT[0], "--relevant", ",".join(PRESENT), "--k", "2"]
+    code, _, err = attack(tagger, *aim, "--method", method, "--out", out, crowd_png)
+    assert code == 0, err
+    assert sorted(p.name for p in out.iterdir()) == [
+        "crowd.adversarial.png", "crowd.json", "figure.png",
+    ]  # fmt: skip
+    entry = json.loads((out / "crowd.json").read_text())
+    assert entry["specified"] == PRESENT[:1] and entry["relevant"] == PRESENT
+    assert entry["success"] == (PRESENT[0] not in entry["after"]) and len(entry["after"]) == 2
+    assert read_image(out / "crowd.adversarial.png").shape == (128, 128, 3)
+    code, said, _ = call("label", "--victim", tagger, "--k", "2", out / "crowd.adversarial.png")
+    assert code == 0 and all(label in said for label in entry["after_8bit"])
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--suppress", "red circel"], "did you mean 'red circle'"),
+        (["--suppress", PRESENT[0], "--relevant", PRESENT[1]], "is not relevant"),
+        (["--suppress", PRESENT[0], "--relevant", PRESENT[0]], "k + |S|"),
+        (["--suppress", PRESENT[0], "--relevant", ",".join(PRESENT), "--k", "48"], "from 1 to 47"),
+        (["--suppress", PRESENT[0], "--method", "tkmai"], "must be one of tkmia"),
+        (["--suppress", PRESENT[0], "--tradeoff", "nan"], "must be finite"),
+    ],
+)
+def test_wrong_input_is_one_line(tagger, crowd_png, tmp_path, more, line):
+    code, _, err = attack(tagger, *more, "--out", tmp_path / "out", crowd_png)
+    assert code == 2 and line in err and "Traceback" not in err
+
+
+def test_evaluate_prints_the_papers_columns(tagger, tmp_path):
+    command = ["evaluate", "labels", "--victim", tagger, "--images", "4", "--iterations", "1"]
+    out = ["--out", tmp_path / "table"]
+    code, said, err = call(*command, "--k", "2,20", "--method", "tkmia", "--method", "kfool", *out)
+    assert code == 0, err
+    assert "ΔNDCG@k" in said and "4 with too few relevant labels" in said
+    table = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert [row["method"] for row in table["rows"]] == ["tkmia", "kfool"]
+    lines = (tmp_path / "table" / "records.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * table["rows"][0]["attacked"] > 0
+    selection = ["--selection", "global", "--types", "red"]
+    code, said, err = call(*command, *selection, "--k", "2", "--method", "ml-cw-u", *out)
+    assert code == 0 and "red specified, k=2" in said, err
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--k", "0"], "give numbers from 1 to 47"),
+        (["--selection", "some"], "must be global or random"),
+        (["--selection", "global", "--types", "crimson"], "no label is of type 'crimson'"),
+        (["--delta", "3"], "at most |S| = 2"),
+        (["--form", "printed"], "must be paper or released"),
+    ],
+)
+def test_wrong_settings_are_one_line(tagger, tmp_path, more, line):
+    command = ["evaluate", "labels", "--victim", tagger, "--out", tmp_path / "table"]
+    code, _, err = call(*command, *more)
+    assert code == 2 and line in err
+
+
+def test_a_captioner_is_no_tagger(crowd_png):
+    code, _, err = call("label", "--victim", "scenes-show-attend-tell", crowd_png)
+    assert code == 2 and "is a captioner, not a classifier" in err
