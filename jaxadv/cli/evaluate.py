@@ -131,13 +131,13 @@ def _pictures(victim: Any, data: list[str], images: int) -> list[Any]:
     """Return pictures the victim was not trained on, at its resolution; those to attack first."""
     from jaxadv.data import scenes
     from jaxadv.data.images import read_image, resize
-    from jaxadv.data.photos import FolderError, read_photos
+    from jaxadv.data.photos import FolderError, captioned, read_photos
 
     shape = victim.captioner.image_shape[:2]
     if data == ["scenes"]:
         drawn = scenes.examples(scenes.HELD_OUT_SEED, max(2 * images, 200))
         return [resize(e.picture, shape) for e in drawn]
-    photos = [p for folder in data for p in read_photos(Path(folder))]
+    photos = captioned([p for folder in data for p in read_photos(Path(folder))])
     held_out = victim.record.get("held_out")
     if held_out is not None:
         photos = [p for p in photos if p.id in set(held_out)]

@@ -60,7 +60,7 @@ def captioner(
     """Train a captioner on scenes, or on photographs over a frozen backbone."""
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.photos import FolderError, read_photos
+    from jaxadv.data.photos import FolderError, captioned, read_photos
     from jaxadv.training.recipes import train_on_photos, train_on_scenes
     from jaxadv.victims.architectures import CaptionerArchitecture
 
@@ -85,7 +85,7 @@ def captioner(
     else:
         if backbone_weights is None:
             raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
-        photos = [photo for source in sources for photo in read_photos(Path(source))]
+        photos = captioned([p for source in sources for p in read_photos(Path(source))])
         large = CaptionerArchitecture(
             decoder, backbone or "mobilenet-v2", units=units or 512, side=224, dropout=0.5
         )

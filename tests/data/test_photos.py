@@ -1,16 +1,23 @@
-"""Folders of captioned photographs in the layouts of their owners."""
+"""Folders of photographs with captions, labels and boxes in the layouts of their owners."""
 
 import json
 
 import pytest
 from PIL import Image
 
-from jaxadv.data.photos import FolderError, read_photos
+from jaxadv.data.example import Box
+from jaxadv.data.photos import (
+    FolderError,
+    captioned,
+    read_labelled,
+    read_photo_set,
+    read_photos,
+)
 
 
-def picture(path):
+def picture(path, size=(4, 4)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4)).save(path)
+    Image.new("RGB", size).save(path)
 
 
 @pytest.fixture
@@ -42,15 +49,96 @@ def coco(tmp_path):
     return tmp_path
 
 
+INSTANCES = {
+    "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (7, 9)],
+    "categories": [{"id": 90, "name": "bear"}, {"id": 2, "name": "dog"}, {"id": 11, "name": "cat"}],
+    "annotations": [
+        {"image_id": 7, "category_id": 90, "bbox": [0, 1, 2, 2.5], "iscrowd": 0},
+        {"image_id": 7, "category_id": 2, "bbox": [1, 0, 1, 1], "iscrowd": 0},
+        {"image_id": 7, "category_id": 2, "bbox": [0, 0, 1, 1], "iscrowd": 0},
+        {"image_id": 7, "category_id": 11, "bbox": [0, 0, 4, 4], "iscrowd": 1},
+    ],
+}
+
+
+@pytest.fixture
+def instances(coco):
+    picture(coco / "val2017" / "9.jpg")
+    path = coco / "annotations" / "instances_val2017.json"
+    path.write_text(json.dumps(INSTANCES))
+    return coco
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    folder = tmp_path / "yolo"
+    for name in ("train/10.jpg", "train/7.jpg"):
+        picture(folder / "images" / name, (8, 4))
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "labels" / "train" / "7.txt").write_text("2 0.5 0.5 0.25 1\n\n0 0.25 0.25 0.5 0.5\n")
+    (folder / "data.yaml").write_text("path: .\nnames:\n  0: dog\n  1: cat\n  2: bear\n")
+    return folder
+
+
 def test_flickr8k(flickr8k):
     one, two = read_photos(flickr8k)
     assert (one.id, one.captions) == ("one", ("A dog .", "A dog, running ."))
     assert two.path == flickr8k / "images" / "two.jpg"
+    assert one.labels is None and one.boxes is None
+    assert read_photo_set(flickr8k).classes is None
 
 
-def test_coco(coco):
+def test_coco_captions(coco):
     (photo,) = read_photos(coco)
     assert (photo.id, photo.captions) == ("coco-7", ("A train.",))
+    assert photo.labels is None and photo.boxes is None
+
+
+def test_coco_labels_and_captions_are_joined(instances):
+    found = read_photo_set(instances)
+    assert found.classes == ("dog", "cat", "bear")  # by the categories' numbers
+    seven, nine = found.photos
+    assert (seven.id, seven.captions) == ("coco-7", ("A train.",))
+    assert seven.labels == ("dog", "cat", "bear")
+    assert seven.boxes == (
+        Box("bear", 0, 1, 2, 3.5), Box("dog", 1, 0, 2, 1), Box("dog", 0, 0, 1, 1)
+    )  # fmt: skip
+    assert (nine.captions, nine.labels, nine.boxes) == ((), (), ())
+    assert [p.id for p in captioned(found.photos)] == ["coco-7"]
+
+
+def test_coco_labels_alone(instances):
+    (instances / "annotations" / "captions_val2017.json").unlink()
+    assert [(p.captions, len(p.labels)) for p in read_photos(instances)] == [((), 3), ((), 0)]
+    with pytest.raises(FolderError, match="none of 2 photographs has captions"):
+        captioned(read_photos(instances))
+
+
+@pytest.mark.parametrize("names", [None, "names: [dog, cat, bear]"])
+def test_yolo(yolo, names):
+    if names:
+        (yolo / "data.yaml").rename(yolo / "classes.yaml").write_text(names)
+    found = read_photo_set(yolo)
+    assert found.classes == ("dog", "cat", "bear")
+    ten, seven = found.photos
+    assert (ten.id, ten.labels, ten.boxes) == ("train/10", (), ())
+    assert seven.labels == ("dog", "bear")
+    assert seven.boxes == (Box("bear", 3, 0, 5, 4), Box("dog", 0, 0, 4, 2))
+
+
+def test_folders_of_the_same_classes_are_read_together(instances, yolo):
+    found = read_labelled([instances, yolo])
+    assert found.classes == ("dog", "cat", "bear")
+    assert [p.id for p in found.photos] == ["coco-7", "coco-9", "train/10"]  # 7.jpg is in both
+
+
+def test_labels_are_asked_for(coco, yolo):
+    with pytest.raises(FolderError, match="no labels; give a folder in COCO's or YOLO's layout"):
+        read_labelled([coco])
+    (yolo / "data.yaml").write_text("names: [dog, cat, horse]")
+    (coco / "annotations" / "instances_val2017.json").write_text(json.dumps(INSTANCES))
+    with pytest.raises(FolderError, match="its classes are not those of"):
+        read_labelled([coco, yolo])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +155,66 @@ def test_refusals(tmp_path, make, message):
         read_photos(make(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2",
+        "[]",
+        "{}",
+        json.dumps(INSTANCES | {"categories": []}),
+        json.dumps(
+            INSTANCES
+            | {"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 1], "iscrowd": 0}]}
+        ),
+    ],
+)
+def test_broken_coco_annotations_are_one_line(instances, text):
+    (instances / "annotations" / "instances_val2017.json").write_text(text)
+    with pytest.raises(FolderError, match="broken annotations") as caught:
+        read_photos(instances)
+    assert "\n" not in str(caught.value)
+
+
+def test_splits_of_different_categories(instances):
+    picture(instances / "test" / "7.jpg")
+    other = INSTANCES | {"categories": INSTANCES["categories"] + [{"id": 1, "name": "cow"}]}
+    (instances / "annotations" / "instances_test.json").write_text(json.dumps(other))
+    with pytest.raises(FolderError, match="different categories"):
+        read_photos(instances)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("data.yaml", "names: {0: dog, 2: cat}", "numbered from 0 to 1"),
+        ("data.yaml", "names: [dog", "broken annotations"),
+        ("data.yaml", "names: 3", "broken annotations"),
+        ("data.yaml", "path: .", "broken annotations"),
+        ("labels/train/7.txt", "3 0 0 1 1", "line 1: give a class from 0 to 2"),
+        ("labels/train/7.txt", "\n1 0 0 1", "line 2: .* not '1 0 0 1'"),
+        ("labels/train/7.txt", "1 0 0 nan 1", "line 1: "),
+        ("images/train/7.jpg", "no picture", "7.jpg: not a picture"),
+    ],
+)
+def test_broken_yolo_annotations_are_one_line(yolo, file, text, message):
+    (yolo / file).write_text(text)
+    with pytest.raises(FolderError, match=message) as caught:
+        read_photos(yolo)
+    assert "\n" not in str(caught.value)
+    assert ("broken annotations" in message) is ("broken annotations" in str(caught.value))
+
+
 def test_real_folders(real_data):
     assert len(read_photos(real_data / "flickr8k_1000")) == 1000
-    assert all(len(p.captions) >= 5 for p in read_photos(real_data / "coco_mini"))
+    coco = read_photo_set(real_data / "coco_mini")
+    assert len(coco.photos) == 80 + 79
+    assert all(len(p.captions) >= 5 and p.labels is not None for p in coco.photos)
+    assert len(coco.classes) == 80 and coco.classes[:2] == ("person", "bicycle")
+    yolo = read_photo_set(real_data / "coco_labels_128")
+    assert yolo.classes == coco.classes and len(yolo.photos) == 128
+    for found in (coco, yolo):
+        boxes = [box for p in found.photos for box in p.boxes]
+        assert len(boxes) > 5 * len(found.photos)
+        assert all(b.left >= -1 and b.left < b.right <= 641 for b in boxes)
+    both = read_labelled([real_data / "coco_mini", real_data / "coco_labels_128"])
+    assert len(both.photos) == 80 + 79 + 128
