@@ -1,6 +1,6 @@
 """Drivers: any attack on a batch (`run`), or as a differentiable function (`unroll`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -86,22 +86,21 @@ def run(
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1].
     """
-    _check(images)
+    if not isinstance(images, jax.core.Tracer) and images.is_fully_addressable:
+        check_pictures(images, [f"picture {i} of the batch" for i in range(len(images))])
     key = jax.random.key(0) if key is None else key
     ids = jnp.arange(len(images)) if ids is None else ids
     return _run(attack, params, images, targets, key, ids, iterations)
 
 
-def _check(images: Array) -> None:
-    """Refuse what is no picture, where the values are at hand."""
-    if isinstance(images, jax.core.Tracer) or not images.is_fully_addressable:
-        return
+def check_pictures(images: Any, names: Sequence[str]) -> None:
+    """Refuse what is no picture, by its name."""
     fine = np.asarray(jnp.all((images >= 0) & (images <= 1), axis=(1, 2, 3)))
     for number in np.flatnonzero(~fine):
         try:
             check_image(images[number])
         except ImageError as problem:
-            raise ImageError(f"picture {number} of the batch: {problem}") from None
+            raise ImageError(f"{names[int(number)]}: {problem}") from None
 
 
 def compiled(
@@ -121,6 +120,67 @@ def compiled(
     return executable
 
 
+class Course(NamedTuple):
+    """An attack on one example under way.
+
+    Attributes:
+      state: where it stands.
+      losses: f32[iterations], NaN where no step has been taken.
+      taken: i32[], steps taken.
+    """
+
+    state: AttackState
+    losses: Array
+    taken: Array
+
+
+def embark(
+    attack: Attack, iterations: int, params: Params, image: Array, target: Target, key: Array
+) -> Course:
+    """Begin an attack of at most so many steps on one example."""
+    return Course(
+        attack.init(params, image, target, key),
+        jnp.full(iterations, jnp.nan, image.dtype),
+        jnp.zeros((), jnp.int32),
+    )
+
+
+def under_way(course: Course) -> Array:
+    """Return whether an example (or each of a batch) has steps to take."""
+    return (course.state.status == Status.RUNNING) & (course.taken < course.losses.shape[-1])
+
+
+def proceed(attack: Attack, params: Params, image: Array, target: Target, course: Course) -> Course:
+    """Take a step where there is one to take; an example that is through stays as it is."""
+    going = under_way(course)
+    new, info = attack.step(params, image, target, course.state)
+    state = keep_where(going, new, course.state)
+    losses = course.losses.at[course.taken].set(info.loss, mode="drop")
+    return Course(
+        state,
+        jnp.where(going, losses, course.losses),
+        course.taken + (going & (state.status == Status.RUNNING)),
+    )
+
+
+def conclude(
+    attack: Attack, params: Params, image: Array, target: Target, course: Course
+) -> Result:
+    """Judge what an attack on one example came to."""
+    state = course.state
+    final = _judge(attack, params, image, target, state.perturbation)
+    known = jnp.isfinite(state.best_norm)
+    final_is_best = ~known | (final.success & (final.norm < state.best_norm))
+    best = _judge(attack, params, image, target, jnp.where(known, state.best, state.perturbation))
+    best = keep_where(final_is_best, final, best)
+    return Result(final, best, course.taken, state.status, course.losses)
+
+
+def keys_of(key: Array, ids: Array) -> Array:
+    """Derive each example's own randomness from its number."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+
+
 @partial(jax.jit, static_argnames=("attack", "iterations"))
 def _run(
     attack: Attack,
@@ -132,31 +192,13 @@ def _run(
     iterations: int,
 ) -> Result:
     over_batch = partial(jax.vmap, in_axes=(None, 0, 0, 0))
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
-    states: AttackState = over_batch(attack.init)(params, images, targets, keys)
-    losses = jnp.full((len(images), iterations), jnp.nan, images.dtype)
-    taken = jnp.zeros(len(images), jnp.int32)
-
-    def unfinished(carry: tuple[Array, AttackState, Array, Array]) -> Array:
-        i, states, _, _ = carry
-        return (i < iterations) & jnp.any(states.status == Status.RUNNING)
-
-    def step(
-        carry: tuple[Array, AttackState, Array, Array],
-    ) -> tuple[Array, AttackState, Array, Array]:
-        i, states, losses, taken = carry
-        running = states.status == Status.RUNNING
-        new, info = over_batch(attack.step)(params, images, targets, states)
-        states = jax.vmap(keep_where)(running, new, states)
-        losses = losses.at[:, i].set(jnp.where(running, info.loss, jnp.nan))
-        return i + 1, states, losses, taken + (states.status == Status.RUNNING)
-
-    start = (jnp.zeros((), jnp.int32), states, losses, taken)
-    _, states, losses, taken = jax.lax.while_loop(unfinished, step, start)
-    final, best = jax.vmap(partial(_judge_both, attack), in_axes=(None, 0, 0, 0))(
-        params, images, targets, states
+    begin = over_batch(partial(embark, attack, iterations))
+    courses = jax.lax.while_loop(
+        lambda courses: jnp.any(under_way(courses)),
+        lambda courses: over_batch(partial(proceed, attack))(params, images, targets, courses),
+        begin(params, images, targets, keys_of(key, ids)),
     )
-    return Result(final, best, taken, states.status, losses)
+    return over_batch(partial(conclude, attack))(params, images, targets, courses)
 
 
 def unroll(
@@ -183,16 +225,6 @@ def unroll(
         return attack.step(params, image, target, state)
 
     return jax.lax.scan(step, attack.init(params, image, target, key), None, length=iterations)
-
-
-def _judge_both(
-    attack: Attack, params: Params, image: Array, target: Target, state: AttackState
-) -> tuple[Iterate, Iterate]:
-    final = _judge(attack, params, image, target, state.perturbation)
-    known = jnp.isfinite(state.best_norm)
-    final_is_best = ~known | (final.success & (final.norm < state.best_norm))
-    best = _judge(attack, params, image, target, jnp.where(known, state.best, state.perturbation))
-    return final, keep_where(final_is_best, final, best)
 
 
 def _judge(
