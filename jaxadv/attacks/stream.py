@@ -1,0 +1,257 @@
+"""Continuous batching: finished examples leave their slots at once, and the next take them.
+
+
+`drive.run` steps a batch until its slowest example is through. Where attacks stop at their first
+success most of such a batch stands still most of the time. Here slots are stepped a few times in
+one compiled chunk; then finished examples are taken out to be judged and their slots are refilled.
+What comes of an example is what `run` gives: each has its own state, target and randomness.
+"""
+
+from collections.abc import Generator, Hashable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Sharding
+
+from jaxadv.attacks.attack import Attack, Params, Target, keep_where
+from jaxadv.attacks.drive import (
+    Course,
+    Result,
+    check_pictures,
+    conclude,
+    embark,
+    keys_of,
+    proceed,
+    under_way,
+)
+
+
+class Request(NamedTuple):
+    """One attack to be made.
+
+    Attributes:
+      id: its own number, below 2³¹; what is drawn for it follows from this alone.
+      image: f32[H, W, 3] in [0, 1].
+      target: what to aim at, arrays.
+    """
+
+    id: int
+    image: np.ndarray
+    target: Target
+
+
+class Finished(NamedTuple):
+    """An attack that is through.
+
+    Attributes:
+      id: its request's.
+      result: of this one example, in host memory.
+      slot_steps: steps that all slots together have made so far, useful or not: the share of
+        useful ones is the sum of `result.iterations` over this.
+    """
+
+    id: int
+    result: Result
+    slot_steps: int
+
+
+class _Arrivals(NamedTuple):
+    """Requests laid out by slots, and which slots they are for."""
+
+    images: Any
+    targets: Target
+    ids: Any
+    fresh: Any
+
+
+class _Slots(NamedTuple):
+    """What is on the device; leading axis of slots."""
+
+    images: Array
+    targets: Target
+    courses: Course
+
+
+def stream(
+    attack: Attack,
+    params: Params,
+    requests: Iterable[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int = 8,
+    key: Array | None = None,
+    sharding: Sharding | None = None,
+) -> Iterator[Finished]:
+    """Make any number of attacks, in the order in which they come to an end.
+
+    Requests whose pictures or targets differ in shape cannot share a compilation: they are served
+    one kind after the other, in the order of each kind's first request.
+
+    Args:
+      attack: any attack.
+      params: the victim's parameters.
+      requests: read as slots come free.
+      iterations: most steps an example.
+      slots: examples at once.
+      chunk: most steps between two looks at what is through.
+      key: randomness, folded with a request's id.
+      sharding: of the slots' axis over devices, whose number must divide `slots`.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1].
+    """
+    key = jax.random.key(0) if key is None else key
+    others: dict[Hashable, list[Request]] = {}
+    first: list[Hashable] = []
+
+    def of_first_kind() -> Iterator[Request]:
+        for request in requests:
+            check_pictures(np.asarray(request.image)[None], [f"request {request.id}"])
+            kind = _kind(request)
+            first[:] = first or [kind]
+            if kind == first[0]:
+                yield request
+            else:
+                others.setdefault(kind, []).append(request)
+
+    serve = partial(
+        _serve,
+        attack,
+        params,
+        iterations=iterations,
+        slots=slots,
+        chunk=chunk,
+        key=key,
+        sharding=sharding,
+    )
+    made = yield from serve(of_first_kind(), before=0)
+    for some in others.values():
+        made = yield from serve(some, before=made)
+
+
+def _kind(request: Request) -> Hashable:
+    """Return what must be alike for requests to share a compilation."""
+    leaves, structure = jax.tree.flatten((request.image, request.target))
+    return structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
+
+
+def _serve(
+    attack: Attack,
+    params: Params,
+    requests: Iterable[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int,
+    key: Array,
+    sharding: Sharding | None,
+    before: int,
+) -> Generator[Finished, None, int]:
+    """Serve requests of one kind; return how many slot-steps have been made in all."""
+    waiting = iter(requests)
+    at: dict[int, int] = {}  # slot -> id of the request that it works on
+    on_device: _Slots | None = None
+    through: list[tuple[int, _Slots]] = []
+    width = _judged_at_once(slots, sharding)
+    made = before
+
+    def judge(some: list[tuple[int, _Slots]]) -> Iterator[Finished]:
+        rows = [row for _, row in some] + [some[-1][1]] * (width - len(some))
+        stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
+        results = _conclude(attack, params, jax.device_put(stacked, sharding))
+        results = jax.tree.map(np.asarray, results)
+        for i, (number, _) in enumerate(some):
+            yield Finished(number, jax.tree.map(lambda x, i=i: x[i], results), made)
+
+    while True:
+        free = [slot for slot in range(slots) if slot not in at]
+        if new := dict(zip(free, waiting, strict=False)):
+            at |= {slot: request.id for slot, request in new.items()}
+            arrivals = jax.device_put(_arrivals(new, slots), sharding)
+            on_device = _fill(attack, params, arrivals, key, on_device, iterations)
+        if on_device is None or not at:
+            break
+        on_device, steps, going = _chunk(attack, params, on_device, chunk)
+        made += int(steps) * slots
+        ended = [slot for slot in at if not going[slot]]
+        through += [(at.pop(slot), jax.device_get(_row(on_device, slot))) for slot in ended]
+        while len(through) >= width:
+            yield from judge(through[:width])
+            del through[:width]
+    if through:
+        yield from judge(through)
+    return made
+
+
+def _judged_at_once(slots: int, sharding: Sharding | None) -> int:
+    """Choose how many are judged together: soon, but not one by one; a whole share a device."""
+    devices = 1 if sharding is None else len(sharding.device_set)
+    return max(slots // 4 // devices, 1) * devices
+
+
+def _arrivals(new: dict[int, Request], slots: int) -> _Arrivals:
+    """Lay requests out by their slots, on the host; a copy of one stands in for the rest."""
+    anyone = next(iter(new.values()))
+    rows = [new.get(slot, anyone) for slot in range(slots)]
+    return _Arrivals(
+        np.stack([row.image for row in rows]),
+        jax.tree.map(lambda *x: np.stack(x), *(row.target for row in rows)),
+        np.array([row.id for row in rows], np.int32),
+        np.array([slot in new for slot in range(slots)]),
+    )
+
+
+@partial(jax.jit, static_argnames=("attack", "iterations"), donate_argnames="old")
+def _fill(
+    attack: Attack,
+    params: Params,
+    arrivals: _Arrivals,
+    key: Array,
+    old: _Slots | None,
+    iterations: int,
+) -> _Slots:
+    """Begin what arrived; the other slots go on, or stand still where there is nothing yet."""
+    images, targets, ids, fresh = arrivals
+    begin = jax.vmap(partial(embark, attack, iterations), in_axes=(None, 0, 0, 0))
+    courses = begin(params, images, targets, keys_of(key, ids))
+    if old is None:
+        nothing = jnp.where(fresh, courses.taken, iterations)
+        return _Slots(images, targets, courses._replace(taken=nothing))
+    return jax.vmap(keep_where)(fresh, _Slots(images, targets, courses), old)
+
+
+@partial(jax.jit, static_argnames=("attack", "chunk"), donate_argnames="slots")
+def _chunk(
+    attack: Attack, params: Params, slots: _Slots, chunk: int
+) -> tuple[_Slots, Array, Array]:
+    """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on."""
+    images, targets, courses = slots
+    step = jax.vmap(partial(proceed, attack), in_axes=(None, 0, 0, 0))
+
+    def unfinished(carry: tuple[Array, Course]) -> Array:
+        steps, courses = carry
+        return (steps < chunk) & jnp.any(under_way(courses))
+
+    steps, courses = jax.lax.while_loop(
+        unfinished,
+        lambda carry: (carry[0] + 1, step(params, images, targets, carry[1])),
+        (jnp.zeros((), jnp.int32), courses),
+    )
+    return _Slots(images, targets, courses), steps, under_way(courses)
+
+
+@jax.jit
+def _row(slots: _Slots, slot: int) -> _Slots:
+    row: _Slots = jax.tree.map(lambda x: x[slot], slots)
+    return row
+
+
+@partial(jax.jit, static_argnames="attack")
+def _conclude(attack: Attack, params: Params, rows: _Slots) -> Result:
+    results: Result = jax.vmap(partial(conclude, attack), in_axes=(None, 0, 0, 0))(params, *rows)
+    return results
