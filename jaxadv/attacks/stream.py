@@ -1,6 +1,5 @@
 """Continuous batching: finished examples leave their slots at once, and the next take them.
 
-
 `drive.run` steps a batch until its slowest example is through. Where attacks stop at their first
 success most of such a batch stands still most of the time. Here slots are stepped a few times in
 one compiled chunk; then finished examples are taken out to be judged and their slots are refilled.

@@ -8,11 +8,12 @@ import label_equations as paper
 import numpy as np
 import optax
 import pytest
-from tiny import batch_of, tiny_image
+from label_table import ATTACKS, FAST, PARAMETERS, RATE, pictures, targets
+from tiny import tiny_image
 from tiny_tagger import TAGGER, label_target, tagger_parameters
 
 from jaxadv.attacks.attack import Status
-from jaxadv.attacks.constraints import clip, signed, tanh_of_picture
+from jaxadv.attacks.constraints import signed, tanh_of_picture
 from jaxadv.attacks.drive import run, unroll
 from jaxadv.attacks.kfool import kfool, to_boundaries
 from jaxadv.attacks.labels import label_optimiser
@@ -20,29 +21,8 @@ from jaxadv.attacks.ml_cw_u import ml_cw_u
 from jaxadv.attacks.tkmia import tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
 
-RATE, ALPHA, STEPS = 0.5, 1e-2, 20
-FAST = label_optimiser(RATE)
-
-ATTACKS = {
-    "tkmia": tkmia(TAGGER, optimiser=FAST),
-    "tkmia-gradient": tkmia(TAGGER, inner="gradient", multiplier_rate=0.1, optimiser=FAST),
-    "tkmia-tanh": tkmia(TAGGER, constraint=tanh_of_picture(), optimiser=FAST),
-    "tkmia-adam": tkmia(TAGGER, constraint=clip(), optimiser=optax.adam(1e-2)),
-    "tkml-ap-u": tkml_ap_u(TAGGER, optimiser=FAST),
-    "ml-cw-u": ml_cw_u(TAGGER, optimiser=FAST),
-    "kfool": kfool(TAGGER),
-}
+ALPHA, STEPS = 1e-2, 20
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
-PARAMETERS = tagger_parameters(dtype="float32")
-
-
-def pictures(count):
-    return batch_of(lambda seed: tiny_image(seed, dtype="float32"), count)
-
-
-def targets(count):
-    every = (label_target(PARAMETERS, x, seed) for seed, x in enumerate(pictures(count)))
-    return jax.tree.map(lambda *x: jnp.stack(x), *every)
 
 
 def attack_many(name, count, iterations=60):
