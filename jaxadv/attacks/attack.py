@@ -15,6 +15,7 @@ import optax
 from jax import Array
 
 from jaxadv.attacks.constraints import Constraint
+from jaxadv.attacks.norms import l2_norm
 
 Params = Any
 Target = Any
@@ -61,7 +62,7 @@ class AttackState(NamedTuple):
     """Where the attack on one example stands.
 
     Attributes:
-      perturbation: adversarial minus benign picture, f32[H, W, 3].
+      perturbation: adversarial minus benign picture, f32[H, W, 3] (or bag of words, f32[T]).
       variable: what the optimiser moves (the constraint's coordinates of the picture).
       optimiser: the state of the `optax.GradientTransformation`.
       latent: the method's own quantities.
@@ -122,12 +123,6 @@ class Status:
         "stopped at the first picture that fooled the victim",
         "stopped: the loss, its gradient or the step was not finite",
     )
-
-
-def l2_norm(perturbation: Array) -> Array:
-    """‖ε‖₂, with a gradient of zero at zero."""
-    square = jnp.sum(perturbation**2)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
 def default_optimiser(learning_rate: float = 1e-3) -> optax.GradientTransformation:

@@ -1,10 +1,12 @@
-"""Which pictures are allowed, as coordinates to descend in."""
+"""Which pictures (or bags of words, which are as well in [0, 1]) are allowed, as coordinates."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+
+from jaxadv.attacks.norms import Norm, project
 
 
 class Constraint(NamedTuple):
@@ -31,6 +33,34 @@ def clip() -> Constraint:
         enter=lambda image, perturbation: project(perturbation, image),
         picture=lambda perturbation, image: image + perturbation,
         project=project,
+    )
+
+
+def ball(
+    radius: float, norm: Norm = "linf", *, unit: float = 1.0, non_negative: bool = False
+) -> Constraint:
+    """`‖ε‖ <= radius` and `I0 + ε` in [0, 1], after each step (CMLA, eq. 2 and section 4.1).
+
+    First into the ball, then into the box, which takes no component further from zero and so
+    leaves none of the balls.
+
+    Args:
+      radius: of the ball, in `unit`s.
+      norm: of the ball.
+      unit: what 1 counts as: with 255, ε is that of a picture in 0..255 and so is the learning
+        rate; nothing else is another attack.
+      non_negative: nothing is taken away: ε >= 0.
+    """
+
+    def allow(perturbation: Array, image: Array) -> Array:
+        wished = jnp.maximum(perturbation, 0.0) if non_negative else perturbation
+        inside = project(wished, radius, norm)
+        return unit * (jnp.clip(image + inside / unit, 0.0, 1.0) - image)
+
+    return Constraint(
+        enter=lambda image, perturbation: allow(unit * perturbation, image),
+        picture=lambda perturbation, image: image + perturbation / unit,
+        project=allow,
     )
 
 

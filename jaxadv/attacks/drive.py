@@ -17,16 +17,17 @@ from jaxadv.attacks.attack import (
     Status,
     Target,
     keep_where,
-    l2_norm,
 )
+from jaxadv.attacks.norms import l2_norm
 from jaxadv.data.images import ImageError, check_image, round_8bit
+from jaxadv.errors import InputError
 
 
 class Iterate(NamedTuple):
     """One adversarial picture and how it does, on its own and as a user would save it.
 
     Attributes:
-      image: f32[H, W, 3] in [0, 1].
+      image: f32[H, W, 3] in [0, 1]; or a bag of words f32[T], which is saved as it is.
       norm: ‖ε‖₂ of the float picture.
       linf: ‖ε‖∞ of the float picture.
       success: whether the float picture fools the victim.
@@ -76,7 +77,7 @@ def run(
     Args:
       attack: any attack.
       params: the victim's parameters.
-      images: f32[B, H, W, 3] in [0, 1].
+      images: f32[B, H, W, 3] in [0, 1]; or bags of words f32[B, T], likewise.
       targets: the targets, stacked along a leading axis.
       iterations: most steps an example.
       key: randomness, folded with the example's id.
@@ -85,22 +86,32 @@ def run(
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1].
+      InputError: a bag of words does.
     """
     if not isinstance(images, jax.core.Tracer) and images.is_fully_addressable:
-        check_pictures(images, [f"picture {i} of the batch" for i in range(len(images))])
+        kind = "picture" if images.ndim == 4 else "text"
+        check_pictures(images, [f"{kind} {i} of the batch" for i in range(len(images))])
     key = jax.random.key(0) if key is None else key
     ids = jnp.arange(len(images)) if ids is None else ids
     return _run(attack, params, images, targets, key, ids, iterations)
 
 
 def check_pictures(images: Any, names: Sequence[str]) -> None:
-    """Refuse what is no picture, by its name."""
-    fine = np.asarray(jnp.all((images >= 0) & (images <= 1), axis=(1, 2, 3)))
+    """Refuse what is no picture, or no bag of words, by its name."""
+    inside = (images >= 0) & (images <= 1)
+    fine = np.asarray(jnp.all(inside, axis=tuple(range(1, images.ndim))))
     for number in np.flatnonzero(~fine):
+        if not _is_picture(images[number]):
+            raise InputError(f"{names[int(number)]}: weights that are not in [0, 1]")
         try:
             check_image(images[number])
         except ImageError as problem:
             raise ImageError(f"{names[int(number)]}: {problem}") from None
+
+
+def _is_picture(example: Array) -> bool:
+    """Whether an example is a picture; what else is attacked is a bag of words."""
+    return example.ndim == 3
 
 
 def compiled(
@@ -232,7 +243,8 @@ def _judge(
 ) -> Iterate:
     adversarial = jnp.clip(image + perturbation, 0.0, 1.0)  # within rounding already
     exact = attack.judge(params, adversarial, target)
-    saved = attack.judge(params, round_8bit(adversarial), target)
+    as_saved = round_8bit(adversarial) if _is_picture(adversarial) else adversarial
+    saved = attack.judge(params, as_saved, target)
     return Iterate(
         image=adversarial,
         norm=l2_norm(perturbation),

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.attacks.attack import Attack, AttackInfo, AttackState, Params, Status, l2_norm, settle
+from jaxadv.attacks.attack import Attack, AttackInfo, AttackState, Params, Status, settle
 from jaxadv.attacks.constraints import clip
 from jaxadv.attacks.labels import label_judge
+from jaxadv.attacks.norms import l2_norm
 from jaxadv.objectives.batching import any_in_batch
 from jaxadv.objectives.labels import LabelTarget, excluded, leaves_top
 from jaxadv.victims.classifier import MultiLabelClassifier

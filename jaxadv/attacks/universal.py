@@ -8,16 +8,15 @@ end are theirs.
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxadv.attacks.attack import Judge, Objective, Params, Target, l2_norm
-
-Norm = Literal["l2", "linf"]
+from jaxadv.attacks.attack import Judge, Objective, Params, Target
+from jaxadv.attacks.norms import Norm, project
 
 
 class Universal(NamedTuple):
@@ -129,20 +128,6 @@ def _universal(
 def apply(perturbation: Array, image: Array) -> Array:
     """Add a perturbation that was not made for this picture: clipped to [0, 1]."""
     return jnp.clip(image + perturbation, 0.0, 1.0)
-
-
-def project(perturbation: Array, budget: Array | float, norm: Norm) -> Array:
-    """Return the nearest perturbation within the ball.
-
-    >>> project(jnp.array([3.0, 4.0]), 2.5, "l2").tolist()
-    [1.5, 2.0]
-    >>> project(jnp.array([3.0, -4.0]), 3.5, "linf").tolist()
-    [3.0, -3.5]
-    """
-    if norm == "linf":
-        return jnp.clip(perturbation, -budget, budget)
-    length = l2_norm(perturbation)
-    return perturbation * jnp.where(length > budget, budget / length, 1.0)
 
 
 @partial(jax.jit, static_argnums=0)
