@@ -2,7 +2,7 @@
 
 from functools import cache, partial
 
-import hash_equations as paper
+import cmla_equations as paper
 import jax
 import jax.numpy as jnp
 import numpy as np

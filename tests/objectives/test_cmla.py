@@ -1,6 +1,6 @@
 """The terms of eqs. 5 and 6 beside the literal double sum, and what counts as found."""
 
-import hash_equations as paper
+import cmla_equations as paper
 import jax
 import jax.numpy as jnp
 import numpy as np
