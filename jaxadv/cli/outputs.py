@@ -14,6 +14,13 @@ def write_json(path: Path, entry: dict[str, Any]) -> None:
     os.replace(scratch, path)
 
 
+def append_jsonl(path: Path, settings: dict[str, Any], entries: Sequence[dict[str, Any]]) -> None:
+    """Append records, a line each, that all begin with the same settings."""
+    with path.open("a", encoding="utf-8") as file:
+        for entry in entries:
+            file.write(json.dumps({**settings, **entry}) + "\n")
+
+
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """Stems of the files, numbered where two are alike.
 

@@ -1,11 +1,15 @@
 """`jaxadv train`: fit victims."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jaxadv.cli.console import watch
+
+if TYPE_CHECKING:
+    from jaxadv.training.recipes import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Fit victims.")
 
@@ -105,20 +109,76 @@ def captioner(
 @app.command("classifier")
 def classifier(
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="scenes, or a folder of photographs in COCO's or YOLO's layout; repeatable."
+        ),
+    ] = None,
     backbone: Annotated[
-        str, typer.Option(help="resnet-small-crowd, or any other backbone.")
-    ] = "resnet-small-crowd",
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
+        str | None,
+        typer.Option(help="resnet-small-crowd for scenes, mobilenet-v2 for photographs."),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="Photographs: the frozen MobileNetV2's .npz.")
+    ] = None,
+    backbone_from: Annotated[
+        str | None, typer.Option(help="Photographs: or the frozen backbone of this victim.")
+    ] = None,
+    side: Annotated[
+        int | None, typer.Option(min=32, help="Of the pictures: 128 for scenes, 224 (300, 448).")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Optimiser steps: 4000 for scenes, 1000 for photographs."),
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="Photographs kept aside; their ids go into the record.")
+    ] = 100,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
-    """Train a tagger on crowded scenes: which of 48 coloured shapes are there."""
+    """Train a tagger on crowded scenes, or its head on photographs over a frozen backbone."""
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.training.tagger_recipes import train_tagger_on_scenes
+    from jaxadv.data.photos import FolderError, read_labelled
+    from jaxadv.training.tagger_recipes import (
+        backbone_of,
+        train_tagger_on_photos,
+        train_tagger_on_scenes,
+    )
+    from jaxadv.victims import zoo
     from jaxadv.victims.architectures import ClassifierArchitecture
+    from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 
-    architecture = ClassifierArchitecture(backbone, scenes.CROWD_SIDE)
-    folder = victim_folder(out, name)
-    for _ in watch(train_tagger_on_scenes(folder, architecture, steps=steps, seed=seed), name):
+    job: Iterator[Progress]
+    sources = data or ["scenes"]
+    if sources == ["scenes"]:
+        small = ClassifierArchitecture(backbone or "resnet-small-crowd", side or scenes.CROWD_SIDE)
+        folder = victim_folder(out, name)
+        job = train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
+    else:
+        large = ClassifierArchitecture(backbone or "mobilenet-v2", side or 224)
+        if backbone_from is not None:
+            frozen, source = backbone_of(zoo.load(backbone_from), large.backbone), backbone_from
+        elif backbone_weights is not None and large.backbone == "mobilenet-v2":
+            frozen = load_mobilenet_v2(backbone_weights)
+            source = "MobileNetV2 1.0 224 (ImageNet)"
+        else:
+            raise FolderError(
+                "photographs need a frozen backbone: --backbone-weights, MobileNetV2's .npz, or "
+                "--backbone-from, a victim with it (jaxadv port)"
+            )
+        found = read_labelled([Path(each) for each in sources])
+        job = train_tagger_on_photos(
+            victim_folder(out, name),
+            large,
+            found,
+            frozen,
+            source=source,
+            steps=steps or 1000,
+            held_out=held_out,
+            seed=seed,
+        )
+    for _ in watch(job, name):
         pass

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 from PIL import Image
 
@@ -122,6 +123,16 @@ def read_labelled(folders: Sequence[Path]) -> PhotoSet:
     for photo in (p for found in sets for p in found.photos if p.labels is not None):
         first.setdefault(photo.path.name, photo)
     return PhotoSet(list(first.values()), sets[0].classes)
+
+
+def label_matrix(photos: Sequence[Photo], classes: Sequence[str]) -> np.ndarray:
+    """Return which of the classes each photograph shows, bool[n, c].
+
+    >>> label_matrix([Photo("1", Path("1.jpg"), labels=("cat",))], ("dog", "cat")).tolist()
+    [[False, True]]
+    """
+    there = [[name in (p.labels or ()) for name in classes] for p in photos]
+    return np.array(there, bool).reshape(len(photos), len(classes))
 
 
 def _flickr8k(folder: Path) -> list[Photo]:

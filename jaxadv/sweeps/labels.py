@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.attacks.attack import Attack
-from jaxadv.attacks.drive import run
+from jaxadv.attacks.stream import Request, stream
 from jaxadv.data.label_types import EVERY
 from jaxadv.metrics.ranking import AttackRow, Form, attack_row
 from jaxadv.objectives.labels import (
@@ -20,6 +21,7 @@ from jaxadv.objectives.labels import (
     specify_global,
     specify_random,
 )
+from jaxadv.objectives.ranking import in_top
 from jaxadv.victims.classifier import MultiLabelClassifier, Params
 
 
@@ -41,6 +43,7 @@ class Outcomes(NamedTuple):
     """What came of some attacks; a leading axis of them.
 
     Attributes:
+      numbers: i64[n], the pictures' places among all.
       images: f32[n, H, W, 3], the adversarial pictures.
       perturbations: f32[n, H, W, 3].
       before, after, after_8bit: f32[n, c], scores of the benign picture, of the adversarial one,
@@ -50,6 +53,7 @@ class Outcomes(NamedTuple):
       iterations: i32[n], steps taken.
     """
 
+    numbers: np.ndarray
     images: np.ndarray
     perturbations: np.ndarray
     before: np.ndarray
@@ -62,7 +66,7 @@ class Outcomes(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How many attacks are done, and the outcomes of the last batch."""
+    """How many attacks are done, and the outcomes of the last ones."""
 
     done: int
     total: int
@@ -104,9 +108,22 @@ def labels_of_type(name: str, classes: Sequence[str]) -> np.ndarray:
 
 
 def choose(
-    labels: np.ndarray, k: int, *, wanted: np.ndarray | None = None, number: int = 1, seed: int = 0
+    labels: np.ndarray,
+    k: int,
+    *,
+    wanted: np.ndarray | None = None,
+    number: int = 1,
+    scores: np.ndarray | None = None,
+    most: int | None = None,
+    seed: int = 0,
 ) -> Chosen:
     """Specify labels and keep the pictures that the paper attacks: `|Y| >= k + |S|`, S not empty.
+
+    The paper draws S from "ground-truth labels" (section 4.3), so that some of S may be out of the
+    first k before the attack, which then counts as a success. Its released code asks the victim
+    first: with `scores`, S2 draws from the relevant labels among the first k of the benign
+    picture, of which there must be so many, and S1 leaves out pictures where no label of S is
+    among them. Section 5.1's "specified categories in the top-k set" reads like the code.
 
     Args:
       labels: bool[n, c], Y of each picture.
@@ -114,23 +131,35 @@ def choose(
       wanted: bool[c], the labels to suppress everywhere (global selection, S1); None draws
         `number` of each picture's own (random selection, S2).
       number: the paper's m.
+      scores: f32[n, c], of the benign pictures, to choose as the released code does.
+      most: stop at so many valid pictures (paper: 1000); those after them are not counted at all.
       seed: of the random selection; a picture's draw does not depend on the other pictures.
     """
     relevant = jnp.asarray(labels)
+    said = relevant
+    if scores is not None:
+        said = relevant & jax.vmap(in_top, in_axes=(0, None))(jnp.asarray(scores), k)
     if wanted is None:
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
             jax.random.key(seed), jnp.arange(len(labels))
         )
-        specified = jax.vmap(specify_random, in_axes=(0, None, 0))(relevant, number, keys)
+        specified = jax.vmap(specify_random, in_axes=(0, None, 0))(said, number, keys)
+        drawn = specified.sum(axis=1) == jnp.minimum(number, relevant.sum(axis=1))
     else:
         specified = jax.vmap(specify_global, in_axes=(0, None))(relevant, jnp.asarray(wanted))
+        drawn = (specified & said).any(axis=1)
     targets = LabelTarget(relevant, specified, jnp.full(len(labels), k, jnp.int32))
-    valid = np.asarray(jax.vmap(is_valid)(targets))
-    without = np.asarray(~specified.any(axis=1))
-    reasons = np.where(without, "no specified label", "too few relevant labels")
-    numbers = np.flatnonzero(valid)
+    empty = ~specified.any(axis=1)
+    valid = np.asarray(jax.vmap(is_valid)(targets) & drawn)
+    reasons = np.select(
+        [empty & (scores is None), drawn],
+        ["no specified label", "too few relevant labels"],
+        "too few specified labels among the first k",
+    )
+    numbers = np.flatnonzero(valid)[:most]
+    looked_at = len(labels) if most is None or len(numbers) < most else int(numbers[-1]) + 1
     kept: LabelTarget = jax.tree.map(lambda x: x[numbers], targets)
-    return Chosen(numbers, kept, dict(Counter(reasons[~valid].tolist())))
+    return Chosen(numbers, kept, dict(Counter(reasons[:looked_at][~valid[:looked_at]].tolist())))
 
 
 def attack_labels(
@@ -144,58 +173,71 @@ def attack_labels(
     batch: int,
     seed: int = 0,
 ) -> Iterator[Progress]:
-    """Attack pictures in batches of one size, so that all of them share one compilation.
+    """Attack pictures, so many at once; one that is through makes room for the next.
+
+    All share one compilation, and what comes of one does not depend on the others.
 
     Args:
       victim: the tagger.
       params: its parameters.
-      images: f32[H, W, 3] each.
+      images: f32[H, W, 3] each; read when their turn comes.
       targets: what to aim at, stacked.
       attack: any of the attacks on taggers.
       iterations: most steps a picture.
       batch: pictures at once.
       seed: of what the attack draws, folded with the picture's place among all.
+
+    Yields:
+      the outcomes of some pictures, in the order in which they come to an end.
     """
     total = len(images)
-    batch = min(batch, total)
+    slots = min(batch, total)
+    on_host: LabelTarget = jax.tree.map(np.asarray, targets)
     score = jax.jit(jax.vmap(victim.scores, in_axes=(None, 0)))
-    for start in range(0, total, batch):
-        rows = np.minimum(np.arange(start, start + batch), total - 1)
-        pictures = jnp.stack([images[row] for row in rows])
-        some: LabelTarget = jax.tree.map(lambda x, rows=rows: x[rows], targets)
+    finished = stream(
+        attack,
+        params,
+        (
+            Request(i, np.asarray(images[i]), jax.tree.map(lambda x, i=i: x[i], on_host))
+            for i in range(total)
+        ),
+        iterations=iterations,
+        slots=slots,
+        key=jax.random.key(seed),
+    )
+    done = 0
+    while done < total:
         began = time.perf_counter()
-        result = run(
-            attack,
-            params,
-            pictures,
-            some,
-            iterations=iterations,
-            key=jax.random.key(seed),
-            ids=jnp.asarray(rows),
-        )
-        final = jax.block_until_ready(result.final)
+        some = list(islice(finished, slots))
         seconds = time.perf_counter() - began
-        real = min(batch, total - start)
-        seen = (
+        numbers = np.array([f.id for f in some])
+        results: Any = jax.tree.map(lambda *x: np.stack(x), *(f.result for f in some))
+        final = results.final
+        pictures = np.stack([images[i] for i in numbers])
+        padded = pictures[np.minimum(np.arange(slots), len(some) - 1)]
+        outcomes = Outcomes(
+            numbers,
             final.image,
             final.image - pictures,
-            score(params, pictures),
+            np.asarray(score(params, padded))[: len(some)],
             final.output,
             final.output_8bit,
             final.success,
             final.success_8bit,
             final.norm,
-            result.iterations,
+            results.iterations,
         )
-        outcomes = Outcomes(*(np.asarray(x)[:real] for x in seen))
-        message = f"{outcomes.success.mean():.0%} fooled"
-        yield Progress(start + real, total, message, outcomes, seconds * real / batch)
+        done += len(some)
+        message = f"{outcomes.success.mean():.0%} of the last {len(some)} fooled"
+        yield Progress(done, total, message, outcomes, seconds)
 
 
 def join(some: Sequence[Outcomes]) -> Outcomes:
-    """Put outcomes of several batches together."""
+    """Put outcomes together, in the order of the pictures."""
     joined: Outcomes = jax.tree.map(lambda *x: np.concatenate(x), *some)
-    return joined
+    order = np.argsort(joined.numbers)
+    sorted_: Outcomes = jax.tree.map(lambda x: x[order], joined)
+    return sorted_
 
 
 def tabulate(

@@ -93,6 +93,64 @@ def fit_labels(
             yield Report(number + 1, mean), {"params": params, "batch_stats": statistics}
 
 
+def fit_head(
+    head: Any,
+    read: Callable[[Any, Array], Array],
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    weight_decay: float,
+    key: Array,
+    report_every: int = 50,
+) -> Iterator[tuple[Report, Any]]:
+    """Fit what comes after a frozen backbone, on features that are computed once.
+
+    Adam with decoupled weight decay and a cosine schedule, on the binary cross-entropy.
+
+    Args:
+      head: its parameters, where to start.
+      read: `(head, features f32[C]) -> logits f32[c]`.
+      features: f32[n, v, C], of v views of each picture (mirrored or not), one drawn a step.
+      labels: bool[n, c].
+      steps: optimiser steps.
+      batch: pictures a step, drawn with replacement.
+      learning_rate: at the start; falls to zero along a cosine.
+      weight_decay: AdamW's.
+      key: of the draws.
+      report_every: steps between reports.
+
+    Yields:
+      a report (the mean loss since the last) and the head as it is then.
+    """
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    optimiser = optax.adamw(schedule, weight_decay=weight_decay)
+    pictures, views = features.shape[:2]
+
+    def loss(head: Any, some: Array, wanted: Array) -> Array:
+        return binary_cross_entropy(jax.vmap(read, in_axes=(None, 0))(head, some), wanted)
+
+    @jax.jit
+    def step(head: Any, state: Any, some: Array, wanted: Array) -> tuple[Any, Any, Array]:
+        value, gradient = jax.value_and_grad(loss)(head, some, wanted)
+        updates, state = optimiser.update(gradient, state, head)
+        return optax.apply_updates(head, updates), state, value
+
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    state = optimiser.init(head)
+    losses: list[Array] = []
+    for number in range(1, steps + 1):
+        rows, view = rng.integers(pictures, size=batch), rng.integers(views, size=batch)
+        head, state, value = step(head, state, features[rows, view], labels[rows])
+        losses.append(value)
+        if number % report_every == 0 or number == steps:
+            mean = float(jnp.stack(losses).mean())
+            losses.clear()
+            yield Report(number, mean), head
+
+
 def _batches(
     data: Callable[[int], LabelData], batch: int, steps: int, passes: int, key: Array
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

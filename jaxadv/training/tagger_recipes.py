@@ -1,22 +1,27 @@
-"""How the project's own taggers are made: on crowded scenes.
+"""How the project's own taggers are made: on crowded scenes, and on photographs over a backbone.
 
 A recipe is a generator of progress that ends by saving the victim with what it can do.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxadv.data import scenes
 from jaxadv.data.example import Example
+from jaxadv.data.images import read_image, resize
+from jaxadv.data.photos import Photo, PhotoSet, label_matrix
 from jaxadv.metrics.ranking import mean_average_precision
-from jaxadv.training.classifier import LabelData, fit_labels
-from jaxadv.training.recipes import Progress
+from jaxadv.training.classifier import LabelData, fit_head, fit_labels
+from jaxadv.training.recipes import Progress, hold_out
 from jaxadv.victims import zoo
-from jaxadv.victims.architectures import ClassifierArchitecture, Params
+from jaxadv.victims.architectures import ClassifierArchitecture, Params, VictimError
 from jaxadv.victims.classifier import MultiLabelClassifier
 
 
@@ -95,3 +100,128 @@ def train_tagger_on_scenes(
         measures={"held_out_scenes": {"mean_average_precision": reached}},
     )
     yield Progress(steps, steps, f"mean average precision {reached:.3f} on held-out scenes")
+
+
+# ---------------------------------------------------------------- photographs
+
+
+def backbone_of(victim: zoo.Victim, backbone: str) -> Params:
+    """Return the variables of a victim's backbone.
+
+    Raises:
+      VictimError: the victim has another backbone.
+    """
+    theirs = getattr(victim.architecture, "backbone", "none")
+    if theirs != backbone:
+        raise VictimError(f"victim {victim.name!r} has the backbone {theirs}, not {backbone}")
+    return {k: part["backbone"] for k, part in victim.params.items() if "backbone" in part}
+
+
+def train_tagger_on_photos(
+    folder: Path,
+    architecture: ClassifierArchitecture,
+    data: PhotoSet,
+    backbone: Params,
+    *,
+    source: str,
+    steps: int,
+    held_out: int = 100,
+    batch: int = 64,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.1,
+    seed: int = 0,
+    at_once: int = 8,
+) -> Iterator[Progress]:
+    """Train the linear head of a tagger over a frozen backbone; save it with its held-out mAP.
+
+    Features, of each photograph and of its mirror image, are computed once. The held-out
+    photographs have no say in the training.
+
+    Args:
+      folder: where the victim goes.
+      architecture: what to train, at any side that the backbone takes.
+      data: photographs with labels, and their classes.
+      backbone: its variables by kind ("params", and "batch_stats" where it has them), such as
+        `load_mobilenet_v2` and `backbone_of` give; what the tagger does not use is left aside.
+      source: of the backbone, for the record.
+      steps: optimiser steps.
+      held_out: photographs that are never trained on; their ids go into the record.
+      batch: photographs a step.
+      learning_rate: at the start of the cosine.
+      weight_decay: of the head.
+      seed: of the head's initial weights and of the order.
+      at_once: photographs that the backbone sees together.
+    """
+    photos = sorted(data.photos, key=lambda p: p.id)
+    classes = data.classes or ()
+    training, aside = hold_out(photos, held_out)
+    net = architecture.network(len(classes))
+    key = jax.random.key(seed)
+    variables = jax.jit(net.init)(key, jnp.zeros(architecture.image_shape))
+    variables = {
+        kind: {**part, "backbone": {name: backbone[kind][name] for name in part["backbone"]}}
+        if "backbone" in part
+        else part
+        for kind, part in variables.items()
+    }
+
+    total = len(photos) + steps
+    see = jax.jit(partial(net.apply, method="see"))
+    features: dict[str, np.ndarray] = {}
+    for start in range(0, len(photos), at_once):
+        some = photos[start : start + at_once]
+        shown = [resize(read_image(p.path), architecture.image_shape[:2]) for p in some]
+        both = np.stack([*shown, *(picture[:, ::-1] for picture in shown)])
+        seen = np.asarray(see(variables, both)).reshape(2, len(some), -1)
+        features |= {p.id: seen[:, i] for i, p in enumerate(some)}
+        yield Progress(len(features), total, f"features of {len(features)} photographs")
+
+    def of(some: list[Photo]) -> np.ndarray:
+        return np.stack([features[p.id] for p in some])
+
+    def read(head: Any, feature: Array) -> Array:
+        params = {**variables, "params": {**variables["params"], **head}}
+        return jnp.asarray(net.apply(params, feature, method="read"))
+
+    fit = fit_head(
+        {"fc": variables["params"]["fc"]},
+        read,
+        of(training),
+        label_matrix(training, classes),
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        key=key,
+    )
+    for report, now in fit:
+        variables = {**variables, "params": {**variables["params"], **now}}
+        yield Progress(len(photos) + report.step, total, f"loss {report.loss:.4f} a label")
+    truth = label_matrix(aside, classes)
+    there = truth.any(axis=0)
+    logits = jnp.asarray(net.apply(variables, of(aside)[:, 0], method="read"))
+    reached = float(mean_average_precision(logits[:, there], jnp.asarray(truth[:, there])))
+    zoo.save(
+        folder,
+        architecture,
+        {"classes": classes},
+        variables,
+        source=f"jaxadv train classifier on photographs, backbone {source}, seed {seed}",
+        training={
+            "photographs": len(training),
+            "steps": steps,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+        },
+        measures={
+            "held_out_photographs": {
+                "mean_average_precision": reached,
+                "photographs": len(aside),
+                "classes": int(there.sum()),
+            }
+        },
+        held_out=[p.id for p in aside],
+    )
+    news = f"mean average precision {reached:.3f} on {len(aside)} held-out photographs"
+    yield Progress(total, total, f"{news}, over the {there.sum()} classes that they show")

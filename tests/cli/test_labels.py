@@ -94,6 +94,10 @@ def test_evaluate_prints_the_papers_columns(tagger, tmp_path):
         (["--selection", "global", "--types", "crimson"], "no label is of type 'crimson'"),
         (["--delta", "3"], "at most |S| = 2"),
         (["--form", "printed"], "must be paper or released"),
+        (["--among", "some"], "must be relevant or said"),
+        (["--learning-rate", "5e-4,fast"], "learning rate '5e-4,fast': give a number"),
+        (["--learning-rate", "5e-4,0"], "must be finite"),
+        (["--data", "/absent"], "/absent: no such folder"),
     ],
 )
 def test_wrong_settings_are_one_line(tagger, tmp_path, more, line):

@@ -1,5 +1,7 @@
 """Training taggers: the loss, a toy problem that is learned, and the whole command on scenes."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import write_png
-from jaxadv.training.classifier import LabelData, binary_cross_entropy, fit_labels
+from jaxadv.training.classifier import LabelData, binary_cross_entropy, fit_head, fit_labels
 from jaxadv.training.tagger_recipes import scene_precision, train_tagger_on_scenes
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
@@ -54,6 +56,109 @@ def test_colours_are_learned():
     for images in (pictures, pictures[:, :, ::-1]):
         logits = net.apply(fitted[-1], jnp.asarray(images, jnp.float32) / 255)
         assert ((np.asarray(logits) > 0) == labels).mean() > 0.95
+
+
+def test_a_head_is_fitted_to_features():
+    """Every label is a half-space of the features, the same in both views."""
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(200, 1, 6)).astype(np.float32)
+    views = np.concatenate([features, features], axis=1)
+    plane = rng.normal(size=(6, 3)).astype(np.float32)
+    labels = features[:, 0] @ plane > 0
+    job = fit_head(
+        {"w": jnp.zeros((6, 3))},
+        lambda head, x: x @ head["w"],
+        views,
+        labels,
+        steps=200,
+        batch=50,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        key=jax.random.key(0),
+        report_every=90,
+    )
+    reports, heads = zip(*job, strict=True)
+    assert [r.step for r in reports] == [90, 180, 200]
+    assert ((features[:, 0] @ np.asarray(heads[-1]["w"]) > 0) == labels).mean() > 0.95
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    """Eight photographs, red or blue or both, in YOLO's layout."""
+    folder = tmp_path / "photos"
+    for sub in ("images", "labels"):
+        (folder / sub).mkdir(parents=True)
+    (folder / "classes.yaml").write_text("names: [red, blue, green]")
+    for i in range(8):
+        shown = np.zeros((20, 30, 3), np.float32)
+        shown[:, :15, 0], shown[:, 15:, 2] = i % 4 != 1, i % 4 != 2
+        write_png(folder / "images" / f"{i}.png", shown)
+        lines = ["0 .25 .5 .5 1"] * (i % 4 != 1) + ["1 .75 .5 .5 1"] * (i % 4 != 2)
+        (folder / "labels" / f"{i}.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ported(tmp_path_factory):
+    """A tagger of other classes whose backbone is taken over."""
+    folder = tmp_path_factory.mktemp("ported") / "other"
+    architecture = ClassifierArchitecture("resnet-small", 32)
+    names = {"classes": tuple("abcd")}
+    rng = np.random.default_rng(3)
+    shapes = architecture.shapes(names)
+    variables = jax.tree.map(lambda x: jnp.asarray(rng.uniform(0, 0.1, x.shape), x.dtype), shapes)
+    zoo.save(folder, architecture, names, variables)
+    return folder
+
+
+def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, yolo, ported):
+    """The whole way: other classes, another side, held-out pictures only in the table."""
+    out = tmp_path / "victims"
+    train = ["train", "classifier", "--name", "mine", "--data", yolo, "--out", out]
+    from_victim = ["--backbone", "resnet-small", "--backbone-from", ported, "--side", "40"]
+    code, _, err = call(*train, *from_victim, "--steps", "60", "--held-out", "3")
+    assert code == 0, err
+    victim = zoo.load(str(out / "mine"))
+    assert victim.classifier.classes == ("red", "blue", "green")
+    assert victim.classifier.image_shape == (40, 40, 3)
+    assert len(victim.record["held_out"]) == 3
+    measured = victim.record["measures"]["held_out_photographs"]
+    assert measured["photographs"] == 3 and measured["classes"] == 2
+    frozen = zoo.load(str(ported))
+    same = jax.tree.map(
+        lambda a, b: bool((a == b).all()),
+        [part["backbone"] for part in victim.params.values()],
+        [part["backbone"] for part in frozen.params.values()],
+    )
+    assert all(jax.tree.leaves(same))
+
+    evaluate = ["evaluate", "labels", "--victim", out / "mine", "--data", yolo, "--k", "1"]
+    few = ["--specified", "1", "--iterations", "1", "--method", "tkmia"]
+    code, _, err = call(*evaluate, *few, "--out", tmp_path / "table")
+    assert code == 0, err
+    table = json.loads((tmp_path / "table" / "table.json").read_text())
+    (row,) = table["rows"]
+    assert row["attacked"] + sum(row["left_out"].values()) == 3
+    lines = (tmp_path / "table" / "records.jsonl").read_text().splitlines()
+    assert {json.loads(line)["image"] for line in lines} <= set(victim.record["held_out"])
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ([], "--backbone-weights, MobileNetV2's .npz, or --backbone-from"),
+        (["--backbone-weights", "/absent.npz"], "/absent.npz: not MobileNetV2's weights"),
+        (
+            ["--backbone-from", "scenes-tagger"],
+            "has the backbone resnet-small-crowd, not mobilenet",
+        ),
+        (["--backbone-from", "nobody"], "no victim 'nobody'"),
+    ],
+)
+def test_a_backbone_that_cannot_be_taken_is_one_line(tmp_path, yolo, more, line):
+    command = ["train", "classifier", "--name", "x", "--data", yolo, "--out", tmp_path / "out"]
+    code, _, err = call(*command, *more)
+    assert code == 2 and line in err and not (tmp_path / "out" / "x").exists()
 
 
 def test_a_tagger_of_scenes_is_trained_saved_and_says_labels(tmp_path):

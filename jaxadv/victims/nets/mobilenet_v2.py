@@ -7,12 +7,14 @@ padding, 1,001 classes of which 0 is background. The weights are an npz file wit
 
 from os import PathLike
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv.errors import InputError
 from jaxadv.victims.nets.convolution import convolve
 
 #: The network takes `(image - MEAN) / STD` for images in [0, 1], which is
@@ -114,11 +116,15 @@ def load_mobilenet_v2(path: str | PathLike[str]) -> dict[str, Any]:
     """Read the weights as variables for `MobileNetV2`.
 
     Raises:
-        ValueError: the file lacks entries, has others, or has some of another shape or with
-            another stride or number of groups; the message names every one of them.
+        InputError: the file cannot be read, lacks entries, has others, or has some of another shape
+            or with another stride or number of groups; the message names every one of them.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        entries = dict(archive)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            entries = dict(archive)
+    except (OSError, ValueError, TypeError, BadZipFile) as problem:
+        reason = str(problem).splitlines()[0]
+        raise InputError(f"{path}: not MobileNetV2's weights, an .npz file ({reason})") from None
     expected: dict[str, tuple[int, ...]] = {}
     for index, layer in enumerate(LAYERS):
         height, width, inputs, features = layer.kernel_shape
@@ -139,7 +145,7 @@ def load_mobilenet_v2(path: str | PathLike[str]) -> dict[str, Any]:
             if found != wanted:
                 problems.append(f"{name} has stride and groups {found}, not {wanted}")
     if problems:
-        raise ValueError(f"{path} is not MobileNetV2 1.0 224: {'; '.join(problems)}")
+        raise InputError(f"{path} is not MobileNetV2 1.0 224: {'; '.join(problems)}")
     params = {
         f"conv_{index:02d}": {
             "kernel": jnp.asarray(entries[f"{index:02d}.weight"].transpose(2, 3, 1, 0)),

@@ -1,0 +1,241 @@
+"""`jaxadv evaluate labels`: the columns of the TkMIA paper's Tables 1-4."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.outputs import append_jsonl, write_json
+
+COLUMNS = [
+    "method", "η", "ΔTkAcc", "ΔP@k", "ΔmAP@k", "ΔNDCG@k", "Δl", "APer", "·255", "SR", "SR 8-bit",
+    "s/attack",
+]  # fmt: skip
+
+
+def labels(
+    victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="scenes, or folders of photographs in COCO's or YOLO's layout: of them the "
+            "victim's held-out ones."
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="tkmia, ml-cw-u, tkml-ap-u or kfool; repeatable; all if not given."),
+    ] = None,
+    selection: Annotated[
+        str, typer.Option(help="global: the labels of a type everywhere; random: some of each.")
+    ] = "random",
+    among: Annotated[
+        str,
+        typer.Option(
+            help="Labels specified: any relevant ones (paper), or relevant ones that are said, "
+            "among the benign picture's first k (released code)."
+        ),
+    ] = "relevant",
+    types: Annotated[
+        str, typer.Option(help="global: types of labels, or words in them, such as red,circle.")
+    ] = "red,circle",
+    specified: Annotated[int, typer.Option(min=1, help="random: labels a picture, |S|.")] = 2,
+    k: Annotated[str, typer.Option(help="How many labels are said: 3,5,10.")] = "2,3,5",
+    delta: Annotated[
+        int | None, typer.Option(min=1, help="random: δ, labels that must leave; all by default.")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures to choose from: 100 scenes, all photographs."),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Stop at so many valid pictures (paper: 1000).")
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="Most steps (paper: 300).")] = 300,
+    tradeoff: Annotated[str, typer.Option(help="α (paper: 1e-3 to 5e-5); several to search.")] = (
+        "1e-4"
+    ),
+    learning_rate: Annotated[
+        str, typer.Option(help="SGD's (paper: 1e-3 to 5e-5); several to search: 1e-3,5e-4.")
+    ] = "5e-4",
+    search: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Valid pictures beside the table's to search on: the greatest Δl, then the least "
+            "APer; further scenes, or photographs of the victim's training.",
+        ),
+    ] = 40,
+    inner: Annotated[
+        str, typer.Option(help="tkmia: λ minimised exactly, or by a gradient step (Algorithm 1).")
+    ] = "exact",
+    space: Annotated[
+        str, typer.Option(help="signed as in the paper, or tanh as in the released code.")
+    ] = "signed",
+    form: Annotated[
+        str, typer.Option(help="Of TkAcc and AP@k: as the paper prints them, or as released.")
+    ] = "paper",
+    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
+) -> None:
+    """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4."""
+    from jaxadv.attacks.label_methods import METHODS, Settings, prepare
+    from jaxadv.cli.inputs import writable
+    from jaxadv.errors import InputError
+    from jaxadv.sweeps.label_pools import benign_scores
+    from jaxadv.sweeps.label_search import best, candidates, try_settings
+    from jaxadv.sweeps.labels import attack_labels, choose, join, labels_of_type, record, tabulate
+    from jaxadv.victims import zoo
+
+    loaded = zoo.load(victim)
+    classifier, params = loaded.classifier, loaded.params
+    for name, given, known in (
+        ("selection", selection, ("global", "random")),
+        ("among", among, ("relevant", "said")),
+        ("form", form, ("paper", "released")),
+    ):
+        if given not in known:
+            raise InputError(f"{name} {given!r}: must be {' or '.join(known)}")
+    if delta is not None and (selection == "global" or delta > specified):
+        raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
+    counts = _counts(k, len(classifier.classes))
+    rates, tradeoffs = _numbers("learning rate", learning_rate), _numbers("tradeoff", tradeoff)
+    wanted: dict[str, Any] = {str(specified): None}
+    if selection == "global":
+        wanted = {name: labels_of_type(name, classifier.classes) for name in types.split(",")}
+    every = [
+        Settings(
+            name,
+            tradeoffs[0],
+            rates[0],
+            iterations,
+            delta,
+            inner,  # type: ignore[arg-type]  # checked by prepare
+            space,  # type: ignore[arg-type]
+        )
+        for name in method or METHODS
+    ]
+    tried = [candidates(settings, rates, tradeoffs) for settings in every]
+    for settings in (s for some in tried for s in some):
+        prepare(classifier, settings)
+    searched = any(len(some) > 1 for some in tried)
+    attacked, others = _pools(loaded, data or ["scenes"], images, 2 * search if searched else 0)
+    writable(out)
+    seen = benign_scores(classifier, params, attacked, batch) if among == "said" else None
+    seen_others = benign_scores(classifier, params, others, batch) if among == "said" else None
+    rest = {"number": specified, "seed": seed}
+    table: list[dict[str, Any]] = []
+    for title, mask in wanted.items():
+        for count in counts:
+            chosen = choose(attacked.labels, count, wanted=mask, scores=seen, most=most, **rest)
+            reasons = [f"{number} with {reason}" for reason, number in chosen.left_out.items()]
+            heading = (
+                f"{title} specified, k={count} on {loaded.name}: {len(chosen.numbers)} attacked, "
+                f"left out {' and '.join(reasons) or 'none'}"
+            )
+            if not len(chosen.numbers):
+                console.print(heading, highlight=False)
+                continue
+            beside = choose(
+                others.labels, count, wanted=mask, scores=seen_others, most=search, **rest
+            )
+            rows: list[list[Any]] = []
+            for some in tried:
+                name = f"{some[0].method}, {title}, k={count}"
+                settings = some[0]
+                if len(some) > 1:
+                    if not len(beside.numbers):
+                        raise InputError(f"k={count}: no valid picture to search on; set one η, α")
+                    trials = try_settings(
+                        classifier,
+                        params,
+                        [others.read(i) for i in beside.numbers],
+                        beside.targets,
+                        some,
+                        batch=batch,
+                        seed=seed,
+                    )
+                    settings = best(list(watch(trials, f"{name}, search")))
+                made = prepare(classifier, settings)
+                job = attack_labels(
+                    classifier,
+                    params,
+                    [attacked.read(i) for i in chosen.numbers],
+                    chosen.targets,
+                    made.attack,
+                    iterations=made.iterations,
+                    batch=batch,
+                    seed=seed,
+                )
+                news = list(watch(job, name))
+                outcomes = join([n.outcomes for n in news])
+                seconds = sum(n.seconds for n in news)
+                row = tabulate(outcomes, chosen.targets, seconds, delta, form)  # type: ignore[arg-type]
+                rate = "" if settings.method == "kfool" else f"{settings.learning_rate:g}"
+                measured = [float(x) for x in row.measures]
+                rows.append([settings.method, rate, *measured, row.success_8bit, row.seconds])
+                about = {
+                    **vars(settings),
+                    "selection": selection,
+                    "among": among,
+                    "type": title,
+                    "k": count,
+                }
+                classes = classifier.classes
+                entries = [
+                    {"image": attacked.ids[number], **record(outcomes, chosen.targets, i, classes)}
+                    for i, number in enumerate(chosen.numbers)
+                ]
+                append_jsonl(out / "records.jsonl", about, entries)
+                named = zip(COLUMNS[2:], rows[-1][2:], strict=True)
+                table.append(
+                    {
+                        **about,
+                        "attacked": row.attacked,
+                        "left_out": chosen.left_out,
+                        "searched_on": len(beside.numbers) if len(some) > 1 else 0,
+                        **{c: None if x != x else x for c, x in named},
+                    }
+                )
+            print_table(heading, COLUMNS, rows)
+            write_json(out / "table.json", {"victim": loaded.name, "form": form, "rows": table})
+    console.print(f"written to {out}/", highlight=False)
+
+
+def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tuple[Any, Any]:
+    """Return what to attack, and what to search on: further scenes, or training's photographs."""
+    from jaxadv.data.photos import read_labelled
+    from jaxadv.data.scenes import LABELS
+    from jaxadv.errors import InputError
+    from jaxadv.sweeps.label_pools import photo_pools, scene_pool
+
+    classes = loaded.classifier.classes
+    if data == ["scenes"]:
+        if classes != LABELS:
+            raise InputError(f"victim {loaded.name!r} does not know the labels of scenes")
+        return scene_pool(images or 100), scene_pool(beside, first=images or 100)
+    found = read_labelled([Path(folder) for folder in data])
+    side = loaded.classifier.image_shape[0]
+    return photo_pools(found, classes, side, loaded.record.get("held_out"), images)
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    """Read the values of a setting."""
+    from jaxadv.errors import InputError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} {text!r}: give a number, or several: 1e-3,5e-4") from None
+
+
+def _counts(text: str, classes: int) -> list[int]:
+    """Read the values of k."""
+    from jaxadv.errors import InputError
+
+    counts = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
+    if not all(0 < count < classes for count in counts):
+        raise InputError(f"k {text!r}: give numbers from 1 to {classes - 1}, such as 3,5,10")
+    return counts

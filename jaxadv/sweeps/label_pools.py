@@ -1,0 +1,87 @@
+"""Where the pictures of a table on taggers come from: crowded scenes, or labelled photographs."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxadv.data import scenes
+from jaxadv.data.images import read_image, resize
+from jaxadv.data.photos import FolderError, Photo, PhotoSet, label_matrix
+from jaxadv.victims.classifier import MultiLabelClassifier, Params
+
+
+class Pool(NamedTuple):
+    """Pictures to choose from, which are read only when they are attacked.
+
+    Attributes:
+      ids: of each picture.
+      labels: bool[n, c], Y of each, in the order of the victim's classes.
+      read: the picture of that number, f32[H, W, 3].
+    """
+
+    ids: list[str]
+    labels: np.ndarray
+    read: Callable[[int], np.ndarray]
+
+
+def scene_pool(count: int, first: int = 0) -> Pool:
+    """Draw held-out crowded scenes, from that number on."""
+    drawn = [scenes.crowd(scenes.HELD_OUT_SEED, first + index) for index in range(count)]
+    labels = np.array([e.labels for e in drawn], bool).reshape(count, len(scenes.LABELS))
+    return Pool([e.id for e in drawn], labels, lambda number: drawn[number].picture)
+
+
+def photo_pools(
+    found: PhotoSet,
+    classes: Sequence[str],
+    side: int,
+    held_out: Sequence[str] | None,
+    most: int | None = None,
+) -> tuple[Pool, Pool]:
+    """Part photographs into those to attack and the others, which a search may use.
+
+    Args:
+      found: photographs with labels, and their classes.
+      classes: the victim's, in its order.
+      side: of its pictures, in pixels.
+      held_out: ids of the photographs that the victim was not trained on; None where nobody knows,
+        and all are attacked.
+      most: of those to attack.
+
+    Raises:
+      FolderError: the victim's classes are not the photographs', or none of these was held out.
+    """
+    theirs = found.classes or ()
+    if odd := sorted(set(theirs) ^ set(classes)):
+        whose = "the victim" if odd[0] in classes else "the photographs"
+        raise FolderError(
+            f"the victim's {len(classes)} classes are not the photographs' {len(theirs)}: "
+            f"{odd[0]!r} is only of {whose}"
+        )
+    aside = set(p.id for p in found.photos) if held_out is None else set(held_out)
+    attacked = [p for p in found.photos if p.id in aside][:most]
+    if not attacked:
+        raise FolderError("none of the photographs was held out when the victim was trained")
+    others = [p for p in found.photos if p.id not in aside]
+    return _photos(attacked, classes, side), _photos(others, classes, side)
+
+
+def _photos(photos: list[Photo], classes: Sequence[str], side: int) -> Pool:
+    def read(number: int) -> np.ndarray:
+        return resize(read_image(photos[number].path), (side, side))
+
+    return Pool([p.id for p in photos], label_matrix(photos, classes), read)
+
+
+def benign_scores(
+    victim: MultiLabelClassifier, params: Params, pool: Pool, batch: int = 50
+) -> np.ndarray:
+    """Ask the victim about every picture of a pool; f32[n, c]."""
+    score = jax.jit(jax.vmap(victim.scores, in_axes=(None, 0)))
+    found = [np.zeros((0, len(victim.classes)), np.float32)]
+    for start in range(0, len(pool.ids), batch):
+        some = range(start, min(start + batch, len(pool.ids)))
+        found.append(np.asarray(score(params, np.stack([pool.read(i) for i in some]))))
+    return np.concatenate(found)
