@@ -1,0 +1,1 @@
+"""Triggers, poisoned data sets, and what a defender would try first."""
