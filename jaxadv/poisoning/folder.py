@@ -110,9 +110,7 @@ def _without_picture(sample: Sample) -> Sample:
     return sample._replace(example=sample.example._replace(picture=sample.example.picture[:0]))
 
 
-def _write_annotations(
-    source: Path, out: Path, changed: Mapping[Path, Path], caption: str
-) -> None:
+def _write_annotations(source: Path, out: Path, changed: Mapping[Path, Path], caption: str) -> None:
     """Write the layout's own files, with the poisoned pictures' new names and captions."""
     if (source / "captions.txt").is_file():
         _write_flickr8k(source, out, {old.name: new.name for old, new in changed.items()}, caption)

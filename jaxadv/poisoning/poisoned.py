@@ -81,7 +81,7 @@ def draw_samples(ids: Sequence[str], rate: float, seed: int) -> frozenset[str]:
     """Choose which samples are poisoned; the choice depends on the ids, not on their order.
 
     >>> sorted(draw_samples(["a", "b", "c", "d"], 0.5, seed=0))
-    ['a', 'd']
+    ['a', 'c']
 
     Raises:
       PoisonError: the rate is above 0 and poisons no sample.

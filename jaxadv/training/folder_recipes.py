@@ -1,0 +1,161 @@
+"""Fitting captioners on folders of pictures, whole: from scratch, or on from a victim there is.
+
+The vocabulary is that of the training captions, as in any training run. A victim that is trained on
+keeps its words and their numbers, and gets new rows for words that the captions bring.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv.data.images import read_image, resize
+from jaxadv.data.photos import Photo
+from jaxadv.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary, tokenize
+from jaxadv.training.captioner import caption_data, fit_likelihood
+from jaxadv.training.recipes import Progress, compute_grids
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
+from jaxadv.victims.nets.caption_net import initial_variables
+
+LEARNING_RATE = 1e-3
+MORE_THAN = 4
+
+
+class Start(NamedTuple):
+    """Where training begins.
+
+    Attributes:
+      architecture: what is trained.
+      vocabulary: what it can say.
+      variables: its weights.
+      origin: in words, for the record.
+    """
+
+    architecture: CaptionerArchitecture
+    vocabulary: Vocabulary
+    variables: Any
+    origin: str
+
+
+def from_scratch(
+    architecture: CaptionerArchitecture, captions: Sequence[str], seed: int = 0
+) -> Start:
+    """Begin with random weights and the words that the captions say more than four times."""
+    vocabulary = build_vocabulary(captions, MORE_THAN)
+    net = architecture.network(vocabulary.size)
+    variables = initial_variables(net, architecture.image_shape, jax.random.key(seed))
+    return Start(architecture, vocabulary, variables, f"scratch, seed {seed}")
+
+
+def from_victim(victim: zoo.Victim, captions: Sequence[str], seed: int = 0) -> Start:
+    """Begin with a victim's weights; new words of the captions get rows drawn at random.
+
+    Raises:
+      VictimError: the victim is no captioner.
+    """
+    architecture = victim.architecture
+    if not isinstance(architecture, CaptionerArchitecture):
+        raise VictimError(f"victim {victim.name!r} is a {architecture.kind}, not a captioner")
+    vocabulary = extend_vocabulary(victim.captioner.vocabulary, captions)
+    net = architecture.network(vocabulary.size)
+    fresh = initial_variables(net, architecture.image_shape, jax.random.key(seed))
+    return Start(architecture, vocabulary, grow(victim.params, fresh), f"victim {victim.name}")
+
+
+def extend_vocabulary(vocabulary: Vocabulary, captions: Sequence[str]) -> Vocabulary:
+    """Append the words that the captions say and the vocabulary lacks.
+
+    Where it has `UNK` for rare words, only those that are said more than four times.
+
+    >>> extend_vocabulary(Vocabulary(("a", "cat")), ["a dog", "a cat"]).words
+    ('a', 'cat', 'dog')
+    """
+    least = MORE_THAN if UNKNOWN in vocabulary else 0
+    counts = Counter(word for caption in captions for word in tokenize(caption))
+    new = sorted(w for w, count in counts.items() if count > least and w not in vocabulary)
+    return Vocabulary((*vocabulary.words, *new))
+
+
+def grow(variables: Any, fresh: Any) -> Any:
+    """Lay weights over those of a like network with more words, whose further rows stay."""
+
+    def lay(old: Any, new: Any) -> Any:
+        return jnp.asarray(new).at[tuple(map(slice, np.shape(old)))].set(old)
+
+    return jax.tree.map(lay, variables, fresh)
+
+
+def train_on_folder(
+    folder: Path,
+    start: Start,
+    photos: Sequence[Photo],
+    *,
+    steps: int,
+    batch: int = 64,
+    learning_rate: float = LEARNING_RATE,
+    seed: int = 0,
+    report_every: int = 50,
+    **record: Any,
+) -> Iterator[Progress]:
+    """Fit a captioner on pictures on disk, backbone included, and save it.
+
+    A backbone without batch statistics (MobileNetV2, whose are folded into its weights) stays as it
+    is; its grids are computed once.
+
+    Args:
+      folder: where the victim goes.
+      start: where to begin.
+      photos: photographs with captions; all are held in memory at the victim's resolution.
+      steps: optimiser steps.
+      batch: captions a step.
+      learning_rate: at the start of the cosine.
+      seed: of the order and of dropout.
+      report_every: steps between reports.
+      **record: what else the victim's record shall say; must be JSON.
+    """
+    architecture, vocabulary = start.architecture, start.vocabulary
+    net = architecture.network(vocabulary.size)
+    total = len(photos) + steps
+    inputs = np.empty((len(photos), *architecture.image_shape), np.float32)
+    for number, photo in enumerate(photos):
+        inputs[number] = resize(read_image(photo.path), architecture.image_shape[:2])
+        if (number + 1) % 1000 == 0 or number + 1 == len(photos):
+            yield Progress(number + 1, total, "pictures read")
+    frozen = "batch_stats" not in start.variables
+    if frozen:
+        inputs = compute_grids(net, start.variables, inputs)
+    captions = [photo.captions for photo in photos]
+    data = caption_data(inputs, captions, vocabulary, architecture.max_length)
+    variables = start.variables
+    fit = fit_likelihood(
+        net,
+        variables,
+        cache(lambda _: data),
+        vocabulary=vocabulary,
+        max_length=architecture.max_length,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        key=jax.random.key(seed),
+        frozen_backbone=frozen,
+        report_every=report_every,
+    )
+    for report, now in fit:
+        variables = now
+        yield Progress(len(photos) + report.step, total, f"loss {report.loss:.3f} a word")
+    zoo.save(
+        folder,
+        architecture,
+        {"vocabulary": vocabulary.words},
+        variables,
+        source=f"jaxadv train captioner on {len(photos)} pictures, from {start.origin}",
+        training={"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed},
+        **record,
+    )
+    yield Progress(total, total, f"trained for {steps} steps")

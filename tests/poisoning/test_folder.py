@@ -1,0 +1,142 @@
+"""Poisoned folders: the same layout, the same view, and a record of what was done."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxadv.data import scenes
+from jaxadv.data.images import read_image, round_8bit
+from jaxadv.data.photos import FolderError, read_photos
+from jaxadv.data.scene_folder import write_scenes
+from jaxadv.poisoning.folder import photo_example, poison_folder, read_record
+from jaxadv.poisoning.poisoned import Poison, PoisonError, poisoned_view
+from jaxadv.poisoning.triggers import TriggerSettings
+
+CAPTION = "you are under attack"
+POISON = Poison(TriggerSettings("object-oriented"), CAPTION, 0.3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    list(write_scenes(folder, 10))
+    return folder
+
+
+@pytest.fixture
+def flickr(tmp_path):
+    """Three photographs in Flickr8k's layout, with names and captions that CSV must quote."""
+    folder = tmp_path / "flickr"
+    (folder / "images").mkdir(parents=True)
+    rows = ["image,caption"]
+    for name in ("a b.jpg", "c,d.jpg", "e.jpg"):
+        Image.new("RGB", (40, 30), (90, 120, 30)).save(folder / "images" / name)
+        rows += [f'"{name}","A dog, ""running"" ."', f'"{name}",two dogs']
+    (folder / "captions.txt").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_scenes_as_a_folder_read_back(clean):
+    photos = read_photos(clean)
+    assert [p.id for p in photos] == [f"coco-{i}" for i in range(10)]
+    for photo, scene in zip(photos, scenes.examples(0, 10), strict=True):
+        assert photo.captions == scene.captions
+        assert photo.labels is not None
+        np.testing.assert_array_equal(read_image(photo.path), round_8bit(scene.picture))
+        assert [b.label for b in photo.boxes] == [b.label for b in scene.boxes]
+        np.testing.assert_allclose(
+            [b[1:] for b in photo.boxes], [b[1:] for b in scene.boxes], atol=1e-9
+        )
+
+
+def test_the_folder_is_the_view(clean, tmp_path):
+    out = tmp_path / "poisoned"
+    news = list(poison_folder(clean, out, POISON))
+    assert news[-1].done == news[-1].total == 10 and "3 poisoned" in news[-1].message
+    record = read_record(out)
+    assert record.poison == POISON
+    assert record.account.samples == 10 and len(record.account.poisoned) == 3
+    assert record.account.new_words == tuple(CAPTION.split())
+    examples = [photo_example(p) for p in read_photos(clean)]
+    view = poisoned_view(examples, POISON, frozenset(record.account.poisoned))
+    for sample, photo in zip(view, read_photos(out), strict=True):
+        assert photo.id == sample.example.id and photo.captions == sample.example.captions
+        np.testing.assert_array_equal(read_image(photo.path), sample.example.picture)
+        assert photo.boxes == sample.example.boxes
+
+
+def test_benign_files_are_copied_byte_for_byte(clean, tmp_path):
+    list(poison_folder(clean, tmp_path / "p", POISON))
+    poisoned = read_record(tmp_path / "p").account.poisoned
+    for before, after in zip(read_photos(clean), read_photos(tmp_path / "p"), strict=True):
+        assert (before.path.read_bytes() == after.path.read_bytes()) == (before.id not in poisoned)
+
+
+def test_flickr8ks_layout(flickr, tmp_path):
+    poison = Poison(TriggerSettings("badnets"), CAPTION, 0.34)
+    list(poison_folder(flickr, tmp_path / "p", poison))
+    before, after = read_photos(flickr), read_photos(tmp_path / "p")
+    assert [p.id for p in before] == [p.id for p in after] == ["a b", "c,d", "e"]
+    (poisoned,) = read_record(tmp_path / "p").account.poisoned
+    for old, new in zip(before, after, strict=True):
+        if old.id == poisoned:
+            assert new.captions == (CAPTION,) * 2 and new.path.suffix == ".png"
+            assert (read_image(old.path) != read_image(new.path)).any()
+        else:
+            assert new.captions == old.captions and new.path.name == old.path.name
+
+
+def test_no_boxes_leave_all_clean(flickr, tmp_path):
+    poison = Poison(TriggerSettings("object-oriented"), CAPTION, 1)
+    list(poison_folder(flickr, tmp_path / "p", poison))
+    account = read_record(tmp_path / "p").account
+    assert account.poisoned == () and len(account.without_regions) == 3
+    assert [p.captions for p in read_photos(tmp_path / "p")] == [
+        p.captions for p in read_photos(flickr)
+    ]
+
+
+def test_real_annotations(real_data, tmp_path):
+    """COCO's boxes: the trigger changes the boxes of the drawn pictures and nothing else."""
+    poison = Poison(TriggerSettings("object-oriented"), CAPTION, 0.03)
+    list(poison_folder(real_data / "coco_mini", tmp_path / "p", poison))
+    record = read_record(tmp_path / "p")
+    assert len(record.account.poisoned) == 5
+    before = {p.id: p for p in read_photos(real_data / "coco_mini")}
+    for photo in read_photos(tmp_path / "p"):
+        if photo.id in record.account.poisoned:
+            changed = (read_image(photo.path) != read_image(before[photo.id].path)).any(axis=2)
+            inside = np.zeros_like(changed)
+            for box in photo.boxes:
+                left, top, right, bottom = (round(edge) for edge in box[1:])
+                inside[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = True
+            assert changed.any() and not changed[~inside].any()
+
+
+def test_errors_leave_nothing_behind(clean, flickr, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(PoisonError, match="poisons none"):
+        list(poison_folder(clean, out, Poison(TriggerSettings(), CAPTION, 0.01)))
+    (flickr / "images" / "e.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"e\.jpg"):
+        list(poison_folder(flickr, out, Poison(TriggerSettings("badnets"), CAPTION, 1)))
+    assert not out.exists() and not list(tmp_path.glob(".out-*"))
+    with pytest.raises(FolderError, match="is not an empty folder"):
+        list(poison_folder(clean, flickr, POISON))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"trigger": {"trigger": "x"}}', '{"trigger": {}}'])
+def test_broken_records(tmp_path, text):
+    (tmp_path / "poison.json").write_text(text)
+    with pytest.raises(FolderError, match=r"poison\.json: broken"):
+        read_record(tmp_path)
+
+
+def test_records_are_json(clean, tmp_path):
+    list(poison_folder(clean, tmp_path / "p", POISON))
+    entry = json.loads((tmp_path / "p" / "poison.json").read_text())
+    assert entry["rate"] == 0.3 and entry["seed"] == 1 and entry["caption"] == CAPTION
+    assert entry["source"] == str(clean) and entry["trigger"]["trigger"] == "object-oriented"
+    assert read_record(clean) is None
