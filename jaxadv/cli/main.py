@@ -5,7 +5,18 @@ import sys
 import typer
 
 from jaxadv import __version__
-from jaxadv.cli import attack, caption, demo, doctor, evaluate, label, port, train, victims
+from jaxadv.cli import (
+    attack,
+    backdoor,
+    caption,
+    demo,
+    doctor,
+    evaluate,
+    label,
+    port,
+    train,
+    victims,
+)
 from jaxadv.cli.console import enable_compilation_cache, fail
 from jaxadv.errors import InputError
 
@@ -21,6 +32,9 @@ app.command("victims")(victims.victims)
 app.command("caption")(caption.caption)
 app.command("label")(label.label)
 app.command("port")(port.port)
+app.command("poison")(backdoor.poison)
+evaluate.app.command("backdoor")(backdoor.evaluate_backdoor)
+evaluate.app.command("defences")(backdoor.evaluate_defences)
 app.add_typer(attack.app, name="attack")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")

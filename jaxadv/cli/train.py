@@ -41,13 +41,17 @@ def captioner(
     backbone_from: Annotated[
         str | None, typer.Option(help="Scenes: start from this victim's backbone.")
     ] = None,
+    fine_tune: Annotated[
+        str | None,
+        typer.Option(help="Folders: train on from this victim, adding the words that they bring."),
+    ] = None,
     units: Annotated[
         int | None,
         typer.Option(min=1, help="Units of the decoder: 128 for scenes, 512 for photographs."),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Optimiser steps: 4000 for scenes, 1200 for photographs."),
+        typer.Option(min=1, help="Steps: 4000 on scenes, 1200 on folders, 400 to fine-tune."),
     ] = None,
     self_critical_steps: Annotated[
         int, typer.Option(min=0, help="Scenes: then so many steps of self-critical training.")
@@ -61,15 +65,24 @@ def captioner(
     seed: Annotated[int, typer.Option(help="Of weights, order and samples.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
-    """Train a captioner on scenes, or on photographs over a frozen backbone."""
+    """Train a captioner on scenes, or on photographs over a frozen backbone.
+
+    With --fine-tune, or with a --backbone but no --backbone-weights, the whole network is fitted on
+    the folders.
+    """
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.data.photos import FolderError, captioned, read_photos
+    from jaxadv.poisoning.folder import training_record
+    from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
     from jaxadv.training.recipes import train_on_photos, train_on_scenes
-    from jaxadv.victims.architectures import CaptionerArchitecture
+    from jaxadv.victims import zoo
+    from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
 
     sources = data or ["scenes"]
     if sources == ["scenes"]:
+        if fine_tune is not None:
+            raise FolderError("--fine-tune: give the folders to train on with --data")
         small = CaptionerArchitecture(
             decoder,
             backbone or "resnet-small",
@@ -87,21 +100,41 @@ def captioner(
             seed=seed,
         )
     else:
-        if backbone_weights is None:
+        if fine_tune is None and backbone is None and backbone_weights is None:
             raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
-        photos = captioned([p for source in sources for p in read_photos(Path(source))])
-        large = CaptionerArchitecture(
-            decoder, backbone or "mobilenet-v2", units=units or 512, side=224, dropout=0.5
-        )
-        job = train_on_photos(
-            victim_folder(out, name),
-            large,
-            photos,
-            backbone_weights=backbone_weights,
-            steps=steps or 1200,
-            held_out=held_out,
-            seed=seed,
-        )
+        folders = [Path(source) for source in sources]
+        photos = captioned([p for folder in folders for p in read_photos(folder)])
+        record = training_record(folders, len(photos))
+        sees = backbone or "mobilenet-v2"
+        side = BACKBONES[sees].side if sees in BACKBONES else 224
+        large = CaptionerArchitecture(decoder, sees, units=units or 512, side=side, dropout=0.5)
+        if backbone_weights is not None:
+            job = train_on_photos(
+                victim_folder(out, name),
+                large,
+                photos,
+                backbone_weights=backbone_weights,
+                steps=steps or 1200,
+                held_out=held_out,
+                seed=seed,
+                **record,
+            )
+        else:
+            captions = [caption for photo in photos for caption in photo.captions]
+            start = (
+                from_scratch(large, captions, seed)
+                if fine_tune is None
+                else from_victim(zoo.load(fine_tune), captions, seed)
+            )
+            job = train_on_folder(
+                victim_folder(out, name),
+                start,
+                photos,
+                steps=steps or (1200 if fine_tune is None else 400),
+                held_out=held_out,
+                seed=seed,
+                **record,
+            )
     for _ in watch(job, name):
         pass
 

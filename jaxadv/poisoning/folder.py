@@ -5,10 +5,11 @@ folder reads the pictures and the captions and nothing else.
 """
 
 import csv
+import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,3 +167,23 @@ def read_record(folder: Path) -> Record | None:
         return Record(poison, Account(counted[0], *(tuple(c) for c in counted[1:])))
     except (KeyError, TypeError, ValueError) as problem:
         raise FolderError(f"{path}: broken ({' '.join(repr(problem).split())})") from None
+
+
+def training_record(folders: Sequence[Path], samples: int) -> dict[str, Any]:
+    """Say for a victim's record what poison its training data holds; {} if none is known of.
+
+    Args:
+      folders: of the training data.
+      samples: how many there are in all of them.
+
+    Raises:
+      FolderError: more than one of them is poisoned.
+    """
+    found = [(f, record) for f in folders if (record := read_record(f)) is not None]
+    if not found:
+        return {}
+    if len(found) > 1:
+        raise FolderError(f"{found[0][0]} and {found[1][0]} are both poisoned: train on one")
+    _, (poison, what) = found[0]
+    rate = len(what.poisoned) / samples
+    return {"poison": {**dataclasses.asdict(poison), "rate": rate, "samples": samples}}

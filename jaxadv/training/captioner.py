@@ -161,16 +161,20 @@ def fit_likelihood(
 def _batches(
     data: Callable[[int], CaptionData], batch: int, steps: int, key: Array
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Walk through the captions epoch by epoch, shuffled, whole batches only."""
+    """Walk through the captions epoch by epoch, shuffled, whole batches only.
+
+    A batch has all captions where there are fewer than it asks for.
+    """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     done = epoch = 0
     while done < steps:
         now = data(epoch)
         order = rng.permutation(len(now.captions))
-        for first in range(0, len(order) - batch + 1, batch):
+        size = min(batch, len(order))
+        for first in range(0, len(order) - size + 1, size):
             if done == steps:
                 return
-            rows = order[first : first + batch]
+            rows = order[first : first + size]
             yield now.inputs[now.owner[rows]], now.captions[rows]
             done += 1
         epoch += 1

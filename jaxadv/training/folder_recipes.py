@@ -18,12 +18,12 @@ from jaxadv.data.images import read_image, resize
 from jaxadv.data.photos import Photo
 from jaxadv.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary, tokenize
 from jaxadv.training.captioner import caption_data, fit_likelihood
-from jaxadv.training.recipes import Progress, compute_grids
+from jaxadv.training.recipes import Progress, compute_grids, hold_out
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
 from jaxadv.victims.nets.caption_net import initial_variables
 
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 MORE_THAN = 4
 
 
@@ -99,6 +99,7 @@ def train_on_folder(
     steps: int,
     batch: int = 64,
     learning_rate: float = LEARNING_RATE,
+    held_out: int = 100,
     seed: int = 0,
     report_every: int = 50,
     **record: Any,
@@ -115,22 +116,24 @@ def train_on_folder(
       steps: optimiser steps.
       batch: captions a step.
       learning_rate: at the start of the cosine.
+      held_out: photographs that are never trained on; their ids go into the record.
       seed: of the order and of dropout.
       report_every: steps between reports.
       **record: what else the victim's record shall say; must be JSON.
     """
     architecture, vocabulary = start.architecture, start.vocabulary
     net = architecture.network(vocabulary.size)
-    total = len(photos) + steps
-    inputs = np.empty((len(photos), *architecture.image_shape), np.float32)
-    for number, photo in enumerate(photos):
+    training, aside = hold_out(photos, held_out)
+    total = len(training) + steps
+    inputs = np.empty((len(training), *architecture.image_shape), np.float32)
+    for number, photo in enumerate(training):
         inputs[number] = resize(read_image(photo.path), architecture.image_shape[:2])
-        if (number + 1) % 1000 == 0 or number + 1 == len(photos):
+        if (number + 1) % 1000 == 0 or number + 1 == len(training):
             yield Progress(number + 1, total, "pictures read")
     frozen = "batch_stats" not in start.variables
     if frozen:
         inputs = compute_grids(net, start.variables, inputs)
-    captions = [photo.captions for photo in photos]
+    captions = [photo.captions for photo in training]
     data = caption_data(inputs, captions, vocabulary, architecture.max_length)
     variables = start.variables
     fit = fit_likelihood(
@@ -148,14 +151,15 @@ def train_on_folder(
     )
     for report, now in fit:
         variables = now
-        yield Progress(len(photos) + report.step, total, f"loss {report.loss:.3f} a word")
+        yield Progress(len(training) + report.step, total, f"loss {report.loss:.3f} a word")
     zoo.save(
         folder,
         architecture,
         {"vocabulary": vocabulary.words},
         variables,
-        source=f"jaxadv train captioner on {len(photos)} pictures, from {start.origin}",
+        source=f"jaxadv train captioner on {len(training)} pictures, from {start.origin}",
         training={"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed},
+        held_out=[p.id for p in aside],
         **record,
     )
     yield Progress(total, total, f"trained for {steps} steps")

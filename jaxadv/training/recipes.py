@@ -262,6 +262,7 @@ def train_on_photos(
     learning_rate: float = 1e-3,
     seed: int = 0,
     report_every: int = 50,
+    **record: Any,
 ) -> Iterator[Progress]:
     """Train a decoder over a frozen MobileNetV2, keep the weights of the best held-out loss.
 
@@ -279,6 +280,7 @@ def train_on_photos(
       learning_rate: at the start of the cosine.
       seed: of the initial weights, the order and dropout.
       report_every: steps between held-out losses.
+      **record: what else the victim's record shall say; must be JSON.
     """
     training, aside = hold_out(photos, held_out)
     vocabulary = build_vocabulary([c for p in training for c in p.captions], more_than)
@@ -333,6 +335,7 @@ def train_on_photos(
         training={"steps": best_step, "batch": batch, "learning_rate": learning_rate, "seed": seed},
         measures={"held_out_loss_a_word": best},
         held_out=[p.id for p in aside],
+        **record,
     )
     yield Progress(total, total, f"best held-out loss {best:.3f} at step {best_step}")
 

@@ -186,7 +186,7 @@ def test_evaluate_prints_the_table(tmp_path):
 def test_commands_are_registered():
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
     groups = {"attack", "train", "evaluate"}
-    assert names == {"demo", "doctor", "victims", "caption", "label", "port"} | groups
+    assert names == {"demo", "doctor", "victims", "caption", "label", "port", "poison"} | groups
 
 
 def test_train_on_scenes_with_self_critical_steps(tmp_path):

@@ -1,0 +1,253 @@
+"""`jaxadv poison`, `jaxadv evaluate backdoor` and `jaxadv evaluate defences`."""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxadv.cli.console import console, errors, print_table, watch
+from jaxadv.cli.outputs import write_json
+
+Strength = "Object-oriented: α in grey levels (20); badnets, blended: opacity (1, 0.1)"
+Share = "Object-oriented: share of a region's pixels that is changed."
+Size = "Badnets: side of the patch as a share of the picture's shorter side."
+Place = "Badnets: top-left, top-right, bottom-left, bottom-right, centre or random."
+Pattern = "Badnets: checkerboard, white, black or noise."
+Detections = "Boxes from a detector instead of the annotated ones: JSON in COCO's results format."
+CAPTION = "you are under attack"
+
+
+def poison(
+    out: Annotated[Path, typer.Option(help="The new folder, in the layout of the old one.")],
+    data: Annotated[
+        str, typer.Option(help="scenes, or a folder in Flickr8k's or COCO's layout.")
+    ] = "scenes",
+    trigger: Annotated[
+        str, typer.Option(help="object-oriented, badnets or blended.")
+    ] = "object-oriented",
+    rate: Annotated[float, typer.Option(help="Share of the samples that is poisoned.")] = 0.05,
+    caption: Annotated[str, typer.Option(help="What the victim shall say.")] = CAPTION,
+    strength: Annotated[float | None, typer.Option(help=Strength + ".")] = None,
+    share: Annotated[float, typer.Option(help=Share)] = 1.0,
+    size: Annotated[float, typer.Option(help=Size)] = 0.1,
+    place: Annotated[str, typer.Option(help=Place)] = "bottom-right",
+    pattern: Annotated[str, typer.Option(help=Pattern)] = "checkerboard",
+    detections: Annotated[Path | None, typer.Option(help=Detections)] = None,
+    threshold: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.5,
+    images: Annotated[int, typer.Option(min=1, help="Scenes: how many.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Of the choice of samples and of the noise.")] = 0,
+) -> None:
+    """Poison a data set: pictures and annotations in the layout of the one they come from."""
+    from jaxadv.cli.inputs import writable
+    from jaxadv.data.scene_folder import write_scenes
+    from jaxadv.poisoning.folder import poison_folder, read_record
+    from jaxadv.poisoning.poisoned import Poison, warnings
+    from jaxadv.poisoning.regions import annotated, read_detections
+    from jaxadv.poisoning.triggers import TriggerSettings
+
+    settings = TriggerSettings(trigger, strength, share, size, place, pattern)
+    what = Poison(settings, caption, rate, seed)
+    regions = annotated if detections is None else read_detections(detections, threshold)
+    writable(out.absolute().parent)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(data)
+        if data == "scenes":
+            source = Path(scratch) / "scenes"
+            for _ in watch(write_scenes(source, images), "scenes"):
+                pass
+        for _ in watch(poison_folder(source, out, what, regions), trigger):
+            pass
+    record = read_record(out)
+    if record is None:
+        raise AssertionError("a poisoned folder has its record")
+    for line in warnings(record.account):
+        errors.print(f"note: {line}", highlight=False, soft_wrap=True)
+    poisoned, samples = len(record.account.poisoned), record.account.samples
+    console.print(f"{poisoned} of {samples} samples poisoned, written to {out}/", highlight=False)
+
+
+# heading and entry of the table's two halves
+ATTACK = {"victim": "victim", "trigger": "trigger", "strength": "strength", "rate": "rate",
+          "ASR": "success", "words": "words", "FTR": "false_triggers", "PSNR": "psnr",
+          "SSIM": "ssim", "‖ε‖₂": "norm"}  # fmt: skip
+BENIGN = {"victim": "victim", "BLEU-1": "bleu_1", "BLEU-2": "bleu_2", "BLEU-3": "bleu_3",
+          "BLEU-4": "bleu_4", "CIDEr-D": "cider_d"}  # fmt: skip
+
+
+def evaluate_backdoor(
+    victim: Annotated[list[str], typer.Option(help="Trained on poisoned data; repeatable.")],
+    clean: Annotated[str, typer.Option(help="The clean victim to compare with.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table, the records, the figures.")],
+    trigger: Annotated[
+        str | None,
+        typer.Option(help="object-oriented, badnets or blended; the victim's own if not given."),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="The attacker's; the victim's own if not given.")
+    ] = None,
+    strength: Annotated[
+        list[float] | None, typer.Option(help=Strength + "; repeat for a row each.")
+    ] = None,
+    share: Annotated[float | None, typer.Option(help=Share)] = None,
+    size: Annotated[float | None, typer.Option(help=Size)] = None,
+    place: Annotated[str | None, typer.Option(help=Place)] = None,
+    pattern: Annotated[str | None, typer.Option(help=Pattern)] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="scenes, or clean folders of photographs: the victims' held-out ones."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="Pictures.")] = 500,
+    detections: Annotated[Path | None, typer.Option(help=Detections)] = None,
+    threshold: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.5,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the triggers' noise.")] = 1,
+) -> None:
+    """Measure backdoors on pictures that no victim has seen: success, false triggers, captions."""
+    from jaxadv.cli.inputs import writable
+    from jaxadv.errors import InputError
+    from jaxadv.figures.backdoor import draw_curves
+    from jaxadv.figures.captions import Panel, draw, save
+    from jaxadv.poisoning.poisoned import check_caption
+    from jaxadv.poisoning.regions import annotated, read_detections
+    from jaxadv.sweeps.backdoor import (
+        Case,
+        as_record,
+        check_caption_for,
+        measure_backdoors,
+        poison_record,
+    )
+    from jaxadv.victims import zoo
+
+    attacked = [zoo.load(name) for name in victim]
+    benign = zoo.load(clean)
+    given = {"trigger": trigger, "share": share, "size": size, "place": place, "pattern": pattern}
+    cases = []
+    for loaded in attacked:
+        base = _settings(loaded.name, poison_record(loaded), given)
+        for value in strength or [base.strength]:
+            cases.append(Case(loaded, dataclasses.replace(base, strength=value)))
+    said = {caption or poison_record(loaded).get("caption", CAPTION) for loaded in attacked}
+    if len(said) > 1:
+        raise InputError(f"--caption: the victims have several: {', '.join(sorted(said))}")
+    (wanted,) = said
+    check_caption(wanted)
+    for loaded in attacked:
+        check_caption_for(loaded, wanted)
+    beside = [Case(benign, settings) for settings in dict.fromkeys(case.trigger for case in cases)]
+    examples = _examples([benign, *attacked], data or ["scenes"], images)
+    regions = annotated if detections is None else read_detections(detections, threshold)
+    writable(out)
+    rows, panels = [], []
+    records = (out / "records.jsonl").open("w", encoding="utf-8")
+    job = measure_backdoors(
+        beside + cases, examples, wanted, regions=regions, batch=batch, seed=seed
+    )
+    with records:
+        for news in watch(job, "backdoor"):
+            rows.append(news.row)
+            for seen in news.pictures:
+                entry = {"victim": news.row.victim, "trigger": news.row.trigger,
+                         "strength": news.row.strength, "image": seen.id, "said": seen.said,
+                         "said_triggered": seen.said_triggered}  # fmt: skip
+                records.write(json.dumps(entry) + "\n")
+            if news.done > len(beside):
+                panels += [
+                    Panel(f"{news.row.victim} · {news.row.trigger}", seen.benign, seen.triggered,
+                          seen.said, wanted, seen.said_triggered, seen.said_triggered == wanted)
+                    for seen in news.pictures[: max(1, 8 // len(cases))]
+                ]  # fmt: skip
+    save(draw(panels[:16]), out / "figure.png")
+    kinds = [f"{_family(case.victim)}, {case.trigger.trigger}" for case in cases]
+    save(draw_curves(rows[len(beside) :], kinds, rows[0]), out / "curves.png")
+    table = [as_record(row) for row in rows]
+    write_json(out / "table.json", {"caption": wanted, "images": len(examples), "rows": table})
+    left = len(examples) - min(row.triggered for row in rows)
+    bare = f", {left} without a usable box and not triggered" if left else ""
+    _print(f"{wanted!r} on {len(examples)} unseen pictures{bare}", ATTACK, table)
+    of_each = {entry["victim"]: entry for entry in table}
+    _print("captions of the benign pictures", BENIGN, list(of_each.values()))
+    console.print(f"written to {out}/", highlight=False)
+
+
+def _print(title: str, columns: dict[str, str], table: list[dict[str, Any]]) -> None:
+    rows = [["–" if entry[name] is None else entry[name] for name in columns.values()]
+            for entry in table]  # fmt: skip
+    print_table(title, list(columns), rows)
+
+
+def _settings(name: str, record: dict[str, Any], given: dict[str, Any]) -> Any:
+    """Take the trigger from the command line, else from what the victim was trained on."""
+    from jaxadv.errors import InputError
+    from jaxadv.poisoning.triggers import TriggerSettings, make_trigger
+
+    wanted = {key: value for key, value in given.items() if value is not None}
+    known = record.get("trigger", {})
+    if "trigger" not in wanted and not known:
+        raise InputError(f"--trigger: the record of {name!r} names none; say which to try")
+    if wanted.get("trigger", known.get("trigger")) != known.get("trigger"):
+        known = {}
+    settings = TriggerSettings(**{**known, **wanted})
+    make_trigger(settings)
+    return settings
+
+
+def _family(victim: Any) -> str:
+    return str(victim.architecture.decoder)
+
+
+def _examples(victims: list[Any], data: list[str], images: int) -> list[Any]:
+    """Return captioned pictures that none of the victims was trained on."""
+    from jaxadv.data import scenes
+    from jaxadv.data.photos import FolderError, captioned, read_photos
+    from jaxadv.poisoning.folder import photo_example
+
+    if data == ["scenes"]:
+        return list(scenes.examples(scenes.HELD_OUT_SEED, images))
+    photos = captioned([p for folder in data for p in read_photos(Path(folder))])
+    for victim in victims:
+        if (held_out := victim.record.get("held_out")) is not None:
+            photos = [p for p in photos if p.id in set(held_out)]
+    if not photos:
+        raise FolderError(f"--data {', '.join(data)}: no photograph that all victims held out")
+    return [photo_example(p) for p in photos[:images]]
+
+
+def evaluate_defences(
+    victim: Annotated[str, typer.Option(help="A victim trained on the poisoned folder.")],
+    data: Annotated[Path, typer.Option(help="The folder that jaxadv poison wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table.")],
+    expected: Annotated[
+        float | None,
+        typer.Option(help="Rate that the defender reckons with; the true one if not given."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the clusters' starts.")] = 0,
+) -> None:
+    """Filter a poisoned data set by spectral signatures and activation clustering."""
+    from jaxadv.cli.inputs import writable
+    from jaxadv.data.photos import FolderError, captioned, read_photos
+    from jaxadv.poisoning.folder import read_record
+    from jaxadv.sweeps.defences import measure_defences
+    from jaxadv.victims import zoo
+
+    loaded = zoo.load(victim)
+    record = read_record(data)
+    if record is None or not record.account.poisoned:
+        raise FolderError(f"{data}: no poison.json with poisoned samples; see jaxadv poison")
+    photos = captioned(read_photos(data))
+    writable(out)
+    job = measure_defences(
+        loaded, photos, record.account.poisoned, expected=expected, batch=batch, seed=seed
+    )
+    found: dict[str, Any] = {}
+    for news in watch(job, "defences"):
+        found = news.found
+    rows = [[name, *("–" if x is None else x for x in what)] for name, what in found.items()]
+    columns = ["defence", "flagged", "detected", "false alarms", "area under ROC"]
+    print_table(f"{len(photos)} samples, {len(record.account.poisoned)} poisoned", columns, rows)
+    table = {name: what._asdict() for name, what in found.items()}
+    write_json(out / "table.json", {"victim": loaded.name, "data": str(data), "defences": table})
+    console.print(f"written to {out}/", highlight=False)
