@@ -215,3 +215,38 @@ def classifier(
         )
     for _ in watch(job, name):
         pass
+
+
+@app.command("hasher")
+def hasher(
+    name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
+    method: Annotated[str, typer.Option(help="dcmh or ssah.")] = "dcmh",
+    backbone: Annotated[
+        str,
+        typer.Option(help="vgg-f-small or resnet-small, for scenes of 64 pixels; vgg-f, resnet50."),
+    ] = "vgg-f-small",
+    bits: Annotated[int, typer.Option(help="Length of the codes: 16, 32, 48 or 64.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each network.")] = 2000,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin with this victim's weights, or only its backbone's."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=64, help="Scenes to learn from.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
+) -> None:
+    """Train a cross-modal hasher on scenes: pictures and bags of words to codes of one space."""
+    from jaxadv.cli.inputs import victim_folder
+    from jaxadv.training.hasher_recipes import hasher_architecture, train_hasher_on_scenes
+    from jaxadv.victims import zoo
+
+    job = train_hasher_on_scenes(
+        victim_folder(out, name),
+        hasher_architecture(method, backbone, bits),
+        steps=steps,
+        count=pairs,
+        seed=seed,
+        start=None if begin is None else zoo.load(begin),
+    )
+    for _ in watch(job, name):
+        pass

@@ -296,7 +296,7 @@ def _pooled(backbone: str) -> Callable[[int], nn.Module]:
 FEATURES: dict[str, Callable[[int], nn.Module]] = {  # of a hasher's pictures, by their side
     "vgg-f": lambda side: VggF(side),
     "vgg-f-pytorch": lambda side: VggF(side, response=PYTORCH_RESPONSE),
-    "vgg-f-small": lambda side: VggF(side, width=16, units=256, stem=Window(5, 2)),
+    "vgg-f-small": lambda side: VggF(side, width=8, units=256, stem=Window(5, 2)),
     "resnet-small": _pooled("resnet-small"),
     "resnet50": _pooled("resnet50"),
 }

@@ -45,7 +45,7 @@ class VggF(nn.Module):
     The mean image is the variable `mean_image` f32[side, side, 3] (RGB, 0 to 255) of the collection
     `constants`, which is not trained; it begins as `MEAN_COLOUR` everywhere.
 
-    For pictures of 64x64: `VggF(side=64, width=16, units=256, stem=Window(5, 2))`.
+    For pictures of 64x64: `VggF(side=64, width=8, units=256, stem=Window(5, 2))`.
 
     Attributes:
       side: of the square pictures, in pixels.

@@ -1,0 +1,213 @@
+"""How the project's own hashers are made.
+
+A recipe is a generator of progress that ends by saving the victim with what it can do.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxadv.data import scenes
+from jaxadv.data.pairs import (
+    SCENE_CLASSES,
+    SCENE_TAGS,
+    Pairs,
+    check_pairs,
+    join,
+    scene_pairs,
+)
+from jaxadv.metrics.retrieval import pack, retrieval
+from jaxadv.training.captioner import Report
+from jaxadv.training.dcmh import Weights, fit_dcmh
+from jaxadv.training.hash_parts import hash_pairs
+from jaxadv.training.recipes import Progress
+from jaxadv.training.ssah import fit_ssah
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import HasherArchitecture, Names, Params, VictimError
+from jaxadv.victims.nets.hash_net import HashNet, initial_variables
+from jaxadv.victims.zoo import Victim
+
+BITS = (16, 32, 48, 64)
+SCENE_NAMES: Names = {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}
+FITS: dict[str, Callable[..., Iterator[tuple[Report, Any]]]] = {
+    # Adam's steps do not shrink with the gradient, so that a bit whose balance is judged by what is
+    # remembered swings from one side to the other at a weight of 1.
+    "dcmh": partial(fit_dcmh, weights=Weights(balance=0.01)),
+    "ssah": fit_ssah,
+}
+"""How the victims of each method are fitted."""
+
+
+class MeanAveragePrecision(NamedTuple):
+    """MAP over the full ranking, pictures asking for texts and the other way round."""
+
+    image_to_text: float
+    text_to_image: float
+
+
+def retrieval_precision(
+    net: HashNet, variables: Any, queries: Pairs, database: Pairs
+) -> MeanAveragePrecision:
+    """Measure how well queries of either modality find the pairs of the other that are similar."""
+    images, texts = (pack(np.asarray(codes)) for codes in hash_pairs(net, variables, queries))
+    others = [pack(np.asarray(codes)) for codes in hash_pairs(net, variables, database)]
+
+    def precision(asking: np.ndarray, asked: np.ndarray) -> float:
+        found = retrieval(asking, asked, queries.labels, database.labels, bits=net.bits)
+        return found.mean_average_precision
+
+    return MeanAveragePrecision(precision(images, others[1]), precision(texts, others[0]))
+
+
+def hasher_architecture(method: str, backbone: str, bits: int) -> HasherArchitecture:
+    """Return the published sizes, or small ones over a small backbone, for scenes of 64 pixels.
+
+    Raises:
+      VictimError: an unknown method or backbone, or a length of codes that no paper has.
+    """
+    if bits not in BITS:
+        raise VictimError(f"--bits {bits}: must be one of {', '.join(map(str, BITS))}")
+    if backbone.endswith("-small"):
+        return HasherArchitecture(method, backbone, bits, scenes.SIDE, units=128, semantic=128)
+    return HasherArchitecture(method, backbone, bits, units=8192 if method == "dcmh" else 4096)
+
+
+def begin_from(variables: Params, other: Victim) -> Params:
+    """Take over another victim's weights: all, if it is of the same make, or what it sees with.
+
+    That is a hasher's features, or a captioner's or a tagger's backbone. (The papers' hashers begin
+    with a network that knows ImageNet.)
+
+    Raises:
+      VictimError: neither fits.
+    """
+    if _shapes(variables) == _shapes(other.params):
+        return other.params
+    taken = {}
+    for name, part in variables.items():
+        theirs = other.params.get(name, {})
+        seen = theirs.get("features", {"backbone": theirs.get("backbone")})
+        if "features" in part and _shapes(seen) != _shapes(part["features"]):
+            raise VictimError(
+                f"victim {other.name!r} ({other.architecture.parts}) has no features that fit: "
+                "begin from a victim over the same backbone"
+            )
+        taken[name] = {**part, "features": seen} if "features" in part else part
+    return taken
+
+
+def _shapes(variables: Params) -> Any:
+    return jax.tree.map(np.shape, variables)
+
+
+def train_hasher(
+    folder: Path,
+    architecture: HasherArchitecture,
+    names: Names,
+    training: Pairs,
+    held_out: tuple[Pairs, Pairs],
+    *,
+    steps: int,
+    source: str,
+    extra: Pairs | None = None,
+    start: Victim | None = None,
+    batch: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Iterator[Progress]:
+    """Train a hasher on pairs and save it with its MAP on held-out ones.
+
+    Args:
+      folder: where the victim goes.
+      architecture: what to train.
+      names: the pairs' tags and classes.
+      training: what it learns from.
+      held_out: queries, and the database in which they search.
+      steps: of each network.
+      source: where this comes from, for the record.
+      extra: pairs to add: for adversarial training attacked pictures with the tags and labels of
+        the clean ones, and attacked tags with their pictures and labels.
+      start: a victim whose weights to begin with (`begin_from`); random ones by default.
+      batch: pairs a step.
+      learning_rate: at the start of the cosine.
+      seed: of the initial weights, the order and the mirroring.
+
+    Raises:
+      PairsError: the pairs do not fit each other or the names.
+      VictimError: what to begin from does not fit.
+    """
+    for some in (training, *held_out):
+        check_pairs(some, names["tags"], names["classes"])
+    pairs = training if extra is None else join(training, extra)
+    check_pairs(pairs, names["tags"], names["classes"])
+    net, key = architecture.network(len(names["classes"])), jax.random.key(seed)
+    variables = initial_variables(net, architecture.image_shape, len(names["tags"]), key)
+    if start is not None:
+        variables = begin_from(variables, start)
+    fit = FITS[architecture.method](
+        net, variables, pairs, steps=steps, batch=batch, learning_rate=learning_rate, key=key
+    )
+    for report, now in fit:
+        variables = now
+        yield Progress(report.step, steps, f"loss {report.loss:.4f} a pair")
+    reached = retrieval_precision(net, variables, *held_out)
+    sizes = {"pairs": len(training.ids), "extra": len(pairs.ids) - len(training.ids)}
+    begun = {"from": None if start is None else start.name}
+    counts = {"queries": len(held_out[0].ids), "database": len(held_out[1].ids)}
+    zoo.save(
+        folder,
+        architecture,
+        names,
+        variables,
+        source=source,
+        training={"steps": steps, "batch": batch, "learning_rate": learning_rate, **begun, **sizes},
+        measures={"held_out_pairs": {**reached._asdict(), **counts}},
+    )
+    yield Progress(
+        steps,
+        steps,
+        f"MAP {reached.image_to_text:.3f} of pictures asking, {reached.text_to_image:.3f} of texts",
+    )
+
+
+def train_hasher_on_scenes(
+    folder: Path,
+    architecture: HasherArchitecture,
+    *,
+    steps: int,
+    seed: int = 0,
+    count: int = 10_000,
+    queries: int = 1000,
+    database: int = 5000,
+    **options: Any,
+) -> Iterator[Progress]:
+    """Train a hasher on scenes, and measure it on held-out ones.
+
+    Args:
+      folder: where the victim goes.
+      architecture: what to train.
+      steps: of each network.
+      seed: of the initial weights, the order and the mirroring.
+      count: scenes to learn from.
+      queries: held-out scenes that ask.
+      database: other held-out scenes, in which they search.
+      **options: of `train_hasher`.
+    """
+    yield Progress(0, steps, "drawing scenes")
+    draw = partial(scene_pairs, side=architecture.side)
+    job = train_hasher(
+        folder,
+        architecture,
+        SCENE_NAMES,
+        draw(scenes.TRAINING_SEED, count),
+        (draw(scenes.HELD_OUT_SEED, queries), draw(scenes.HELD_OUT_SEED, database, queries)),
+        steps=steps,
+        seed=seed,
+        source=f"jaxadv train hasher, scenes, seed {seed}",
+        **options,
+    )
+    yield from job

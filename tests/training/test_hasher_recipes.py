@@ -1,0 +1,159 @@
+"""Training hashers: toy pairs that are learned, the whole command on scenes, wrong inputs."""
+
+import jax
+import numpy as np
+import pytest
+from commands import call
+
+from jaxadv.data import scenes
+from jaxadv.data.pairs import Pairs, PairsError, scene_pairs, similar
+from jaxadv.training.dcmh import fit_dcmh
+from jaxadv.training.hash_parts import batches
+from jaxadv.training.hasher_recipes import (
+    FITS,
+    SCENE_NAMES,
+    begin_from,
+    hasher_architecture,
+    retrieval_precision,
+    train_hasher,
+    train_hasher_on_scenes,
+)
+from jaxadv.training.ssah import fit_ssah
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import FEATURES, HasherArchitecture, VictimError
+from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.hash_net import PooledFeatures, initial_variables
+from jaxadv.victims.nets.resnet import ResNet
+from jaxadv.victims.nets.ssah import SSAH
+
+BITS, TAGS, CLASSES, SIDE = 8, 4, 2, 8
+
+
+def toy_pairs(count, seed):
+    """Whether a picture is red, whether it is green, and tags of which two say the same."""
+    rng = np.random.default_rng(seed)
+    labels = np.array([[True, False], [False, True], [True, True]])[
+        rng.integers(5, size=count) // 2
+    ]
+    pictures = rng.integers(20, 60, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    for place in range(CLASSES):
+        pictures[labels[:, place], :, :, place] += 150
+    tags = np.concatenate([labels, rng.random((count, 2)) < 0.5], axis=1).astype(np.float32)
+    return Pairs(pictures, tags, labels, tuple(f"toy-{seed}-{i}" for i in range(count)))
+
+
+def tiny(method):
+    features = PooledFeatures(ResNet((), False, width=4, stem="small"))
+    if method == "dcmh":
+        return DCMH(features, BITS, units=16)
+    return SSAH(features, BITS, CLASSES, semantic=12, hidden=16, windows=(1,))
+
+
+@pytest.mark.parametrize(("method", "fit"), [("dcmh", fit_dcmh), ("ssah", fit_ssah)])
+def test_colours_are_learned(method, fit):
+    net, pairs = tiny(method), toy_pairs(96, 0)
+    start = initial_variables(net, (SIDE, SIDE, 3), TAGS, jax.random.key(0))
+    job = fit(net, start, pairs, steps=77, batch=24, learning_rate=2e-2, key=jax.random.key(1))
+    reports, fitted = zip(*job, strict=True)
+    assert [r.step for r in reports][-2:] == [76, 77]  # the last round is cut short
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert jax.tree.structure(fitted[-1]) == jax.tree.structure(start)
+    queries, database = toy_pairs(20, 1), toy_pairs(100, 2)
+    assert similar(queries.labels, database.labels).mean() < 0.7
+    assert min(retrieval_precision(net, fitted[-1], queries, database)) > 0.97
+
+
+def test_fewer_pairs_than_a_batch_are_refused():
+    assert [batches(9, 4, most) for most in (1, 5)] == [1, 2]
+    with pytest.raises(PairsError, match="3 pairs do not make a batch of 4"):
+        batches(3, 4, 1)
+
+
+def layers(start, **parts):
+    return {name: {"kernel": np.full(shape, start)} for name, shape in parts.items()}
+
+
+def test_what_a_victim_sees_with_is_taken_over():
+    def hasher(start, **heads):
+        sees = {"features": {"backbone": layers(start, conv1=(3, 4))}}
+        return {"params": {**sees, **layers(start, **heads)}, "batch_stats": sees}
+
+    def begun(params):
+        other = zoo.Victim("other", None, params, HasherArchitecture("dcmh", "resnet50"), {})
+        return begin_from(mine, other)
+
+    mine = hasher(0.0, image=(4, 8))
+    expected = hasher(1.0) | {"params": {**hasher(1.0)["params"], **layers(0.0, image=(4, 8))}}
+    captioner = {name: {"backbone": layers(1.0, conv1=(3, 4))} for name in mine}
+    for other in (hasher(1.0, image_hash=(4, 8)), captioner):
+        same = jax.tree.map(np.array_equal, begun(other), expected)
+        assert all(jax.tree.leaves(same))
+    again = hasher(2.0, image=(4, 8))
+    assert begun(again) is again
+    with pytest.raises(VictimError, match=r"\(dcmh over resnet50\) has no features that fit"):
+        begun({name: {"backbone": layers(1.0, conv1=(5, 4))} for name in mine})
+
+
+def test_a_hasher_of_scenes_is_trained_and_saved(tmp_path, monkeypatch):
+    monkeypatch.setitem(FEATURES, "tiny", lambda side: tiny("dcmh").features)
+    architecture = HasherArchitecture("dcmh", "tiny", 16, side=16, units=8)
+    few = {"count": 12, "queries": 3, "database": 6, "batch": 4}
+    extra = scene_pairs(7, 4, side=16)
+    job = train_hasher_on_scenes(tmp_path / "mine", architecture, steps=5, extra=extra, **few)
+    last = list(job)[-1]
+    assert last.done == last.total == 5
+    victim = zoo.load(str(tmp_path / "mine"))
+    assert (victim.hasher.tags, victim.hasher.classes) == (scenes.TAGS, scenes.SHAPES)
+    measured = victim.record["measures"]["held_out_pairs"]
+    assert (measured["queries"], measured["database"]) == (3, 6)
+    assert f"{measured['image_to_text']:.3f}" in last.message
+    assert (victim.record["training"]["pairs"], victim.record["training"]["extra"]) == (12, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bits", "24"], "--bits 24: must be one of 16, 32, 48, 64"),
+        (["--method", "dch"], "unknown method 'dch': must be one of dcmh, ssah"),
+        (["--backbone", "alexnet"], "unknown backbone 'alexnet': must be one of vgg-f"),
+        (["--from", "nobody"], "no victim 'nobody'"),
+    ],
+)
+def test_wrong_inputs_are_one_line(tmp_path, arguments, message):
+    code, _, err = call("train", "hasher", "--name", "x", "--out", tmp_path, *arguments)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_pairs_that_do_not_fit_are_refused(tmp_path):
+    pairs = scene_pairs(0, 4)
+    short = pairs._replace(tags=pairs.tags[:, 1:])
+    job = train_hasher(
+        tmp_path / "x",
+        hasher_architecture("dcmh", "resnet-small", 16),
+        SCENE_NAMES,
+        short,
+        (pairs, pairs),
+        steps=1,
+        source="a test",
+    )
+    with pytest.raises(PairsError, match=r"tags of shape \(4, 21\)"):
+        next(job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["vgg-f", "resnet50"])
+@pytest.mark.parametrize("method", ["dcmh", "ssah"])
+def test_published_sizes_train_a_step(method, backbone):
+    architecture = hasher_architecture(method, backbone, 64)
+    net = architecture.network(len(SCENE_NAMES["classes"]))
+    pairs = scene_pairs(0, 2, side=architecture.side)
+    start = initial_variables(
+        net, architecture.image_shape, len(SCENE_NAMES["tags"]), jax.random.key(0)
+    )
+    job = FITS[method](
+        net, start, pairs, steps=1, batch=2, learning_rate=1e-4, key=jax.random.key(1)
+    )
+    ((report, fitted),) = job
+    assert report.step == 1 and np.isfinite(report.loss)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), fitted["params"], start["params"])
+    assert any(jax.tree.leaves(moved["features"]))
