@@ -119,7 +119,7 @@ def choose(
 ) -> Chosen:
     """Specify labels and keep the pictures that the paper attacks: `|Y| >= k + |S|`, S not empty.
 
-    The paper draws S from "ground-truth labels" (section 4.3), so that some of S may be out of the
+    The paper draws S from "ground-truth labels" (section 4.2), so that some of S may be out of the
     first k before the attack, which then counts as a success. Its released code asks the victim
     first: with `scores`, S2 draws from the relevant labels among the first k of the benign
     picture, of which there must be so many, and S1 leaves out pictures where no label of S is

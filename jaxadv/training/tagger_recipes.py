@@ -128,7 +128,7 @@ def train_tagger_on_photos(
     held_out: int = 100,
     batch: int = 64,
     learning_rate: float = 1e-3,
-    weight_decay: float = 0.1,
+    weight_decay: float = 1.0,
     seed: int = 0,
     at_once: int = 8,
 ) -> Iterator[Progress]:

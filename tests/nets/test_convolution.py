@@ -1,4 +1,4 @@
-"""The written-out input gradient is that of `lax.conv_general_dilated`."""
+"""Values and gradients are those of `lax.conv_general_dilated`, whatever the form."""
 
 import jax
 import numpy as np
@@ -8,12 +8,17 @@ from jax import lax
 from jaxadv.victims.nets.convolution import convolve
 
 PADS = ((1, 1), (1, 1))
+DEPTHWISE = "depthwise"
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding", "groups", "side"),
     [
+        ((3, 3), 1, "SAME", DEPTHWISE, 7),
+        ((3, 3), 2, "SAME", DEPTHWISE, 8),
+        ((3, 3), 2, "SAME", DEPTHWISE, 7),
+        ((5, 3), 2, "VALID", DEPTHWISE, 8),
         ((3, 3), 1, PADS, 1, 9),
         ((3, 3), 2, PADS, 1, 9),
         ((3, 3), 2, PADS, 1, 8),
@@ -28,7 +33,10 @@ PADS = ((1, 1), (1, 1))
 def test_value_and_gradients(kernel, stride, padding, groups, side):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, side, side, 4))
-    w = rng.normal(size=(*kernel, 4 // groups, 8))
+    outputs = 8
+    if groups == DEPTHWISE:
+        groups = outputs = 4
+    w = rng.normal(size=(*kernel, 4 // groups, outputs))
 
     def plain(x, w):
         return lax.conv_general_dilated(
