@@ -199,8 +199,9 @@ def labels(
                         **{c: None if x != x else x for c, x in named},
                     }
                 )
+                written = {"victim": loaded.name, "form": form, "rows": table}
+                write_json(out / "table.json", written)
             print_table(heading, COLUMNS, rows)
-            write_json(out / "table.json", {"victim": loaded.name, "form": form, "rows": table})
     console.print(f"written to {out}/", highlight=False)
 
 
