@@ -9,9 +9,12 @@ division by a constant into this product, numpy does not, and a saved image must
 in both.
 """
 
+import io
+import math
 import os
 import secrets
 import stat
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from jaxadv.data.resampling import resample
 from jaxadv.errors import InputError
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
@@ -50,6 +54,36 @@ class ImageError(InputError):
     """An image that cannot be used: one line with the file, what is wrong and what is accepted."""
 
 
+class _Quiet:
+    """Silence Pillow's remarks on metadata that is not used here.
+
+    `warnings.catch_warnings` alone is not for threads: one that leaves would undo what another
+    still needs. Here the first that enters silences, and the last that leaves restores.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
 def read_image(path: FilePath) -> np.ndarray:
     """Read a JPEG or PNG file of any size as `float32[H, W, 3]` in [0, 1], RGB, upright.
 
@@ -61,22 +95,36 @@ def read_image(path: FilePath) -> np.ndarray:
     Raises `ImageError` for everything else: another format, more than one frame, a file that is
     missing, empty, truncated or damaged, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on metadata that is not used here
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            _check_regular_file(path)
-            with open(path, "rb") as file:
-                return _decode(path, file)
-        except ImageError:
-            raise
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            problem = f"more than {Image.MAX_IMAGE_PIXELS} pixels; {_ACCEPTED} of fewer"
-        except FileNotFoundError:
-            problem = f"no such file; {_ACCEPTED}"
-        except Exception as error:  # a damaged file makes Pillow raise nearly anything
-            problem = f"cannot be read ({_reason(error)}); {_ACCEPTED} that is whole"
+    return decode_image(read_bytes(path), path)
+
+
+def read_bytes(path: FilePath) -> bytes:
+    """Read a file that should be an image, undecoded; raises `ImageError`."""
+    try:
+        _check_regular_file(path)
+        with open(path, "rb") as file:
+            return file.read()
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        problem = f"no such file; {_ACCEPTED}"
+    except Exception as error:
+        problem = f"cannot be read ({_reason(error)}); {_ACCEPTED} that is whole"
     raise _error(path, problem)
+
+
+def decode_image(encoded: bytes, name: FilePath) -> np.ndarray:
+    """Decode the contents of a JPEG or PNG file, as `read_image` does; errors call it `name`."""
+    try:
+        with _QUIET:
+            return _decode(name, io.BytesIO(encoded))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError:
+        problem = f"more than {Image.MAX_IMAGE_PIXELS} pixels; {_ACCEPTED} of fewer"
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        problem = f"cannot be read ({_reason(error)}); {_ACCEPTED} that is whole"
+    raise _error(name, problem)
 
 
 def find_images(folder: FilePath) -> list[Path]:
@@ -150,12 +198,7 @@ def resize(image: Any, shape: tuple[int, int]) -> np.ndarray:
     checked = check_image(image)
     if checked.shape[:2] == (height, width):
         return checked.copy()
-    channels = [
-        Image.fromarray(checked[:, :, c]).resize((width, height), Image.Resampling.BILINEAR)
-        for c in range(3)
-    ]
-    resized = np.stack([np.asarray(channel) for channel in channels], axis=2)
-    return np.clip(resized, 0, 1, out=resized)
+    return resample(checked, (height, width))
 
 
 def round_8bit(image: Array) -> Array:
@@ -199,20 +242,28 @@ def write_png(path: FilePath, image: Any) -> None:
 def _decode(path: FilePath, file: BinaryIO) -> np.ndarray:
     """Decode an open file; raises `ImageError`, or whatever Pillow raises on a damaged one."""
     try:
-        with Image.open(file, formats=("JPEG", "PNG")) as image:
+        with _open(file, ("JPEG", "PNG")) as image:
             # `load` passes over checksums and over what is missing after the last pixel.
             if image.format == "PNG":
                 image.verify()
     except UnidentifiedImageError:
         raise _error(path, f"{_other_format(file)}; {_ACCEPTED}") from None
     file.seek(0)
-    with Image.open(file, formats=("JPEG", "PNG")) as image:
+    with _open(file, ("JPEG", "PNG")) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format == "PNG":
             raise _error(path, f"animated PNG of {frames} frames; {_ACCEPTED}")
         image.load()
         upright = _UPRIGHT.get(_orientation(image), _UPRIGHT[1])
         return np.ascontiguousarray(upright(_rgb(image)))
+
+
+def _open(file: BinaryIO, formats: tuple[str, ...] | None) -> Image.Image:
+    """Open, not decode; refused is at once the limit above which Pillow itself only warns."""
+    image = Image.open(file, formats=formats)
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise Image.DecompressionBombError
+    return image
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -242,7 +293,7 @@ def _other_format(file: BinaryIO) -> str:
     """Name a file that is neither JPEG nor PNG. Only headers are read, no pixel is decoded."""
     file.seek(0)
     try:
-        with Image.open(file) as image:
+        with _open(file, None) as image:
             frames = getattr(image, "n_frames", 1)
             return f"{image.format} image" + (f" of {frames} frames" if frames > 1 else "")
     except UnidentifiedImageError:

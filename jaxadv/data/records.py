@@ -1,0 +1,235 @@
+"""Data sets before their pictures are decoded: records, splits and named selections.
+
+Whatever opens a data set, a folder as its owner distributes it or one that was prepared, gives the
+same `DataSet`; whatever uses one turns its records into `Example`s with `example`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxadv.data.example import Box, Example
+from jaxadv.data.images import check_image, decode_image, read_image
+from jaxadv.errors import InputError
+
+Tags = tuple[str, ...] | np.ndarray
+
+
+class FolderError(InputError):
+    """A data set that is missing, not in a known layout, or lacks what is asked of it."""
+
+
+class Stored(NamedTuple):
+    """A picture inside something larger, fetched when it is wanted.
+
+    Attributes:
+      name: what errors call it.
+      read: gives the contents of a JPEG or PNG file, or pixels, u8[H, W, 3].
+    """
+
+    name: str
+    read: Callable[[], bytes | np.ndarray]
+
+
+Picture = Path | Stored | np.ndarray
+
+
+class Record(NamedTuple):
+    """A picture, not yet decoded, and what is known of it; what a data set lacks is None.
+
+    Attributes:
+      id: unique in its data set.
+      picture: a file, something stored elsewhere, or f32[d] where only features are published.
+      captions: what people say of it.
+      labels: the classes that are there, in the order of the data set's.
+      tags: the words that describe it, in the order of the data set's vocabulary, or f32[w] where
+        only the weights of topics are published.
+      boxes: one an object, in pixels of the file as it is stored.
+      split: the part of the data set as its owner divides it.
+    """
+
+    id: str
+    picture: Picture
+    captions: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    tags: Tags | None = None
+    boxes: tuple[Box, ...] | None = None
+    split: str = "data"
+
+
+class DataSet(NamedTuple):
+    """Records with what they are described in.
+
+    Attributes:
+      name: what the data set is called.
+      records: in a fixed order, by split and then by id, or in that of a selection.
+      classes: all classes that labels are of, in the order of a label vector.
+      tags: the tag vocabulary, in the order of a tag vector.
+      vocabulary: the words of the captioners that were trained on it.
+      selections: lists of ids by name; they may overlap, and repeat an id.
+      expected: how many records its owner or the papers count, by split and selection.
+      problems: what was left out, a line each.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    classes: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    vocabulary: tuple[str, ...] | None = None
+    selections: Mapping[str, tuple[str, ...]] = {}
+    expected: Mapping[str, int] = {}
+    problems: tuple[str, ...] = ()
+
+
+def counts(data: DataSet) -> dict[str, int]:
+    """Count the records in all, of each split, and of each selection."""
+    found = {"all": len(data.records)}
+    for record in data.records:
+        found[record.split] = found.get(record.split, 0) + 1
+    return found | {name: len(ids) for name, ids in data.selections.items()}
+
+
+def differences(data: DataSet) -> list[str]:
+    """Say where the counts are not those that the owner or the papers give; a line each."""
+    found = counts(data)
+    found |= {"classes": len(data.classes or ()), "tags": len(data.tags or ())}
+    found["vocabulary"] = len(data.vocabulary or ())
+    return [
+        f"{name}: {found.get(name, 0):,}, where {count:,} are expected "
+        f"({found.get(name, 0) - count:+,})"
+        for name, count in data.expected.items()
+        if found.get(name, 0) != count
+    ]
+
+
+def select(data: DataSet, name: str) -> DataSet:
+    """Keep the records of a split or of a selection, these in its own order.
+
+    Raises:
+      FolderError: there is none of that name.
+    """
+    if name in data.selections:
+        by_id = {record.id: record for record in data.records}
+        kept = tuple(by_id[i] for i in data.selections[name])
+    else:
+        kept = tuple(record for record in data.records if record.split == name)
+    if not kept:
+        there = sorted({record.split for record in data.records} | set(data.selections))
+        raise FolderError(f"{data.name}: no split or selection {name!r}; there is {', '.join(there)}")
+    return data._replace(name=f"{data.name}:{name}", records=kept, selections={}, expected={})
+
+
+def load(record: Record) -> np.ndarray:
+    """Decode a record's picture: f32[H, W, 3] in [0, 1], or its features as they are.
+
+    Raises:
+      ImageError: it cannot be read.
+    """
+    picture = record.picture
+    if isinstance(picture, Path):
+        return read_image(picture)
+    if isinstance(picture, np.ndarray):
+        return picture
+    contents = picture.read()
+    if isinstance(contents, np.ndarray):
+        return check_image(contents)
+    return decode_image(contents, picture.name)
+
+
+def example(data: DataSet, record: Record) -> Example:
+    """Decode a record of the data set."""
+    return Example(
+        record.id,
+        load(record),
+        record.captions,
+        None if record.labels is None else _vector(record.labels, data.classes or ()),
+        _tag_vector(record.tags, data.tags or ()),
+        record.boxes,
+    )
+
+
+def examples(data: DataSet) -> Iterable[Example]:
+    """Decode all records, one after the other."""
+    return (example(data, record) for record in data.records)
+
+
+def label_matrix(data: DataSet) -> np.ndarray:
+    """All label vectors, bool[n, c]; of a record without labels, no class."""
+    return np.stack([_vector(r.labels or (), data.classes or ()) for r in data.records])
+
+
+def tag_matrix(data: DataSet) -> np.ndarray:
+    """All tag vectors, f32[n, w]; of a record without tags, zeros."""
+    nothing = np.zeros(len(data.tags or ()))
+    rows = (_tag_vector(record.tags, data.tags or ()) for record in data.records)
+    return np.stack([nothing if row is None else row for row in rows]).astype(np.float32)
+
+
+def captioned(data: DataSet) -> DataSet:
+    """Keep the records with captions.
+
+    Raises:
+      FolderError: there is none.
+    """
+    kept = tuple(record for record in data.records if record.captions)
+    if not kept:
+        raise FolderError(f"{data.name}: none of {len(data.records)} pictures has captions")
+    return data._replace(records=kept)
+
+
+def labelled(data: DataSet) -> DataSet:
+    """Keep the records whose labels are known.
+
+    Raises:
+      FolderError: there is none.
+    """
+    kept = tuple(record for record in data.records if record.labels is not None)
+    if not kept or not data.classes:
+        raise FolderError(f"{data.name}: none of {len(data.records)} pictures has labels")
+    return data._replace(records=kept)
+
+
+def join(sets: Sequence[DataSet]) -> DataSet:
+    """Put data sets together that have the same classes and tags, if any.
+
+    A picture that is in several, by its id or by the name of its file, is kept once, as the first
+    has it.
+
+    Raises:
+      FolderError: their classes or tags differ.
+    """
+    first, *others = sets
+    for other in others:
+        for what in ("classes", "tags"):
+            one, two = getattr(first, what), getattr(other, what)
+            if one is not None and two is not None and one != two:
+                raise FolderError(f"{other.name}: its {what} are not those of {first.name}")
+    kept: dict[str, Record] = {}
+    files: set[str] = set()
+    for record in (record for data in sets for record in data.records):
+        file = record.picture.name if isinstance(record.picture, Path) else record.id
+        if record.id not in kept and file not in files:
+            kept[record.id] = record
+            files.add(file)
+    return first._replace(
+        name="+".join(data.name for data in sets),
+        records=tuple(kept.values()),
+        classes=next((data.classes for data in sets if data.classes is not None), None),
+        tags=next((data.tags for data in sets if data.tags is not None), None),
+        selections={} if others else first.selections,
+        expected={} if others else first.expected,
+        problems=tuple(line for data in sets for line in data.problems),
+    )
+
+
+def _vector(names: Iterable[str], order: tuple[str, ...]) -> np.ndarray:
+    present = set(names)
+    return np.array([name in present for name in order], dtype=bool)
+
+
+def _tag_vector(tags: Tags | None, order: tuple[str, ...]) -> np.ndarray | None:
+    if tags is None or isinstance(tags, np.ndarray):
+        return tags
+    return _vector(tags, order)
