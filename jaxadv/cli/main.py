@@ -9,6 +9,7 @@ from jaxadv.cli import (
     attack,
     backdoor,
     caption,
+    data,
     demo,
     doctor,
     evaluate,
@@ -38,6 +39,7 @@ evaluate.app.command("defences")(backdoor.evaluate_defences)
 app.add_typer(attack.app, name="attack")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

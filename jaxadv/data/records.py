@@ -117,7 +117,9 @@ def select(data: DataSet, name: str) -> DataSet:
         kept = tuple(record for record in data.records if record.split == name)
     if not kept:
         there = sorted({record.split for record in data.records} | set(data.selections))
-        raise FolderError(f"{data.name}: no split or selection {name!r}; there is {', '.join(there)}")
+        raise FolderError(
+            f"{data.name}: no split or selection {name!r}; there is {', '.join(there)}"
+        )
     return data._replace(name=f"{data.name}:{name}", records=kept, selections={}, expected={})
 
 
@@ -207,12 +209,11 @@ def join(sets: Sequence[DataSet]) -> DataSet:
             if one is not None and two is not None and one != two:
                 raise FolderError(f"{other.name}: its {what} are not those of {first.name}")
     kept: dict[str, Record] = {}
-    files: set[str] = set()
-    for record in (record for data in sets for record in data.records):
-        file = record.picture.name if isinstance(record.picture, Path) else record.id
-        if record.id not in kept and file not in files:
-            kept[record.id] = record
-            files.add(file)
+    files: set[str] = set()  # of the sets before: one set may have two of a name in two folders
+    for data in sets:
+        new = [r for r in data.records if r.id not in kept and _file(r) not in files]
+        kept |= {record.id: record for record in new}
+        files |= {_file(record) for record in new}
     return first._replace(
         name="+".join(data.name for data in sets),
         records=tuple(kept.values()),
@@ -222,6 +223,10 @@ def join(sets: Sequence[DataSet]) -> DataSet:
         expected={} if others else first.expected,
         problems=tuple(line for data in sets for line in data.problems),
     )
+
+
+def _file(record: Record) -> str:
+    return record.picture.name if isinstance(record.picture, Path) else record.id
 
 
 def _vector(names: Iterable[str], order: tuple[str, ...]) -> np.ndarray:

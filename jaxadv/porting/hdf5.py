@@ -34,11 +34,53 @@ def read_h5(path: FilePath) -> dict[str, np.ndarray]:
     missing.
     """
     with checkpoint(path) as (file, size):
-        found = _read(path, file, size, matlab=False)
+        found = _read(path, file, size)
         arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
         if not arrays:
             raise Refusal("holds no arrays of numbers")
         return arrays
+
+
+def is_hdf5(path: FilePath) -> bool:
+    """Whether a file is HDF5, also behind the header that MATLAB 7.3 puts in front.
+
+    Raises `PortingError` where it cannot be read.
+    """
+    with checkpoint(path) as (file, _):
+        start = file.read(512 + len(SIGNATURE))
+        return start.startswith(SIGNATURE) or start[512:] == SIGNATURE
+
+
+def list_h5(path: FilePath) -> dict[str, tuple[int, ...]]:
+    """List the shapes of the datasets of numbers in an HDF5 file, as it stores them.
+
+    Raises `PortingError` as `read_h5` does.
+    """
+    with checkpoint(path) as (file, size):
+        found = _read(path, file, size, mode="shapes")
+        return {name: tuple(json.loads(str(shape))) for name, shape in found.items()}
+
+
+def read_rows(path: FilePath, name: str, start: int, stop: int) -> np.ndarray:
+    """Read some rows of one dataset of numbers, for what is larger than the memory.
+
+    Raises `PortingError` as `read_h5` does, and where there is no such dataset.
+    """
+    with checkpoint(path) as (file, size):
+        rows = _read(path, file, size, mode="rows", name=name, rows=[start, stop]).get(name)
+        if not isinstance(rows, np.ndarray):
+            raise Refusal(f"holds no numbers {name!r}")
+        return rows
+
+
+def read_texts(path: FilePath) -> dict[str, tuple[str, ...]]:
+    """Read the datasets of texts, such as names of files; numbers are left out.
+
+    Raises `PortingError` as `read_h5` does.
+    """
+    with checkpoint(path) as (file, size):
+        found = _read(path, file, size, mode="texts")
+        return {name: tuple(json.loads(str(texts))) for name, texts in found.items()}
 
 
 def read_matlab(path: FilePath, file: BinaryIO, size: int) -> dict[str, np.ndarray | str]:
@@ -46,17 +88,19 @@ def read_matlab(path: FilePath, file: BinaryIO, size: int) -> dict[str, np.ndarr
 
     Raises `Refusal`; short texts are given too.
     """
-    found = _read(path, file, size, matlab=True)
+    found = _read(path, file, size, mode="matlab")
     return {k: v.T if isinstance(v, np.ndarray) else v for k, v in found.items()}
 
 
-def _read(path: FilePath, file: BinaryIO, size: int, matlab: bool) -> dict[str, np.ndarray | str]:
+def _read(
+    path: FilePath, file: BinaryIO, size: int, mode: str = "numbers", **what: Any
+) -> dict[str, np.ndarray | str]:
     """Check that the file is whole, and let the other process read it."""
     _check_whole(file, size)
     if importlib.util.find_spec("h5py") is None:
         raise Refusal("HDF5 files need h5py: pip install 'jaxadv[port]'")
     limit = 2 * size + _ARRAYS_ROOM
-    job = json.dumps({"path": os.path.abspath(path), "limit": limit, "matlab": matlab})
+    job = json.dumps({"path": os.path.abspath(path), "limit": limit, "mode": mode, **what})
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "jaxadv.porting.hdf5_process", job],
         stdin=subprocess.DEVNULL,

@@ -20,6 +20,7 @@ MAX_DEPTH = 32
 MAX_NAME = 300  # with all groups around
 MAX_RANK = 32
 MAX_TEXT = 256
+MAX_TEXTS = 1_000_000  # of one dataset
 MAX_CHUNK = 8 * MIB
 
 _ROOM = 80 * MIB  # of memory, beside some 50 that the process has to begin with
@@ -35,11 +36,22 @@ _MATLAB_NUMBERS = {
 
 
 class _Job(NamedTuple):
-    """What is to be read: of which file, how many bytes at most, with MATLAB's names or without."""
+    """What is to be read: of which file, how many bytes at most, and what of it.
+
+    Attributes:
+      path: the file.
+      limit: how many bytes of arrays it may turn into.
+      mode: all `numbers`, the same with the names of `matlab`, only the `shapes` of numbers, some
+        `rows` of one dataset, or the `texts`.
+      name: the dataset of which rows are wanted.
+      rows: the first of them, and the one behind the last.
+    """
 
     path: str
     limit: int
-    matlab: bool
+    mode: str
+    name: str = ""
+    rows: tuple[int, int] = (0, 0)
 
 
 def _serve(job: _Job, pipe: BinaryIO) -> None:
@@ -82,7 +94,7 @@ class _Sender:
         self, file: Any, job: _Job, send: Callable[[dict[str, Any]], None], pipe: BinaryIO
     ) -> None:
         self._file, self._send, self._pipe = file, send, pipe
-        self._left, self._matlab = job.limit, job.matlab
+        self._left, self._matlab, self._job = job.limit, job.mode == "matlab", job
         self._inside: set[int] = set()
         self._names: dict[int, str] = {}
 
@@ -199,27 +211,53 @@ class _Sender:
     def _send_numbers(self, name: str, item: Any, dtype: str) -> None:
         import h5py
 
-        if h5py.check_string_dtype(item.dtype) is not None or item.dtype.kind == "S":
+        text = h5py.check_string_dtype(item.dtype) is not None or item.dtype.kind == "S"
+        if text != (self._job.mode == "texts") or self._job.name not in ("", name):
+            return
+        if text:
+            self._send_texts(name, item)
             return
         if item.dtype.kind not in "biuf" or item.dtype.itemsize > 8:
             raise Refusal(f"dataset {name!r} is of type {item.dtype}, not numbers")
         self._check_storage(name, item)
+        if self._job.mode == "shapes":
+            self._send({"name": name, "text": json.dumps(item.shape)})
+            return
+        shape, first = item.shape, 0
+        if self._job.mode == "rows":
+            first = min(max(0, self._job.rows[0]), item.shape[0] if item.shape else 0)
+            last = min(max(first, self._job.rows[1]), item.shape[0] if item.shape else 0)
+            shape = (last - first, *item.shape[1:])
         address = _address(item)
         if address in self._names:
             self._send({"name": name, "same": self._names[address]})
             return
         self._names[address] = name
-        self._left -= item.size * item.dtype.itemsize
+        self._left -= math.prod(shape) * item.dtype.itemsize
         if self._left < 0:
-            raise Refusal(
-                f"dataset {name!r} of shape {item.shape}: more than twice the file's size"
-            )
+            raise Refusal(f"dataset {name!r} of shape {shape}: more than twice the file's size")
         native = np.dtype(dtype).newbyteorder("=")
-        self._send({"name": name, "dtype": native.str, "shape": item.shape})
-        for part in _parts(item.shape, _AT_ONCE // item.dtype.itemsize):
+        self._send({"name": name, "dtype": native.str, "shape": shape})
+        for part in _parts(shape, _AT_ONCE // item.dtype.itemsize, first):
             numbers = np.ascontiguousarray(item[part]).astype(native, copy=False)
             self._send({"part": numbers.nbytes})
             self._pipe.write(numbers.data)
+
+    def _send_texts(self, name: str, item: Any) -> None:
+        """Send a list of texts in one line; each is short, as names of files are."""
+        self._check_storage(name, item)
+        if item.ndim != 1 or item.size > MAX_TEXTS:
+            raise Refusal(f"{name!r} is no list of at most {MAX_TEXTS} texts")
+        texts: list[str] = []
+        for start in range(0, item.size, 1000):
+            some = (
+                v if isinstance(v, bytes) else str(v).encode() for v in item[start : start + 1000]
+            )
+            texts += [value.rstrip(b"\0").decode("utf-8", "replace") for value in some]
+            self._left -= sum(map(len, texts[-1000:]))
+            if self._left < 0:
+                raise Refusal(f"the texts of {name!r} are more than twice the file's size")
+        self._send({"name": name, "text": json.dumps(texts)})
 
     def _check_storage(self, name: str, item: Any) -> None:
         """Refuse numbers that are elsewhere, or behind filters other than gzip and shuffle."""
@@ -238,8 +276,8 @@ class _Sender:
             raise Refusal(f"dataset {name!r} has chunks of {item.chunks}, more than {MAX_CHUNK} B")
 
 
-def _parts(shape: tuple[int, ...], limit: int) -> Iterator[tuple[int | slice, ...]]:
-    """Selections of at most `limit` numbers that make up an array in C order.
+def _parts(shape: tuple[int, ...], limit: int, first: int = 0) -> Iterator[tuple[int | slice, ...]]:
+    """Selections of at most `limit` numbers that make up an array in C order, from row `first` on.
 
     >>> list(_parts((2, 3), 2))
     [(0, slice(0, 2, None)), (0, slice(2, 3, None)), (1, slice(0, 2, None)), (1, slice(2, 3, None))]
@@ -249,13 +287,13 @@ def _parts(shape: tuple[int, ...], limit: int) -> Iterator[tuple[int | slice, ..
         return
     row = math.prod(shape[1:])
     if row > limit:
-        for index in range(shape[0]):
+        for index in range(first, first + shape[0]):
             for part in _parts(shape[1:], limit):
                 yield index, *part
     elif row:
         step = limit // row
-        for start in range(0, shape[0], step):
-            yield (slice(start, min(start + step, shape[0])),)
+        for start in range(first, first + shape[0], step):
+            yield (slice(start, min(start + step, first + shape[0])),)
 
 
 def _matlab_class(item: Any) -> str:
