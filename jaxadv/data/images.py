@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -84,8 +84,20 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
-def read_image(path: FilePath) -> np.ndarray:
-    """Read a JPEG or PNG file of any size as `float32[H, W, 3]` in [0, 1], RGB, upright.
+class Stored(NamedTuple):
+    """A picture inside something larger, fetched when it is wanted.
+
+    Attributes:
+      name: what errors call it.
+      read: gives the contents of a JPEG or PNG file, or pixels, u8[H, W, 3].
+    """
+
+    name: str
+    read: Callable[[], bytes | np.ndarray]
+
+
+def read_image(source: FilePath | Stored) -> np.ndarray:
+    """Read a JPEG or PNG picture of any size as `float32[H, W, 3]` in [0, 1], RGB, upright.
 
     The contents decide, not the suffix. The EXIF orientation is applied, greyscale is repeated over
     the channels, CMYK is converted, transparent pixels are composited on white. 16-bit greyscale
@@ -95,7 +107,14 @@ def read_image(path: FilePath) -> np.ndarray:
     Raises `ImageError` for everything else: another format, more than one frame, a file that is
     missing, empty, truncated or damaged, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
     """
-    return decode_image(read_bytes(path), path)
+    if not isinstance(source, Stored):
+        return decode_image(read_bytes(source), source)
+    contents = source.read()
+    return (
+        check_image(contents)
+        if isinstance(contents, np.ndarray)
+        else decode_image(contents, source.name)
+    )
 
 
 def read_bytes(path: FilePath) -> bytes:

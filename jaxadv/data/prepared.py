@@ -15,8 +15,9 @@ from typing import Any
 
 from jaxadv.data.builders import import_tfds
 from jaxadv.data.example import Box
+from jaxadv.data.images import Stored
 from jaxadv.data.index import ABOUT, read_index, write_index
-from jaxadv.data.records import DataSet, FolderError, Record, Stored
+from jaxadv.data.records import DataSet, FolderError, Record
 
 STOCK = ("coco_captions", "coco", "voc")
 

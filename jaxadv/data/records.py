@@ -4,14 +4,14 @@ Whatever opens a data set, a folder as its owner distributes it or one that was 
 same `DataSet`; whatever uses one turns its records into `Example`s with `example`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxadv.data.example import Box, Example
-from jaxadv.data.images import check_image, decode_image, read_image
+from jaxadv.data.images import Stored, read_image
 from jaxadv.errors import InputError
 
 Tags = tuple[str, ...] | np.ndarray
@@ -19,18 +19,6 @@ Tags = tuple[str, ...] | np.ndarray
 
 class FolderError(InputError):
     """A data set that is missing, not in a known layout, or lacks what is asked of it."""
-
-
-class Stored(NamedTuple):
-    """A picture inside something larger, fetched when it is wanted.
-
-    Attributes:
-      name: what errors call it.
-      read: gives the contents of a JPEG or PNG file, or pixels, u8[H, W, 3].
-    """
-
-    name: str
-    read: Callable[[], bytes | np.ndarray]
 
 
 Picture = Path | Stored | np.ndarray
@@ -130,14 +118,7 @@ def load(record: Record) -> np.ndarray:
       ImageError: it cannot be read.
     """
     picture = record.picture
-    if isinstance(picture, Path):
-        return read_image(picture)
-    if isinstance(picture, np.ndarray):
-        return picture
-    contents = picture.read()
-    if isinstance(contents, np.ndarray):
-        return check_image(contents)
-    return decode_image(contents, picture.name)
+    return picture if isinstance(picture, np.ndarray) else read_image(picture)
 
 
 def example(data: DataSet, record: Record) -> Example:

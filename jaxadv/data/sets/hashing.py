@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxadv.data.records import DataSet, FolderError, Picture, Record, Stored
+from jaxadv.data.images import Stored
+from jaxadv.data.records import DataSet, FolderError, Picture, Record
 from jaxadv.data.sets.layout import Download, make
 from jaxadv.porting import hdf5
 from jaxadv.porting.errors import PortingError
@@ -203,10 +204,10 @@ def _matrix(array: Any, rows: int | None = None) -> np.ndarray:
 
 
 def _pictures(array: Any, folder: Path, rows: int) -> Rows:
-    if isinstance(array, tuple):  # paths, of which only the ends are of this machine
-        return Rows(len(array), lambda row: _beside(folder, array[row]))
     if isinstance(array, Rows):
         return array
+    if isinstance(array, tuple):  # paths, of which only the ends are of this machine
+        return Rows(len(array), lambda row: _beside(folder, array[row]))
     if array.ndim == 2:
         features = _matrix(array, rows).astype(np.float32)
         return Rows(len(features), lambda row: features[row])

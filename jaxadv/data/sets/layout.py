@@ -179,7 +179,7 @@ def draw(ids: Collection[str], *shares: int, seed: int = 0) -> list[tuple[str, .
     """Part ids into shares of these sizes and the rest, at random but always the same.
 
     >>> draw(["c", "a", "b", "d"], 1, 2)
-    [('c',), ('d', 'b'), ('a',)]
+    [('c',), ('a', 'b'), ('d',)]
     """
     ordered = sorted(ids)
     order = np.random.default_rng(seed).permutation(len(ordered))
