@@ -76,14 +76,14 @@ def read_labelled(sources: Sequence[Path]) -> PhotoSet:
     return _photos(join([labelled(open_data(str(source))) for source in sources]))
 
 
-def label_matrix(found: PhotoSet) -> np.ndarray:
-    """Lay the labels out; bool[photographs, classes]."""
-    assert found.classes is not None
-    number = {name: i for i, name in enumerate(found.classes)}
-    matrix = np.zeros((len(found.photos), len(number)), bool)
-    for row, photo in zip(matrix, found.photos, strict=True):
-        row[[number[name] for name in photo.labels or ()]] = True
-    return matrix
+def label_matrix(photos: Sequence[Photo], classes: Sequence[str]) -> np.ndarray:
+    """Return which of the classes each photograph shows, bool[n, c].
+
+    >>> label_matrix([Photo("1", Path("1.jpg"), labels=("cat",))], ("dog", "cat")).tolist()
+    [[False, True]]
+    """
+    there = [[name in (p.labels or ()) for name in classes] for p in photos]
+    return np.array(there, bool).reshape(len(photos), len(classes))
 
 
 def _photos(data: DataSet) -> PhotoSet:
