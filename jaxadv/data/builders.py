@@ -272,7 +272,9 @@ def _stage(
             if inside != record:
                 changed[number] = list(inside.boxes or ())
             example = described.encode_example(_fields(described, data, inside, encoded))
-            writer.write(serializer.serialize_example(example))
+            # in one order of fields, so that a set is the same whoever writes it
+            written = serializer.get_tf_example(example).SerializeToString(deterministic=True)
+            writer.write(written)
             kept.append(number)
     finally:
         writer.close()

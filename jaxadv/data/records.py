@@ -184,6 +184,8 @@ def join(sets: Sequence[DataSet]) -> DataSet:
       FolderError: their classes or tags differ.
     """
     first, *others = sets
+    if not others:
+        return first  # as it is: a selection may repeat a record
     for other in others:
         for what in ("classes", "tags"):
             one, two = getattr(first, what), getattr(other, what)
@@ -200,8 +202,8 @@ def join(sets: Sequence[DataSet]) -> DataSet:
         records=tuple(kept.values()),
         classes=next((data.classes for data in sets if data.classes is not None), None),
         tags=next((data.tags for data in sets if data.tags is not None), None),
-        selections={} if others else first.selections,
-        expected={} if others else first.expected,
+        selections={},
+        expected={},
         problems=tuple(line for data in sets for line in data.problems),
     )
 
