@@ -83,10 +83,11 @@ def test_killed_process_and_resumed(tmp_path):
         [sys.executable, "-c", program, str(folder), str(tmp_path / "killed")],
         stdout=subprocess.PIPE, env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
-    for number, _ in enumerate(process.stdout):
-        if number == 2:  # go, nothing yet, one shard
-            time.sleep(0.2)
-            process.send_signal(signal.SIGKILL)
+    with process.stdout as lines:
+        for number, _ in enumerate(lines):
+            if number == 2:  # go, nothing yet, one shard
+                time.sleep(0.2)
+                process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "many" / "1.0.0").exists()
     list(prepare(data, tmp_path / "killed"))
@@ -262,7 +263,8 @@ def coco_captions(tmp_path):
     def row(number):
         path = picture(tmp_path / "pictures" / f"{number}.png", number)
         things = [{"bbox": kinds.BBox(0.25, 0.1, 0.5, 0.6), "label": 1, "is_crowd": False},
-                  {"bbox": kinds.BBox(0.0, 0.0, 1.0, 1.0), "label": 0, "is_crowd": True}]  # fmt: skip
+                  {"bbox": kinds.BBox(0.0, 0.0, 1.0, 1.0), "label": 0,
+                   "is_crowd": True}]  # fmt: skip
         return number, {
             "image": path.read_bytes(), "image/filename": path.name, "image/id": number,
             "objects": things, "captions": [{"id": 1, "text": "A dog."}],
