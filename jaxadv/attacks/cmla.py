@@ -31,6 +31,7 @@ Modality = Literal["image", "text"]
 
 ITERATIONS = 500  # the paper's tables also have 100 and 200
 BOUNDS = {"image": 8.0, "text": 0.01}  # ε: of pixels in 0..255, and of weights in 0..1
+RELEASED_BOUNDS = {"image": 10.0, "text": 0.01}
 LEARNING_RATES = {"image": 0.5, "text": 0.002}
 UNITS = {"image": 255.0, "text": 1.0}
 
@@ -47,10 +48,10 @@ def bounded(modality: Modality, bound: float | None = None, norm: Norm = "linf")
     return ball(BOUNDS[modality] if bound is None else bound, norm, unit=UNITS[modality])
 
 
-def released(modality: Modality) -> Constraint:
+def released(modality: Modality, bound: float | None = None) -> Constraint:
     """Return the released code's constraint: every change between 0 and 10, or 0.01 of a text."""
-    bound = {"image": 10.0, "text": 0.01}[modality]
-    return ball(bound, unit=UNITS[modality], non_negative=True)
+    radius = RELEASED_BOUNDS[modality] if bound is None else bound
+    return ball(radius, unit=UNITS[modality], non_negative=True)
 
 
 def cmla(

@@ -202,14 +202,72 @@ def _run(
     ids: Array,
     iterations: int,
 ) -> Result:
+    courses = _embark(attack, params, images, targets, key, ids, iterations)
+    return _advance(attack, params, images, targets, courses, iterations)[1]
+
+
+@partial(jax.jit, static_argnames=("attack", "iterations"))
+def _embark(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    key: Array,
+    ids: Array,
+    iterations: int,
+) -> Course:
+    begin = jax.vmap(partial(embark, attack, iterations), in_axes=(None, 0, 0, 0))
+    return begin(params, images, targets, keys_of(key, ids))
+
+
+@partial(jax.jit, static_argnames="attack")
+def _advance(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    courses: Course,
+    until: Array | int,
+) -> tuple[Course, Result]:
+    """Go on until each example has taken so many steps or is through, and judge them."""
     over_batch = partial(jax.vmap, in_axes=(None, 0, 0, 0))
-    begin = over_batch(partial(embark, attack, iterations))
     courses = jax.lax.while_loop(
-        lambda courses: jnp.any(under_way(courses)),
+        lambda courses: jnp.any(under_way(courses) & (courses.taken < until)),
         lambda courses: over_batch(partial(proceed, attack))(params, images, targets, courses),
-        begin(params, images, targets, keys_of(key, ids)),
+        courses,
     )
-    return over_batch(partial(conclude, attack))(params, images, targets, courses)
+    return courses, over_batch(partial(conclude, attack))(params, images, targets, courses)
+
+
+def snapshots(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    *,
+    iterations: Sequence[int],
+    key: Array | None = None,
+    ids: Array | None = None,
+) -> list[Result]:
+    """Do `run` for several numbers of steps, in the time of the largest.
+
+    Args:
+      attack: any attack; one whose steps do not depend on how many there will be.
+      params: the victim's parameters.
+      images: f32[B, H, W, 3] or f32[B, T] in [0, 1].
+      targets: the targets, stacked along a leading axis.
+      iterations: the numbers of steps, rising.
+      key: randomness, folded with the example's id.
+      ids: i32[B], the examples' own numbers; 0..B-1 by default.
+    """
+    key = jax.random.key(0) if key is None else key
+    ids = jnp.arange(len(images)) if ids is None else ids
+    courses = _embark(attack, params, images, targets, key, ids, iterations[-1])
+    results = []
+    for until in iterations:
+        courses, result = _advance(attack, params, images, targets, courses, until)
+        results.append(result)
+    return results
 
 
 def unroll(

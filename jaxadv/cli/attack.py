@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from jaxadv.cli.attack_retrieval import retrieval
 from jaxadv.cli.console import console, fail, print_table, watch
 from jaxadv.cli.outputs import unique_names, write_json, yes
 
 app = typer.Typer(no_args_is_help=True, help="Fool a victim on given pictures.")
+app.command("retrieval")(retrieval)
 
 
 @app.callback()

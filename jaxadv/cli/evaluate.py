@@ -8,10 +8,12 @@ import typer
 
 from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluate_labels import labels
+from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.outputs import append_jsonl, write_json
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
 app.command("labels")(labels)
+app.command("retrieval")(retrieval)
 
 COLUMNS = ["setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "s/attack"]
 

@@ -15,6 +15,7 @@ from jaxadv.cli import (
     evaluate,
     label,
     port,
+    retrieve,
     train,
     victims,
 )
@@ -32,6 +33,7 @@ app.command("doctor")(doctor.doctor)
 app.command("victims")(victims.victims)
 app.command("caption")(caption.caption)
 app.command("label")(label.label)
+app.command("retrieve")(retrieve.retrieve)
 app.command("port")(port.port)
 app.command("poison")(backdoor.poison)
 evaluate.app.command("backdoor")(backdoor.evaluate_backdoor)

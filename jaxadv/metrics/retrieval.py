@@ -83,6 +83,20 @@ def hamming_distances(query: np.ndarray, database: np.ndarray) -> np.ndarray:
     return distances
 
 
+def search(query: np.ndarray, database: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first items of a packed database uint32[n, W] for a packed code, best first.
+
+    Returns:
+      their rows i64[min(top, n)] and their Hamming distances.
+
+    >>> search(pack([[1, 1]])[0], pack([[-1, -1], [1, -1], [1, 1], [1, -1]]), top=3)[0]
+    array([2, 1, 3])
+    """
+    distances = hamming_distances(query, database)
+    rows = np.argsort(distances, kind="stable")[:top]
+    return rows, distances[rows]
+
+
 def average_precision(hits: np.ndarray, at: int | None = None) -> float:
     """Return the mean precision at the relevant items of a ranking (AP).
 

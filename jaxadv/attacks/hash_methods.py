@@ -1,0 +1,78 @@
+"""CMLA by its settings, with the paper's where none are given."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import get_args
+
+from jaxadv.attacks.attack import Attack, default_optimiser
+from jaxadv.attacks.cmla import LEARNING_RATES, Modality, bounded, cmla, released
+from jaxadv.attacks.norms import Norm
+from jaxadv.errors import InputError
+from jaxadv.objectives.cmla import Weights
+from jaxadv.victims.hasher import CrossModalHasher
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be set.
+
+    Attributes:
+      modality: "image" or "text": what is attacked.
+      bound: ε, of pixels in 0..255 or of a text's weights in 0..1; None for the paper's (8 and
+        0.01), or the released code's (10 and 0.01) with `non_negative`.
+      learning_rate: Adam's, in the same units; None for the paper's (0.5 and 0.002).
+      norm: p of the distortion term: "l1", "l2" or "linf".
+      inter, intra, distortion: the terms' weights (paper: 1).
+      non_negative: only add, as in the released code.
+    """
+
+    modality: Modality = "image"
+    bound: float | None = None
+    learning_rate: float | None = None
+    norm: Norm = "l1"
+    inter: float = 1.0
+    intra: float = 1.0
+    distortion: float = 1.0
+    non_negative: bool = False
+
+
+@cache
+def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
+    """Build the attack that the settings name; the same one again, so that it compiles once.
+
+    Raises:
+      InputError: an unknown modality or norm, or a number outside its range.
+    """
+    check(settings)
+    constrain = released if settings.non_negative else bounded
+    rate = settings.learning_rate
+    return cmla(
+        victim,
+        settings.modality,
+        weights=Weights(settings.inter, settings.intra, settings.distortion),
+        norm=settings.norm,
+        constraint=constrain(settings.modality, settings.bound),
+        optimiser=default_optimiser(LEARNING_RATES[settings.modality] if rate is None else rate),
+    )
+
+
+def check(settings: Settings) -> None:
+    """Check settings.
+
+    Raises:
+      InputError: as `prepare`.
+    """
+    choices = {"modality": get_args(Modality), "norm": get_args(Norm)}
+    for name, allowed in choices.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
+    for name in ("bound", "learning_rate"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} {value}: must be positive and finite")
+    for name in ("inter", "intra", "distortion"):
+        value = getattr(settings, name)
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} {value}: must be finite and not negative")

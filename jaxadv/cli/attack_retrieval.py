@@ -1,0 +1,255 @@
+"""`jaxadv attack retrieval`: queries that no longer find what they mean in the other modality."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+
+from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.outputs import unique_names, write_json, yes
+
+
+class Queries(NamedTuple):
+    """What is attacked.
+
+    Attributes:
+      names: of the files that are written.
+      examples: f32[n, H, W, 3] or f32[n, T].
+      labels: bool[n, c], or None where they are not known.
+      missing: how many files could not be read.
+    """
+
+    names: list[str]
+    examples: np.ndarray
+    labels: np.ndarray | None
+    missing: int = 0
+
+
+def retrieval(
+    victim: Annotated[str, typer.Option(help="A hasher's name or folder; jaxadv victims.")],
+    out: Annotated[Path, typer.Option(help="Folder for queries, records and the figure.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures that ask: JPEG or PNG files.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help='Tags that ask: "big red circle grass"; repeatable.')
+    ] = None,
+    scenes: Annotated[
+        int, typer.Option(min=0, help="Let the first held-out scenes ask, instead of your own.")
+    ] = 0,
+    modality: Annotated[str, typer.Option(help="What is attacked: image or text.")] = "image",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="What your queries show: circle,star. If not given, what the item shows that is "
+            "nearest to each in its own modality."
+        ),
+    ] = None,
+    toward: Annotated[
+        str | None,
+        typer.Option(help="Labels of what they shall find; what is not alike if not given."),
+    ] = None,
+    database: Annotated[int, typer.Option(min=1, help="Other held-out scenes, searched.")] = 5000,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps (paper: 100 to 500).")] = 500,
+    bound: Annotated[
+        float | None,
+        typer.Option(help="ε of pixels in 0..255 (paper: 8), or of a text's weights (0.01)."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's (paper: 0.5 for pictures, 0.002 for texts).")
+    ] = None,
+    norm: Annotated[
+        str, typer.Option(help="p of the distortion term: l1 (released code), l2 or linf.")
+    ] = "l1",
+    inter: Annotated[float, typer.Option(help="α or λ, of the inter-modal term.")] = 1.0,
+    intra: Annotated[float, typer.Option(help="β or ξ, of the intra-modal term.")] = 1.0,
+    distortion: Annotated[float, typer.Option(help="γ or η, of the distortion term.")] = 1.0,
+    non_negative: Annotated[
+        bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
+) -> None:
+    """Attack pictures or texts: adversarial PNG, JSON record, and a figure of what is found."""
+    from jaxadv.attacks.hash_methods import Settings, prepare
+    from jaxadv.cli.hashers import scene_hasher, scene_library
+    from jaxadv.cli.inputs import writable
+    from jaxadv.figures.captions import save
+    from jaxadv.figures.retrieval import draw_panels
+    from jaxadv.objectives.labels import parse_labels
+    from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, join, known
+
+    subject = scene_hasher(victim)
+    hasher = subject.hasher
+    settings = Settings(
+        modality,  # type: ignore[arg-type]  # checked by prepare
+        bound,
+        learning_rate,
+        norm,  # type: ignore[arg-type]
+        inter,
+        intra,
+        distortion,
+        non_negative,
+    )
+    attack = prepare(hasher, settings)
+    given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
+    far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
+    queries = _queries(subject, modality, images or [], text or [], scenes, given)
+    writable(out)
+    library = scene_library(subject, database, scenes)
+    truth = queries.labels
+    if truth is None:
+        truth = _guessed(subject, modality, queries.examples, library)
+    job = attack_queries(
+        attack,
+        known(subject.params, library.codes),
+        library.pairs.labels[:CONTEXT],
+        queries.examples.__getitem__,
+        truth,
+        iterations=[iterations],
+        batch=batch,
+        toward=far,
+    )
+    found = join([news.snapshots[0] for news in watch(job, f"CMLA on {subject.name}")])
+    rows, panels = [], []
+    for number, name in enumerate(queries.names):
+        entry, panel = _say(subject, modality, library, queries, truth[number], found, number)
+        entry |= {"victim": subject.name, "settings": vars(settings), "iterations": iterations}
+        entry |= {"toward": toward, "labels_given": queries.labels is not None}
+        _write(out, name, entry, modality, found.examples[number])
+        other = "texts" if modality == "image" else "pictures"
+        first = entry["after"][other][0]
+        rows.append([name, entry["labels"], first["labels"], entry["D"], yes(entry["success"])])
+        panels.append(panel)
+    save(draw_panels(panels[:6]), out / "figure.png")
+    columns = ["query", "shows", "the saved query finds", "D", "fooled"]
+    print_table(f"CMLA on {subject.name}", columns, rows)
+    console.print(f"written to {out}/", highlight=False)
+    if queries.missing:
+        raise typer.Exit(2)
+
+
+def _queries(
+    subject: Any,
+    modality: str,
+    images: Sequence[Path],
+    texts: Sequence[str],
+    scenes: int,
+    given: np.ndarray | None,
+) -> Queries:
+    """Read what asks: files, texts or held-out scenes."""
+    from jaxadv.cli.inputs import read_pictures
+    from jaxadv.data.bags import parse_bag
+    from jaxadv.data.pairs import scene_pairs
+    from jaxadv.data.scenes import HELD_OUT_SEED
+    from jaxadv.errors import InputError
+    from jaxadv.sweeps.hash_attacks import examples_of
+
+    if bool(images) + bool(texts) + bool(scenes) != 1:
+        raise InputError("give pictures, or --text, or --scenes: one of the three")
+    if (images and modality == "text") or (texts and modality == "image"):
+        raise InputError(f"--modality {modality}: give {_wanted(modality)} that ask, or --scenes")
+    hasher = subject.hasher
+    if scenes:
+        pairs = scene_pairs(HELD_OUT_SEED, scenes, side=hasher.image_shape[0])
+        examples = examples_of(pairs, modality, np.arange(scenes))  # type: ignore[arg-type]
+        return Queries(list(pairs.ids), examples, pairs.labels)
+    if images:
+        pictures = read_pictures(images, hasher.image_shape)
+        names = unique_names([p.path for p in pictures])
+        examples = np.stack([p.image for p in pictures])
+    else:
+        examples = np.stack([parse_bag(text, hasher.tags) for text in texts])
+        names = [f"text-{number}" for number in range(1, len(texts) + 1)]
+    labels = None if given is None else np.tile(given, (len(names), 1))
+    return Queries(names, examples, labels, len(images) - len(names) if images else 0)
+
+
+def _wanted(modality: str) -> str:
+    return "pictures" if modality == "image" else "--text"
+
+
+def _code(subject: Any, modality: str, example: np.ndarray) -> np.ndarray:
+    code_of = subject.hasher.image_code if modality == "image" else subject.hasher.text_code
+    return np.asarray(code_of(subject.params, example))
+
+
+def _guessed(subject: Any, modality: str, examples: np.ndarray, library: Any) -> np.ndarray:
+    """Labels of the item nearest to each query in its own modality."""
+    from jaxadv.cli.hashers import find
+
+    own = getattr(library.packed, modality)
+    nearest = [find(_code(subject, modality, example), own, 1)[0].row for example in examples]
+    labels: np.ndarray = library.pairs.labels[nearest]
+    return labels
+
+
+def _say(
+    subject: Any,
+    modality: str,
+    library: Any,
+    queries: Queries,
+    truth: np.ndarray,
+    found: Any,
+    number: int,
+) -> tuple[dict[str, Any], Any]:
+    """Return the record and the panel of one attack: what its two queries find."""
+    from jaxadv.cli.hashers import labels_of
+    from jaxadv.data.bags import say_bag
+    from jaxadv.figures.retrieval import RetrievalPanel
+
+    benign, adversarial = queries.examples[number], found.examples[number]
+    codes = (_code(subject, modality, benign), found.codes_8bit[number])
+    records, panels = zip(*(_found(code, library, truth) for code in codes), strict=True)
+    shown: tuple[Any, Any] = (benign, adversarial)
+    if modality == "text":
+        shown = (say_bag(benign, subject.hasher.tags), say_bag(adversarial, subject.hasher.tags))
+    distortion, labels = float(found.distortion[number]), labels_of(truth)
+    entry = {
+        "query": queries.names[number],
+        "modality": modality,
+        "labels": labels,
+        "before": records[0],
+        "after": records[1],
+        "D": distortion,
+        "success": bool(found.success_8bit[number]),
+    }
+    return entry, RetrievalPanel(subject.name, shown, panels, distortion, f"shows {labels}")
+
+
+def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str, Any], Any]:
+    """Return what a code finds in both modalities, for the record and for the figure."""
+    from jaxadv.cli.hashers import find, labels_of, text_of
+    from jaxadv.figures.retrieval import Found
+
+    record, right = {}, {}
+    hits = {"texts": find(code, library.packed.text, 5)}
+    hits["pictures"] = find(code, library.packed.image, 5)
+    for what, some in hits.items():
+        masks = library.pairs.labels[[hit.row for hit in some]]
+        right[what] = (masks & truth).any(axis=1).tolist()
+        record[what] = [
+            {
+                "item": library.pairs.ids[hit.row],
+                "bits apart": hit.distance,
+                "labels": labels_of(mask),
+                "relevant": good,
+            }
+            for hit, mask, good in zip(some, masks, right[what], strict=True)
+        ]
+    texts = [text_of(library, hit.row) for hit in hits["texts"]]
+    pictures = [library.pairs.pictures[hit.row] / 255 for hit in hits["pictures"]]
+    return record, Found(texts, right["texts"], pictures, right["pictures"])
+
+
+def _write(
+    out: Path, name: str, entry: dict[str, Any], modality: str, adversarial: np.ndarray
+) -> None:
+    from jaxadv.data.images import write_png
+
+    if modality == "image":
+        write_png(out / f"{name}.adversarial.png", adversarial)
+    else:
+        entry["adversarial"] = [float(x) for x in adversarial]
+    write_json(out / f"{name}.json", entry)

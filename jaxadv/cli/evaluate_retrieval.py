@@ -1,0 +1,127 @@
+"""`jaxadv evaluate retrieval`: the tables and figures of the CMLA paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.outputs import write_json
+
+
+def retrieval(
+    victims: Annotated[str, typer.Option(help="Hashers' names or folders: A,B; jaxadv victims.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the curves.")],
+    iterations: Annotated[str, typer.Option(help="Steps of the attacks.")] = "100,200,500",
+    modality: Annotated[str, typer.Option(help="What is attacked: image, text or both.")] = "both",
+    queries: Annotated[int, typer.Option(min=1, help="Held-out scenes that ask.")] = 300,
+    database: Annotated[int, typer.Option(min=1, help="Held-out scenes that are asked.")] = 5000,
+    context: Annotated[
+        int, typer.Option(min=1, help="Items of the database whose codes an attack sees, at most.")
+    ] = 10_000,
+    image_bound: Annotated[
+        float | None, typer.Option(help="ε of pixels in 0..255 (paper: 8).")
+    ] = None,
+    text_bound: Annotated[
+        float | None, typer.Option(help="ε of a text's weights in 0..1 (paper: 0.01).")
+    ] = None,
+    image_rate: Annotated[
+        float | None, typer.Option(help="Adam's learning rate for pictures (paper: 0.5).")
+    ] = None,
+    text_rate: Annotated[
+        float | None, typer.Option(help="Adam's learning rate for texts (paper: 0.002).")
+    ] = None,
+    norm: Annotated[
+        str, typer.Option(help="p of the distortion term: l1 (released code), l2 or linf.")
+    ] = "l1",
+    inter: Annotated[float, typer.Option(help="α and λ, of the inter-modal term.")] = 1.0,
+    intra: Annotated[float, typer.Option(help="β and ξ, of the intra-modal term.")] = 1.0,
+    distortion: Annotated[float, typer.Option(help="γ and η, of the distortion term.")] = 1.0,
+    non_negative: Annotated[
+        bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
+    ] = False,
+    ablation: Annotated[
+        bool, typer.Option(help="Attack without the intra-modal term as well (Figure 5).")
+    ] = True,
+    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+) -> None:
+    """Attack queries of held-out scenes: the columns of the paper's Tables 1-3, curves, transfer.
+
+    Queries to which nothing in the database is relevant are counted, and count as 0 in MAP.
+    """
+    from jaxadv.attacks.hash_methods import Settings
+    from jaxadv.cli.hashers import scene_hasher
+    from jaxadv.cli.inputs import writable
+    from jaxadv.data import scenes
+    from jaxadv.data.pairs import scene_pairs
+    from jaxadv.errors import InputError
+    from jaxadv.figures.captions import save
+    from jaxadv.figures.retrieval import draw_curves
+    from jaxadv.sweeps.retrieval import Cell, Plan, Transfer, check_plan, evaluate, without_relevant
+    from jaxadv.sweeps.retrieval_tables import (
+        attacked,
+        curves,
+        entry,
+        matrices,
+        regular,
+        write_curves,
+    )
+
+    if modality not in ("image", "text", "both"):
+        raise InputError(f"modality {modality!r}: must be image, text or both")
+    subjects = [scene_hasher(name.strip()) for name in victims.split(",")]
+    given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
+    plan = Plan(
+        [
+            Settings(name, *given[name], norm, inter, intra, distortion, non_negative)  # type: ignore[arg-type]  # checked by prepare
+            for name in (("image", "text") if modality == "both" else (modality,))
+        ],
+        _counts(iterations),
+        ablation,
+        context,
+        batch,
+    )
+    check_plan(plan)
+    writable(out)
+    side = subjects[0].hasher.image_shape[0]
+    asking = scene_pairs(scenes.HELD_OUT_SEED, queries, side=side)
+    asked = scene_pairs(scenes.HELD_OUT_SEED, database, queries, side=side)
+    cells: list[Cell] = []
+    transfers: list[Transfer] = []
+    for news in watch(evaluate(subjects, asking, asked, plan), "CMLA"):
+        cells += news.cells
+        transfers += news.transfers
+    lonely = without_relevant(asking.labels, asked.labels)
+    console.print(
+        f"{queries} queries of a database of {database}; nothing is relevant to {lonely} of them, "
+        "which count as 0 in MAP",
+        highlight=False,
+    )
+    bits = {s.name: s.hasher.bits for s in subjects}
+    for table in (regular(cells, bits), *attacked(cells), *matrices(transfers, cells)):
+        print_table(*table)
+    write_json(
+        out / "table.json",
+        {
+            "victims": bits,
+            "queries": queries,
+            "database": database,
+            "without_relevant": lonely,
+            "settings": [vars(s) for s in plan.attacks],
+            "cells": [entry(cell) for cell in cells],
+            "transfers": [t._asdict() for t in transfers],
+        },
+    )
+    lines = curves(cells)
+    write_curves(lines, out)
+    save(draw_curves(lines), out / "curves.png")
+    console.print(f"written to {out}/", highlight=False)
+
+
+def _counts(text: str) -> list[int]:
+    from jaxadv.errors import InputError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"iterations {text!r}: give rising numbers, such as 100,200,500")
+    return [int(part) for part in parts]

@@ -1,0 +1,66 @@
+"""What the commands for hashers share: the victim, and a database of scenes that it hashed."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxadv.data import scenes
+from jaxadv.data.bags import say_bag
+from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
+from jaxadv.errors import InputError
+from jaxadv.metrics.retrieval import pack, search
+from jaxadv.sweeps.hash_attacks import Codes, encode
+from jaxadv.sweeps.retrieval import Subject
+from jaxadv.victims import zoo
+
+
+class Library(NamedTuple):
+    """Pairs that a hasher has hashed, to search in."""
+
+    pairs: Pairs
+    codes: Codes
+    packed: Codes
+
+
+class Hit(NamedTuple):
+    """An item that was found: its row, and in how many bits it differs."""
+
+    row: int
+    distance: int
+
+
+def scene_hasher(name: str) -> Subject:
+    """Load a hasher of scenes.
+
+    Raises:
+      InputError: there is none of that name, or it does not know scenes.
+    """
+    victim = zoo.load(name)
+    hasher = victim.hasher
+    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
+        raise InputError(f"victim {victim.name!r} does not know the tags and labels of scenes")
+    return Subject(victim.name, hasher, victim.params)
+
+
+def scene_library(subject: Subject, count: int, start: int) -> Library:
+    """Hash held-out scenes from number `start` on."""
+    side = subject.hasher.image_shape[0]
+    pairs = scene_pairs(scenes.HELD_OUT_SEED, count, start, side)
+    codes = encode(subject.hasher, subject.params, pairs)
+    return Library(pairs, codes, Codes(pack(codes.image), pack(codes.text)))
+
+
+def find(code: np.ndarray, packed: np.ndarray, top: int) -> list[Hit]:
+    """Return the first items for a code f32[K]."""
+    rows, distances = search(pack(code[None])[0], packed, top)
+    return [Hit(int(row), int(distance)) for row, distance in zip(rows, distances, strict=True)]
+
+
+def text_of(library: Library, row: int) -> str:
+    """Read an item's bag of words."""
+    return say_bag(library.pairs.tags[row], SCENE_TAGS)
+
+
+def labels_of(mask: np.ndarray) -> str:
+    """Name labels."""
+    return ", ".join(name for name, here in zip(SCENE_CLASSES, mask, strict=True) if here)

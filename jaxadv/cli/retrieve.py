@@ -1,0 +1,50 @@
+"""`jaxadv retrieve`: what a hasher finds for a picture or a text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console, print_table
+
+
+def retrieve(
+    victim: Annotated[str, typer.Option(help="A hasher's name or folder; jaxadv victims.")],
+    image: Annotated[Path | None, typer.Option(help="A JPEG or PNG file that asks.")] = None,
+    text: Annotated[str | None, typer.Option(help='Tags that ask: "big red circle grass".')] = None,
+    database: Annotated[int, typer.Option(min=1, help="Held-out scenes to search in.")] = 5000,
+    top: Annotated[int, typer.Option(min=1, help="Items to show.")] = 10,
+) -> None:
+    """Search scenes with a picture or a text: the items nearest in Hamming distance."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxadv.cli.hashers import find, labels_of, scene_hasher, scene_library, text_of
+    from jaxadv.cli.inputs import read_pictures
+    from jaxadv.data.bags import parse_bag
+    from jaxadv.errors import InputError
+
+    if (image is None) == (text is None):
+        raise InputError("give either --image or --text")
+    subject = scene_hasher(victim)
+    hasher = subject.hasher
+    if text is not None:
+        bag = jnp.asarray(parse_bag(text, hasher.tags))
+        code, asked = hasher.text_code(subject.params, bag), text
+    elif image is not None:
+        picture = jnp.asarray(read_pictures([image], hasher.image_shape)[0].image)
+        code, asked = hasher.image_code(subject.params, picture), str(image)
+    library = scene_library(subject, database, 0)
+    for what, packed in (("texts", library.packed.text), ("pictures", library.packed.image)):
+        rows = [
+            [
+                place,
+                hit.distance,
+                library.pairs.ids[hit.row],
+                text_of(library, hit.row),
+                labels_of(library.pairs.labels[hit.row]),
+            ]
+            for place, hit in enumerate(find(np.asarray(code), packed, top), start=1)
+        ]
+        print_table(f"{what} for {asked}", ["", "bits apart", "item", "text", "labels"], rows)
+    console.print(f"{hasher.bits} bits, {database} scenes searched", highlight=False)

@@ -1,0 +1,69 @@
+"""What a CMLA step costs beside the bare image network, with a context of 10,000 codes."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv.attacks.cmla import cmla
+from jaxadv.objectives.cmla import Known, hash_target
+from jaxadv.victims.architectures import HasherArchitecture
+from jaxadv.victims.nets.hash_net import initial_variables
+
+BATCH, ITEMS, BITS, TAGS, LABELS, STEPS, PASSES = 8, 10_000, 64, 1386, 24, 3, 5
+
+
+@pytest.mark.slow
+def test_step_costs_what_the_image_network_costs(capsys):
+    """At most 1.1 times VGG-F's value_and_grad at 224 x 224, in the same kind of loop, interleaved.
+
+    VGG-F is the cheaper of the paper's two, so that the context weighs more than with ResNet-50.
+    The best pass of each side counts: whatever else runs on the machine only adds.
+    """
+    made = HasherArchitecture("dcmh", "vgg-f", bits=BITS, units=64)
+    names = {
+        "tags": tuple(map(str, range(TAGS))),
+        "classes": tuple(map(str, range(LABELS))),
+    }
+    params = initial_variables(made.network(LABELS), made.image_shape, TAGS, jax.random.key(0))
+    victim, rng = made.functions(names), np.random.default_rng(0)
+    images = jnp.asarray(rng.uniform(size=(BATCH, *made.image_shape)), jnp.float32)
+    what = Known(params, *jnp.asarray(rng.normal(size=(2, ITEMS, BITS)), jnp.float32))
+    labels = jnp.asarray(rng.random((BATCH + ITEMS, LABELS)) < 0.15)
+    targets = jax.vmap(hash_target, in_axes=(0, None))(labels[:BATCH], labels[BATCH:])
+    attack, over_batch = cmla(victim), (None, 0, 0, 0)
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    states = jax.jit(jax.vmap(attack.init, in_axes=over_batch))(what, images, targets, keys)
+
+    def bare_loss(params, image):
+        return jnp.sum(victim.image_code(params, image) ** 2)
+
+    @jax.jit
+    def bare(params, images):
+        both = jax.vmap(jax.value_and_grad(bare_loss, argnums=1), in_axes=(None, 0))
+
+        def descend(_, carry):
+            images, total = carry
+            value, gradient = both(params, images)
+            return images - 1e-6 * gradient, total + value
+
+        return jax.lax.fori_loop(0, STEPS, descend, (images, jnp.zeros(BATCH)))
+
+    @jax.jit
+    def steps(what, states):
+        step = jax.vmap(attack.step, in_axes=over_batch)
+        return jax.lax.fori_loop(0, STEPS, lambda _, s: step(what, images, targets, s)[0], states)
+
+    sides = {"cmla": lambda: steps(what, states), "bare": lambda: bare(params, images)}
+    seconds = {side: [] for side in sides}
+    for side in [*sides] * (PASSES + 1):  # interleaved; the first pass compiles
+        began = time.perf_counter()
+        jax.block_until_ready(sides[side]())
+        seconds[side].append(time.perf_counter() - began)
+    ratio = min(seconds["cmla"][1:]) / min(seconds["bare"][1:])
+    with capsys.disabled():
+        each = min(seconds["bare"][1:]) / STEPS
+        print(f"\nCMLA step / VGG-F's value_and_grad ({each:.2f} s, batch {BATCH}) = {ratio:.3f}")
+    assert ratio <= 1.1

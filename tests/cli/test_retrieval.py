@@ -1,0 +1,165 @@
+"""The commands for hashers: what is found, attacked queries, the tables, one-line errors."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from commands import call
+
+from jaxadv.data import scenes
+from jaxadv.data.images import read_image, write_png
+from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import HasherArchitecture
+from jaxadv.victims.nets.hash_net import initial_variables
+
+
+def save_random(folder, bits=16, tags=SCENE_TAGS, seed=0):
+    made = HasherArchitecture("dcmh", "vgg-f-small", bits=bits, side=64, units=8)
+    net = made.network(len(SCENE_CLASSES))
+    variables = initial_variables(net, made.image_shape, len(tags), jax.random.key(seed))
+    zoo.save(folder, made, {"tags": tags, "classes": SCENE_CLASSES}, variables)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hasher(tmp_path_factory):
+    """A hasher of scenes with random weights."""
+    return save_random(tmp_path_factory.mktemp("hashers") / "random")
+
+
+@pytest.fixture
+def scene_png(tmp_path):
+    path = tmp_path / "scene.png"
+    write_png(path, scenes.example(1, 0).picture)
+    return path
+
+
+SMALL = ["--database", "12"]
+
+
+def attack(hasher, out, *more):
+    start = ["attack", "retrieval", "--victim", hasher, "--out", out, "--iterations", "2", *SMALL]
+    return call(*start, *more)
+
+
+def test_retrieve_lists_the_nearest_of_both_modalities(hasher, scene_png):
+    code, said, err = call("retrieve", "--victim", hasher, *SMALL, "--image", scene_png)
+    assert code == 0, err
+    assert "texts for" in said and "pictures for" in said and "16 bits, 12 scenes" in said
+    pictures = said[said.index("pictures for") :].splitlines()
+    first = next(line for line in pictures if "scene-1-" in line)
+    assert "scene-1-0" in first and " 0 " in first  # it is one of them
+    command = ["retrieve", "--victim", hasher, *SMALL, "--top", "3", "--text", "Big red circle"]
+    code, said, err = call(*command)
+    assert code == 0 and said.count("scene-1-") == 6, err
+
+
+def test_attack_on_pictures_writes_them_records_and_a_figure(hasher, scene_png, tmp_path):
+    out = tmp_path / "out"
+    code, said, err = attack(
+        hasher, out, scene_png, "--labels", "circle,star", "--learning-rate", "4"
+    )
+    assert code == 0, err
+    assert sorted(p.name for p in out.iterdir()) == [
+        "figure.png", "scene.adversarial.png", "scene.json",
+    ]  # fmt: skip
+    entry = json.loads((out / "scene.json").read_text())
+    assert entry["labels"] == "circle, star" and entry["labels_given"]
+    assert 0 < entry["D"] <= 8 / 255
+    gap = np.abs(read_image(out / "scene.adversarial.png") - read_image(scene_png))
+    assert 0 < gap.max() <= 8.51 / 255
+    first = entry["after"]["texts"][0]
+    assert entry["success"] != first["relevant"]
+    command = ["retrieve", "--victim", hasher, *SMALL, "--image", out / "scene.adversarial.png"]
+    code, said, _ = call(*command, "--top", "1")
+    assert code == 0 and first["item"] in said  # the saved picture finds what the record says
+
+
+def test_attack_on_texts_keeps_them_in_range(hasher, tmp_path):
+    out = tmp_path / "out"
+    more = ["--modality", "text", "--bound", "0.4", "--learning-rate", "0.3", "--toward", "ring"]
+    code, _, err = attack(hasher, out, *more, "--text", "big red circle", "--text", "star, grass")
+    assert code == 0, err
+    entry = json.loads((out / "text-1.json").read_text())
+    bag = np.array(entry["adversarial"])
+    given = np.isin(SCENE_TAGS, ["big", "red", "circle"])
+    assert bag.min() >= 0 and bag.max() <= 1 and 0.1 < np.abs(bag - given).max() <= 0.4 + 1e-6
+    assert not entry["labels_given"] and entry["labels"] and entry["toward"] == "ring"
+    assert entry["success"] == ("ring" in entry["after"]["pictures"][0]["labels"])
+    assert (out / "text-2.json").exists() and (out / "figure.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--text", "red circel", "--modality", "text"], "unknown tag 'circel': did you mean"),
+        (["--text", " , ", "--modality", "text"], "no tag; give some of the 22 tags"),
+        (["--text", "red"], "--modality image: give pictures"),
+        ([], "give pictures, or --text, or --scenes"),
+        (["--scenes", "1", "--labels", "circel"], "did you mean 'circle'"),
+        (["--scenes", "1", "--toward", "dog"], "unknown label 'dog'"),
+        (["--scenes", "1", "--modality", "sound"], "must be one of image, text"),
+        (["--scenes", "1", "--norm", "l3"], "must be one of l1, l2, linf"),
+        (["--scenes", "1", "--bound", "nan"], "must be positive and finite"),
+        (["--scenes", "1", "--intra", "-1"], "must be finite and not negative"),
+    ],
+)
+def test_wrong_input_is_one_line(hasher, tmp_path, more, line):
+    code, _, err = attack(hasher, tmp_path / "out", *more)
+    assert code == 2 and line in err and "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
+    """Two victims of different lengths of codes: tables, curves, ablation and transfer."""
+    other, out = save_random(tmp_path / "other", bits=32, seed=1), tmp_path / "table"
+    command = ["evaluate", "retrieval", "--victims", f"{hasher},{other}", "--iterations", "1,3"]
+    size = ["--queries", "5", "--database", "9", "--batch", "4", "--text-bound", "0.3"]
+    code, said, err = call(*command, *size, "--modality", "text", "--out", out)
+    assert code == 0, err
+    for words in ("MAP, regular", "T2I", "T2T", "no intra-modal", "nothing is"):
+        assert words in said
+    table = json.loads((out / "table.json").read_text())
+    assert table["victims"] == {"random": 16, "other": 32} and table["without_relevant"] >= 0
+    cells = table["cells"]
+    assert [c["iterations"] for c in cells] == [0, 1, 3, 3] * 2  # the last is the ablation
+    assert [c["victim"] for c in cells] == ["random"] * 4 + ["other"] * 4
+    assert all((0 < c["D"] <= 0.3) == (c["iterations"] > 0) for c in cells)
+    assert {(t["source"], t["victim"]) for t in table["transfers"]} == {
+        ("random", "other"), ("other", "random"),
+    }  # fmt: skip
+    with (out / "precision_recall.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * (17 + 33)  # attacked or not, directions, radii
+    assert all(float(r["recall"]) == 1 for r in rows if r["radius"] == "32")
+    with (out / "precision_at.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2 * 2 * 2 * 9
+    assert (out / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--iterations", "200,100"], "give rising numbers"),
+        (["--iterations", "0"], "give rising numbers"),
+        (["--iterations", "many"], "give rising numbers"),
+        (["--modality", "sound"], "must be image, text or both"),
+        (["--text-bound", "-1"], "must be positive"),
+    ],
+)
+def test_wrong_settings_are_one_line(hasher, tmp_path, more, line):
+    command = ["evaluate", "retrieval", "--victims", hasher, "--out", tmp_path / "table"]
+    code, _, err = call(*command, *more)
+    assert code == 2 and line in err and len(err.strip().splitlines()) == 1
+
+
+def test_victims_must_be_hashers_of_scenes(tmp_path):
+    strange = save_random(tmp_path / "strange", tags=(*SCENE_TAGS, "dog"))
+    out = ["--out", tmp_path / "table"]
+    code, _, err = call("evaluate", "retrieval", "--victims", strange, *out)
+    assert code == 2 and "does not know the tags and labels of scenes" in err
+    code, _, err = call("retrieve", "--victim", "scenes-tagger", "--text", "red")
+    assert code == 2 and "is a classifier, not a hasher" in err
