@@ -6,7 +6,8 @@ one compiled chunk; then finished examples are taken out to be judged and their 
 What comes of an example is what `run` gives: each has its own state, target and randomness.
 """
 
-from collections.abc import Generator, Hashable, Iterable, Iterator
+import time
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,12 +50,14 @@ class Finished(NamedTuple):
     Attributes:
       id: its request's.
       result: of this one example, in host memory.
+      seconds: wall time since the results before this one; those that come together share it.
       slot_steps: steps that all slots together have made so far, useful or not: the share of
         useful ones is the sum of `result.iterations` over this.
     """
 
     id: int
     result: Result
+    seconds: float
     slot_steps: int
 
 
@@ -133,6 +136,36 @@ def stream(
         made = yield from serve(some, before=made)
 
 
+class Pace(NamedTuple):
+    """How fast an attack goes: seconds to compile it, and of a step of all slots."""
+
+    compile_seconds: float
+    step_seconds: float
+
+
+def pace(
+    attack: Attack,
+    params: Params,
+    requests: Sequence[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int = 8,
+    sharding: Sharding | None = None,
+) -> Pace:
+    """Measure two chunks of some requests as `stream` runs them; the first compiles."""
+    new = dict(enumerate(requests[:slots]))
+    arrivals = jax.device_put(_arrivals(new, slots), sharding)
+    marks = [time.perf_counter()]
+    on_device = _fill(attack, params, arrivals, jax.random.key(0), None, iterations)
+    steps: Array | int = 0
+    for _ in range(2):
+        on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, chunk))
+        marks.append(time.perf_counter())
+    second = (marks[2] - marks[1]) / max(int(steps), 1)
+    return Pace(marks[1] - marks[0] - second * chunk, second)
+
+
 def _kind(request: Request) -> Hashable:
     """Return what must be alike for requests to share a compilation."""
     leaves, structure = jax.tree.flatten((request.image, request.target))
@@ -157,15 +190,18 @@ def _serve(
     on_device: _Slots | None = None
     through: list[tuple[int, _Slots]] = []
     width = _judged_at_once(slots, sharding)
-    made = before
+    made, since = before, time.perf_counter()
 
     def judge(some: list[tuple[int, _Slots]]) -> Iterator[Finished]:
         rows = [row for _, row in some] + [some[-1][1]] * (width - len(some))
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
         results = _conclude(attack, params, jax.device_put(stacked, sharding))
         results = jax.tree.map(np.asarray, results)
+        nonlocal since
+        now = time.perf_counter()
+        seconds, since = (now - since) / len(some), now
         for i, (number, _) in enumerate(some):
-            yield Finished(number, jax.tree.map(lambda x, i=i: x[i], results), made)
+            yield Finished(number, jax.tree.map(lambda x, i=i: x[i], results), seconds, made)
 
     while True:
         free = [slot for slot in range(slots) if slot not in at]

@@ -1,7 +1,9 @@
 """Printing and progress, the same for every command."""
 
+import math
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from rich.table import Table
 
 _WIDE = None if sys.stdout.isatty() else 120  # tables in a log or a pipe are not cut to 80
 console = Console(width=_WIDE)
+SECONDS_A_LINE = 2  # of a log, which keeps every line
 errors = Console(stderr=True)
 
 
@@ -62,14 +65,17 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def watch(job: Iterable[SomeNews], title: str) -> Iterator[SomeNews]:
-    """Hand on a job's news, showing how far it is; what is not a terminal gets a line each."""
+    """Hand on a job's news, showing how far it is; a log gets a line, but not several a second."""
+    said = -math.inf
     with progress_bar() as bar:
         task = bar.add_task(f"{title}: starting", total=None)
         for news in job:
             bar.update(
                 task, completed=news.done, total=news.total, description=f"{title}: {news.message}"
             )
-            if not errors.is_terminal:  # a log keeps every line
+            now = time.monotonic()
+            if not errors.is_terminal and (now - said > SECONDS_A_LINE or news.done == news.total):
+                said = now
                 errors.print(f"{title} {news.done}/{news.total}: {news.message}", highlight=False)
             yield news
 

@@ -58,6 +58,7 @@ def caption(
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
     from jaxadv.sweeps.captions import Outcome, attack_all, choose_targets, record, say, tabulate
+    from jaxadv.sweeps.pictures import held_out
     from jaxadv.victims import zoo
 
     loaded = zoo.load(victim)
@@ -82,7 +83,9 @@ def caption(
     for combination, prepared in zip(combinations, methods, strict=True):
         if prepared.aims_at != "caption":
             raise InputError(f"method {combination.method!r}: the table is of targeted captions")
-    pictures = _pictures(loaded, data or ["scenes"], images)
+    sources = data or ["scenes"]
+    count = max(2 * images, 200) if sources == ["scenes"] else images
+    pictures = [picture.load() for picture in held_out(loaded, sources, count)]
     writable(out)
     captions = say(captioner, params, pictures, batch)
     rows: list[list[Any]] = []
@@ -128,22 +131,3 @@ def _settings(text: str) -> list[Any]:
         if name not in known:
             raise InputError(f"--settings {name!r}: must be all, or among {', '.join(known)}")
     return [known[name] for name in names]
-
-
-def _pictures(victim: Any, data: list[str], images: int) -> list[Any]:
-    """Return pictures the victim was not trained on, at its resolution; those to attack first."""
-    from jaxadv.data import scenes
-    from jaxadv.data.images import read_image, resize
-    from jaxadv.data.photos import FolderError, captioned, read_photos
-
-    shape = victim.captioner.image_shape[:2]
-    if data == ["scenes"]:
-        drawn = scenes.examples(scenes.HELD_OUT_SEED, max(2 * images, 200))
-        return [resize(e.picture, shape) for e in drawn]
-    photos = captioned([p for folder in data for p in read_photos(Path(folder))])
-    held_out = victim.record.get("held_out")
-    if held_out is not None:
-        photos = [p for p in photos if p.id in set(held_out)]
-    if len(photos) < images:
-        raise FolderError(f"--images {images}: there are {len(photos)} held-out photographs")
-    return [resize(read_image(p.path), shape) for p in photos]

@@ -16,6 +16,7 @@ from jaxadv.cli import (
     label,
     port,
     retrieve,
+    sweep,
     train,
     victims,
 )
@@ -42,6 +43,7 @@ app.add_typer(attack.app, name="attack")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(data.app, name="data")
+app.add_typer(sweep.app, name="sweep")
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
 """Many caption attacks: targets as the exact-caption paper chooses them, its table's rows."""
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,12 +93,12 @@ class Progress(NamedTuple):
 
 
 def say(
-    victim: Captioner, params: Params, images: Sequence[np.ndarray], batch: int = 50
+    victim: Captioner, params: Params, images: Iterable[np.ndarray], batch: int = 50
 ) -> list[list[int]]:
-    """Caption pictures greedily; the numbers of each caption's words."""
+    """Caption pictures greedily, a batch at a time; the numbers of each caption's words."""
     speak = jax.jit(jax.vmap(lambda i: greedy(victim, params, victim.encode(params, i)).tokens))
     captions: list[list[int]] = []
-    for some in _batches(list(images), batch):
+    for some in _batches(images, batch):
         tokens = np.asarray(speak(jnp.stack(some.padded)))[: some.real]
         captions += [[int(t) for t in row if t != END] for row in tokens]
     return captions
@@ -120,7 +121,7 @@ def choose_targets(
     its `a` is not counted), and the caption may end anywhere.
 
     Args:
-      captions: what the victim says of each picture, as numbers.
+      captions: what the victim says of each picture, as numbers; an empty one is no target.
       settings: columns of the table.
       per_image: targets a picture.
       attacked: which pictures are attacked.
@@ -131,7 +132,7 @@ def choose_targets(
     for image in attacked:
         rng = np.random.default_rng([seed, image])
         own = captions[image]
-        others = sorted({tuple(c) for i, c in enumerate(captions) if i != image and c != own})
+        others = sorted({tuple(c) for i, c in enumerate(captions) if i != image and c and c != own})
         chosen = rng.permutation(len(others))[:per_image]
         for row in chosen:
             tokens = list(others[row])
@@ -173,7 +174,7 @@ def attack_all(
     has. The last batch is filled up with copies, which are dropped. Each attack's randomness
     follows from its own number among the requests.
     """
-    numbered = sorted(enumerate(requests), key=lambda r: _width(r[1].target))
+    numbered = sorted(enumerate(requests), key=lambda r: width(r[1].target))
     key = jax.random.key(seed)
     batch = min(batch, len(requests))
     attack_batch = None
@@ -191,7 +192,7 @@ def attack_all(
         reported = jax.tree.map(np.asarray, method.report(result))
         taken = np.asarray(result.iterations)
         outcomes = [
-            _outcome(victim, number, request, jax.tree.map(lambda x, j=j: x[j], reported), taken[j])
+            outcome(victim, number, request, jax.tree.map(lambda x, j=j: x[j], reported), taken[j])
             for j, (number, request) in enumerate(some.padded[: some.real])
         ]
         done += some.real
@@ -201,17 +202,21 @@ def attack_all(
         )
 
 
-def _width(target: Any) -> tuple[int, ...]:
-    """Count the latent words before each place: configurations multiply with each."""
+def width(target: Any) -> tuple[int, ...]:
+    """Say how much a target costs: its latent words, those that come early first.
+
+    Configurations multiply with each; targets sorted by this share a batch well.
+    """
     if not isinstance(target, PartialCaption):
         return ()
     before = np.cumsum(np.asarray(target.latent))
     return (int(before[-1]), *(-before).tolist())
 
 
-def _outcome(
+def outcome(
     victim: Captioner, number: int, request: Request, iterate: Iterate, taken: int
 ) -> Outcome:
+    """Say what came of a request, from the picture that its method reports."""
     target = request.target
     precision = recall = float("nan")
     if isinstance(target, PartialCaption):
@@ -259,26 +264,26 @@ def tabulate(outcomes: Sequence[Outcome], seconds: float) -> list[Row]:
     return rows
 
 
-def record(outcome: Outcome, victim: Captioner) -> dict[str, Any]:
+def record(made: Outcome, victim: Captioner) -> dict[str, Any]:
     """Say an outcome in JSON."""
-    target = outcome.request.target
+    target = made.request.target
     if isinstance(target, PartialCaption):
         wanted = write_target(target, victim.vocabulary)
     else:
         wanted = ", ".join(victim.vocabulary.decode([w]) for w in target.words if w != END)
     return {
-        "image": outcome.request.image,
-        "setting": outcome.request.setting,
+        "image": made.request.image,
+        "setting": made.request.setting,
         "target": wanted,
-        "said": outcome.said,
-        "said_8bit": outcome.said_8bit,
-        "success": outcome.success,
-        "success_8bit": outcome.success_8bit,
-        "precision": _number(outcome.precision),
-        "recall": _number(outcome.recall),
-        "norm": outcome.norm,
-        "linf": outcome.linf,
-        "iterations": outcome.iterations,
+        "said": made.said,
+        "said_8bit": made.said_8bit,
+        "success": made.success,
+        "success_8bit": made.success_8bit,
+        "precision": _number(made.precision),
+        "recall": _number(made.recall),
+        "norm": made.norm,
+        "linf": made.linf,
+        "iterations": made.iterations,
     }
 
 
@@ -291,8 +296,8 @@ class _Batch(NamedTuple):
     real: int
 
 
-def _batches(items: list[Any], size: int) -> Iterator[_Batch]:
+def _batches(items: Iterable[Any], size: int) -> Iterator[_Batch]:
     """Cut into batches of one size; the last is filled up with copies of its last item."""
-    for start in range(0, len(items), size):
-        some = items[start : start + size]
+    left = iter(items)
+    while some := list(itertools.islice(left, size)):
         yield _Batch(some + [some[-1]] * (size - len(some)), len(some))

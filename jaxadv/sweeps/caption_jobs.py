@@ -1,0 +1,162 @@
+"""The attacks on a captioner that a cell of a sweep stands for."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxadv.attacks import stream
+from jaxadv.attacks.drive import Result
+from jaxadv.attacks.methods import Method, prepare
+from jaxadv.data.images import ImageError
+from jaxadv.objectives.show_and_fool import parse_keywords
+from jaxadv.objectives.target import TargetError, parse_target, write_target
+from jaxadv.sweeps.captions import (
+    TABLE_1,
+    Request,
+    Setting,
+    choose_targets,
+    outcome,
+    record,
+    say,
+    width,
+)
+from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.pictures import Picture, held_out, read_resized
+from jaxadv.sweeps.plan import CaptionDesign, Cell, PlanError
+from jaxadv.victims.captioner import Captioner
+from jaxadv.victims.zoo import Victim
+
+
+def caption_job(cell: Cell, victim: Victim) -> Job:
+    """Choose a cell's targets, as the exact-caption paper does or from its own list.
+
+    Raises:
+      InputError: a setting out of range, or data that is not there.
+    """
+    design, settings = cell.design, cell.settings
+    assert isinstance(design, CaptionDesign)
+    method = prepare(victim.captioner, settings)  # type: ignore[arg-type]  # the task's own
+    if design.requests:
+        planned = list(_listed(victim, method, Path(design.requests)))
+    else:
+        planned = _drawn(cell, victim, method, design)
+
+    def describe(what: Planned, made_of: stream.Request, result: Result) -> dict[str, Any]:
+        iterate = method.report(result)
+        request = Request(what.id, what.about["setting"], made_of.target)
+        made = outcome(victim.captioner, what.id, request, iterate, int(result.iterations))
+        told = record(made, victim.captioner)
+        return {name: told[name] for name in told if name not in ("image", "setting", "target")}
+
+    return Job(
+        attack=method.attack,
+        params=victim.params,
+        iterations=method.iterations,
+        planned=planned,
+        together=True,
+        picture=lambda result: np.asarray(method.report(result).image),
+        describe=describe,
+    )
+
+
+def _drawn(cell: Cell, victim: Victim, method: Method, design: CaptionDesign) -> list[Planned]:
+    """Aim at captions predicted on other pictures, in the settings of Table 1."""
+    if method.aims_at != "caption":
+        raise PlanError(f"{_name(cell)} aims at {method.aims_at}: list its targets in `requests`")
+    columns = [s for s in _settings(design.settings) if method.gaps or s.latent == 0]
+    needed = max(2 * design.images, 200) if design.data == ("scenes",) else design.images
+    pictures = held_out(victim, design.data, needed)
+    captions = _captions(victim, pictures)
+    requests = choose_targets(
+        captions,
+        columns,
+        design.targets,
+        range(design.images),
+        victim.captioner.max_length,
+        cell.seed,
+    )
+    vocabulary = victim.captioner.vocabulary
+    planned = [
+        Planned(
+            number,
+            {
+                "image": pictures[request.image].id,
+                "setting": request.setting,
+                "target": write_target(request.target, vocabulary),
+            },
+            partial(_load, pictures[request.image].load, request.target),
+        )
+        for number, request in enumerate(requests)
+    ]
+    return sorted(planned, key=lambda p: width(requests[p.id].target))
+
+
+def _load(picture: Callable[[], np.ndarray], target: Any) -> tuple[np.ndarray, Any]:
+    return picture(), target
+
+
+def _captions(victim: Victim, pictures: Sequence[Picture]) -> list[list[int]]:
+    """Caption pictures; of one that cannot be read nothing is said."""
+    captions: list[list[int]] = [[] for _ in pictures]
+    read: list[int] = []
+
+    def readable() -> Iterator[np.ndarray]:
+        for number, picture in enumerate(pictures):
+            try:
+                image = picture.load()
+            except ImageError:
+                continue  # its attacks will say so
+            read.append(number)
+            yield image
+
+    for number, said in zip(read, say(victim.captioner, victim.params, readable()), strict=True):
+        captions[number] = said
+    return captions
+
+
+def _settings(names: Sequence[str]) -> list[Setting]:
+    known = {setting.name: setting for setting in TABLE_1}
+    for name in names:
+        if name not in known:
+            raise PlanError(f"settings = {name!r}: must be among {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
+def _listed(victim: Victim, method: Method, path: Path) -> Iterator[Planned]:
+    """Read attacks from a CSV file; a target that makes no sense fails when its turn comes."""
+    shape = victim.captioner.image_shape[:2]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if not {"image", "target"} <= set(reader.fieldnames or ()):
+                raise PlanError(f"{path}: its first line must name the columns image and target")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise PlanError(f"requests = {str(path)!r}: {problem}") from None
+    for number, row in enumerate(rows):
+        about = {"image": row["image"], "setting": "listed", "target": row["target"]}
+        picture = partial(read_resized, path.parent / row["image"], shape)
+        yield Planned(
+            number, about, partial(_parsed, victim.captioner, method, row["target"], picture)
+        )
+
+
+def _parsed(
+    captioner: Captioner, method: Method, text: str, picture: Callable[[], np.ndarray]
+) -> tuple[np.ndarray, Any]:
+    if method.aims_at == "present caption":
+        raise TargetError("an untargeted attack takes no target")
+    if method.aims_at == "keywords":
+        return picture(), parse_keywords(text, captioner.vocabulary)
+    target = parse_target(text, captioner.vocabulary, captioner.max_length)
+    if not method.gaps and bool(target.latent.any()):
+        raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
+    return picture(), target
+
+
+def _name(cell: Cell) -> str:
+    return f"method {cell.columns['method']!r}"

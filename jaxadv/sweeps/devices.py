@@ -1,0 +1,63 @@
+"""The devices and processes that a sweep is spread over, on JAX's own runtime."""
+
+import os
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxadv.errors import InputError
+from jaxadv.sweeps.sweep import Shard
+
+
+def over_local_devices(slots: int) -> tuple[NamedSharding | None, int]:
+    """Spread the slots over this process's devices.
+
+    Returns:
+      the sharding, None for a single device, and the slots, rounded up to a whole share a device.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return None, slots
+    mesh = jax.make_mesh((len(devices),), ("slots",), axis_types=(AxisType.Auto,), devices=devices)
+    return NamedSharding(mesh, PartitionSpec("slots")), -(-slots // len(devices)) * len(devices)
+
+
+def join_processes(coordinator: str | None, processes: int | None, process: int | None) -> Shard:
+    """Join the processes of one job, and return this one's share.
+
+    Every process makes its own attacks on its own devices and writes its own records, so that no
+    process holds everything and none waits for another. On SLURM and on TPU pods JAX finds the
+    others by itself; elsewhere say where the first one listens.
+
+    Args:
+      coordinator: "host:port" of the first process; None where JAX knows.
+      processes: how many there are.
+      process: which this one is, from 0.
+
+    Raises:
+      InputError: they do not find each other.
+    """
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except (ValueError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise InputError(
+            f"--distributed: the processes do not find each other ({reason})"
+        ) from None
+    return Shard(jax.process_index(), jax.process_count())
+
+
+def parse_shard(text: str | None) -> Shard:
+    """Read a share such as "3/8" (from 0); by default a SLURM job array's own, or everything.
+
+    >>> parse_shard("3/8")
+    Shard(number=3, of=8)
+    """
+    if text is None:
+        number, of = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
+        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+        return Shard() if number is None or of is None else Shard(int(number) - first, int(of))
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+        raise InputError(f"--shard {text!r}: write i/n with i from 0 to n-1, such as 0/4")
+    return Shard(int(number), int(of))

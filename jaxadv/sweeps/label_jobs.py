@@ -1,0 +1,122 @@
+"""The attacks on a tagger that a cell of a sweep stands for."""
+
+from functools import partial
+from typing import Any, get_args
+
+import jax
+import numpy as np
+from jax import Array
+
+from jaxadv.attacks.drive import Result
+from jaxadv.attacks.label_methods import prepare
+from jaxadv.attacks.stream import Request
+from jaxadv.data import scenes
+from jaxadv.metrics.ranking import Form, RankingScores, excluded, ranking_scores
+from jaxadv.objectives.labels import LabelTarget
+from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.labels import choose, labels_of_type
+from jaxadv.sweeps.plan import Cell, LabelDesign, PlanError
+from jaxadv.victims.zoo import Victim
+
+FORMED = ("delta_top_k_accuracy", "delta_average_precision")  # the paper and its code differ
+
+
+def label_job(cell: Cell, victim: Victim) -> Job:
+    """Specify labels of crowded scenes, as the TkMIA paper does.
+
+    Raises:
+      InputError: a setting out of range, or a victim that knows other labels.
+    """
+    design, settings = cell.design, cell.settings
+    assert isinstance(design, LabelDesign)
+    tagger = victim.classifier
+    if design.data != ("scenes",) or tagger.classes != scenes.LABELS:
+        raise PlanError(f"victim {victim.name!r}: does not know the labels of scenes")
+    for k in design.k:
+        if not 0 < k < len(tagger.classes):
+            raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
+    method = prepare(tagger, settings)  # type: ignore[arg-type]  # the task's own
+    planned = _planned(cell, design, tagger.classes)
+    score = jax.jit(tagger.scores)
+    forms: tuple[Form, ...] = get_args(Form)
+    measure = jax.jit(lambda b, a, y, k: {form: _change(b, a, y, k, form) for form in forms})
+
+    def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
+        final, target = result.final, request.target
+        before = np.asarray(score(victim.params, request.image))
+        k = int(target.k)
+        change = measure(before, final.output, target.relevant, target.k)
+        gone = excluded(final.output, target.relevant, target.specified, target.k)
+        return {
+            **{name: float(value) for name, value in change["paper"].items()},
+            **{f"{name}_released": float(change["released"][name]) for name in FORMED},
+            "excluded": int(gone),
+            "before": _said(before, tagger.classes, k),
+            "after": _said(final.output, tagger.classes, k),
+            "after_8bit": _said(final.output_8bit, tagger.classes, k),
+            "success": bool(final.success),
+            "success_8bit": bool(final.success_8bit),
+            "norm": float(final.norm),
+            "linf": float(final.linf),
+            "iterations": int(result.iterations),
+        }
+
+    return Job(
+        attack=method.attack,
+        params=victim.params,
+        iterations=method.iterations,
+        planned=planned,
+        together=False,
+        picture=lambda result: np.asarray(result.final.image),
+        describe=describe,
+    )
+
+
+def _change(before: Array, after: Array, relevant: Array, k: Array, form: Form) -> dict[str, Array]:
+    """What the four measures lose, by name (the paper's ΔTkAcc, ΔP@k, ΔmAP@k and ΔNDCG@k)."""
+    was, now = (ranking_scores(scores, relevant, k, form) for scores in (before, after))
+    return {f"delta_{n}": getattr(was, n) - getattr(now, n) for n in RankingScores._fields}
+
+
+def _planned(cell: Cell, design: LabelDesign, classes: tuple[str, ...]) -> list[Planned]:
+    """Specify labels for every k; pictures that the paper leaves out are left out."""
+    truth = np.stack([_labels(index) for index in range(design.images)])
+    selections: dict[str, dict[str, Any]] = {
+        f"{number} labels": {"number": number} for number in design.specified
+    }
+    if design.selection == "global":
+        if not design.types:
+            raise PlanError("types: global selection needs some, such as ['red', 'circle']")
+        selections = {name: {"wanted": labels_of_type(name, classes)} for name in design.types}
+    planned: list[Planned] = []
+    for name, how in selections.items():
+        for k in design.k:
+            chosen = choose(truth, k, seed=cell.seed, **how)
+            targets = jax.tree.map(np.asarray, chosen.targets)
+            for row, image in enumerate(chosen.numbers.tolist()):
+                target: LabelTarget = jax.tree.map(lambda x, row=row: x[row], targets)
+                about = {
+                    "image": f"scene-{image}",
+                    "setting": name,
+                    "k": k,
+                    "specified": _named(target.specified, classes),
+                    "relevant": _named(target.relevant, classes),
+                }
+                planned.append(Planned(len(planned), about, partial(_load, image, target)))
+    return planned
+
+
+def _labels(index: int) -> Any:
+    return scenes.crowd(scenes.HELD_OUT_SEED, index).labels
+
+
+def _load(index: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
+    return scenes.crowd(scenes.HELD_OUT_SEED, index).picture, target
+
+
+def _named(mask: Any, classes: tuple[str, ...]) -> list[str]:
+    return [name for name, here in zip(classes, mask, strict=True) if here]
+
+
+def _said(scores: np.ndarray, classes: tuple[str, ...], k: int) -> list[str]:
+    return [classes[i] for i in np.argsort(-scores, stable=True)[:k]]

@@ -1,0 +1,213 @@
+"""Carry out a sweep: cell after cell, what is recorded already is passed over."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Sharding
+
+from jaxadv.attacks.stream import Request, pace
+from jaxadv.data.images import write_png
+from jaxadv.errors import InputError
+from jaxadv.sweeps import store
+from jaxadv.sweeps.caption_jobs import caption_job
+from jaxadv.sweeps.job import Done, Job, Planned, carry_out
+from jaxadv.sweeps.label_jobs import label_job
+from jaxadv.sweeps.plan import Cell
+from jaxadv.victims import zoo
+
+JOBS: dict[str, Callable[[Cell, zoo.Victim], Job]] = {
+    "captions": caption_job,
+    "labels": label_job,
+}
+Pictures = Literal["none", "png", "float"]
+
+
+class Shard(NamedTuple):
+    """Which share of the attacks is made here: those whose number leaves `number` by `of`."""
+
+    number: int = 0
+    of: int = 1
+
+
+ALL = Shard()
+
+
+class Progress(NamedTuple):
+    """How far a sweep is.
+
+    Attributes:
+      done: attacks recorded, failed ones among them, also by an earlier run.
+      total: attacks of this shard.
+      failed: of those done, how many have no outcome.
+      message: the cell, the failures and the pace, in words.
+    """
+
+    done: int
+    total: int
+    failed: int
+    message: str
+
+
+class Estimate(NamedTuple):
+    """What a cell will take at most.
+
+    Attributes:
+      cell: the cell.
+      attacks: how many are to be made.
+      compile_seconds: for its one compilation (less where JAX's cache has it).
+      seconds: all attacks, every one with all its steps.
+    """
+
+    cell: Cell
+    attacks: int
+    compile_seconds: float
+    seconds: float
+
+
+class Prepared(NamedTuple):
+    """A cell, its attacks, and which weights they are made on."""
+
+    cell: Cell
+    job: Job
+    weights: str
+
+
+def prepare(cells: Sequence[Cell]) -> list[Prepared]:
+    """Load the victims and choose all targets.
+
+    Raises:
+      InputError: a victim, a setting or data that is not there; before anything runs.
+    """
+    prepared = []
+    victims: dict[str, zoo.Victim] = {}
+    for cell in cells:
+        victim = victims.setdefault(cell.victim, zoo.load(cell.victim))
+        job = JOBS[cell.task](cell, victim)
+        prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))
+    return prepared
+
+
+def sweep(
+    prepared: Sequence[Prepared],
+    folder: Path,
+    *,
+    slots: int = 50,
+    shard: Shard = ALL,
+    sharding: Sharding | None = None,
+    pictures: Pictures = "none",
+) -> Iterator[Progress]:
+    """Make every attack that is not recorded in the folder yet, and record it.
+
+    Args:
+      prepared: the cells.
+      folder: of the records; one that holds some is gone on with.
+      slots: attacks at once.
+      shard: which share is made here.
+      sharding: of the slots' axis over devices.
+      pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+
+    Raises:
+      StoreError: the folder cannot be written, or holds records of other weights.
+    """
+    store.write_plan(folder, [(p.cell, p.weights) for p in prepared])
+    known = store.recorded(folder)
+    mine = {
+        (p.cell.digest, planned.id)
+        for p in prepared
+        for planned in p.job.planned
+        if planned.id % shard.of == shard.number
+    }
+    total = len(mine)
+    failed = sum(known.get(key, False) for key in mine)
+    left = mine - known.keys()
+    made, began = 0, time.perf_counter()
+
+    def progress(what: str) -> Progress:
+        rate = made / (time.perf_counter() - began)
+        words = f"{what}, {failed} failed, {rate:.2g} attacks/s"
+        return Progress(total - len(left) + made, total, failed, words)
+
+    yield progress("starting")
+    writer = store.Writer(folder)
+    for cell, job, _ in prepared:
+        digest = cell.digest
+        for one in carry_out(
+            job,
+            lambda number, digest=digest: (digest, number) in left,  # type: ignore[misc]
+            slots=slots,
+            key=jax.random.key(cell.seed),
+            sharding=sharding,
+        ):
+            if one.image is not None:
+                _keep(folder, f"{digest}-{one.planned.id}", one.image, pictures)
+            writer.append(_row(digest, one))
+            made += 1
+            failed += one.failed is not None
+            yield progress(f"{cell.settings.method} on {cell.victim}")
+    writer.close()
+
+
+def _row(digest: str, done: Done) -> dict[str, Any]:
+    number, about, _ = done.planned
+    known = {"cell": digest, "id": number, **about, "failed": done.failed}
+    return {**known, **done.columns, "seconds": done.seconds}
+
+
+def _keep(folder: Path, name: str, image: np.ndarray, how: Pictures) -> None:
+    """Keep an adversarial picture, before its record says that there is one."""
+    if how == "none":
+        return
+    path = folder / "pictures" / (f"{name}.png" if how == "png" else f"{name}.npy")
+    path.parent.mkdir(exist_ok=True)
+    if how == "png":
+        write_png(path, image)
+        return
+    scratch = path.with_suffix(".part")
+    with scratch.open("wb") as file:
+        np.save(file, image, allow_pickle=False)
+    os.replace(scratch, path)
+
+
+def estimate(
+    prepared: Sequence[Prepared],
+    *,
+    slots: int = 50,
+    shard: Shard = ALL,
+    sharding: Sharding | None = None,
+) -> Iterator[Estimate]:
+    """Say how long each cell takes at most, from a few steps of its first attacks."""
+    for cell, job, _ in prepared:
+        mine = [p for p in job.planned if p.id % shard.of == shard.number]
+        requests = [Request(p.id, *loaded) for p in mine[:slots] if (loaded := _loaded(p))]
+        if not requests:
+            yield Estimate(cell, len(mine), 0.0, 0.0)
+            continue
+        measured = pace(
+            job.attack,
+            job.params,
+            requests,
+            iterations=job.iterations,
+            slots=slots,
+            sharding=sharding,
+        )
+        batches = -(-len(mine) // slots)
+        seconds = batches * job.iterations * measured.step_seconds
+        yield Estimate(cell, len(mine), measured.compile_seconds, seconds)
+
+
+def _loaded(planned: Planned) -> tuple[np.ndarray, Any] | None:
+    try:
+        return planned.load()
+    except InputError:
+        return None
+
+
+def complete(prepared: Sequence[Prepared], folder: Path) -> bool:
+    """Return whether every attack of every shard is recorded."""
+    known = store.recorded(folder)
+    return all((p.cell.digest, planned.id) in known for p in prepared for planned in p.job.planned)

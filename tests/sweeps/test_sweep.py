@@ -1,0 +1,257 @@
+"""Sweeps on shipped victims: complete, resumed, spread out, and honest about what failed."""
+
+import shutil
+from functools import cache
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from commands import invoke
+
+from jaxadv.data import scenes
+from jaxadv.data.images import read_image, write_png
+from jaxadv.sweeps import store
+from jaxadv.sweeps.devices import over_local_devices, parse_shard
+from jaxadv.sweeps.plan import plan
+from jaxadv.sweeps.sweep import Shard, complete, prepare, sweep
+from jaxadv.victims import zoo
+
+TABLES = {
+    "captions": [
+        {
+            "victim": "scenes-scst",
+            "learning_rate": 0.02,
+            "rounds": 3,
+            "images": 3,
+            "targets": 1,
+            "settings": ["0 latent", "2 latent"],
+        }
+    ],
+    "labels": [
+        {
+            "victim": "scenes-tagger",
+            "learning_rate": 0.5,
+            "iterations": 6,
+            "images": 12,
+            "k": [2, 3],
+            "specified": 1,
+        }
+    ],
+}
+SLOTS = 4
+
+
+@cache
+def prepared():
+    return prepare(plan(TABLES))
+
+
+def make(folder, **options):
+    return list(sweep(prepared(), folder, **{"slots": SLOTS, **options}))
+
+
+def rows(folder):
+    """What was recorded, by attack, without the times."""
+    found = {}
+    for row in store.read(folder):
+        found[row["cell"], row["id"]] = {k: v for k, v in row.items() if k != "seconds"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A sweep that nothing interrupted, with its pictures."""
+    folder = tmp_path_factory.mktemp("sweep") / "whole"
+    make(folder, pictures="png")
+    return folder
+
+
+def assert_alike(got, expected):
+    """The same attacks and decisions; numbers to what another order of summing may change."""
+    assert got.keys() == expected.keys()
+    for key, row in expected.items():
+        for column, value in row.items():
+            if isinstance(value, float):
+                assert got[key][column] == pytest.approx(value, rel=1e-3, abs=1e-5), column
+            else:
+                assert got[key][column] == value, column
+
+
+def test_every_attack_is_recorded(whole):
+    """With what was asked, what came of it, and which weights it was made on."""
+    found = rows(whole)
+    assert found.keys() == {(p.cell.digest, a.id) for p in prepared() for a in p.job.planned}
+    assert complete(prepared(), whole)
+    captions = [row for row in found.values() if row["task"] == "captions"]
+    assert len(captions) == 6 and {row["setting"] for row in captions} == {"0 latent", "2 latent"}
+    assert all(row["iterations"] == 3 and row["norm"] > 0 for row in captions)
+    labels = [row for row in found.values() if row["task"] == "labels"]
+    assert {row["k"] for row in labels} == {2, 3}
+    assert any(row["success"] for row in labels)
+    for row in labels:
+        gone = set(row["specified"]) - set(row["after"])
+        assert row["excluded"] == len(gone) and row["success"] == (len(gone) == 1)
+    sha = zoo.load("scenes-scst").record["weights_sha256"]
+    assert {row["weights"] for row in captions} == {sha}
+
+
+def test_kept_pictures_are_those_of_the_records(whole):
+    """Named by cell and number; on them the victim says what the record says."""
+    victim = zoo.load("scenes-tagger")
+    for (cell, number), row in rows(whole).items():
+        picture = read_image(whole / "pictures" / f"{cell}-{number}.png")
+        if row["task"] == "labels":
+            scores = np.asarray(victim.classifier.scores(victim.params, picture))
+            said = [victim.classifier.classes[i] for i in np.argsort(-scores)[: row["k"]]]
+            assert said == row["after_8bit"]
+
+
+def test_what_is_recorded_is_not_made_again(whole, tmp_path):
+    """The same command on a folder that is complete makes nothing."""
+    folder = shutil.copytree(whole, tmp_path / "again")
+    files = sorted((folder / "records").iterdir())
+    last = make(folder)[-1]
+    assert last.done == last.total == len(rows(whole))
+    assert sorted((folder / "records").iterdir()) == files
+
+
+@pytest.mark.parametrize("share", [0.0, 0.13, 0.37, 0.61, 0.93])
+def test_cut_off_and_gone_on_with_gives_the_same_bits(whole, tmp_path, share):
+    """Wherever the records end, the rest is made as it would have been."""
+    folder = shutil.copytree(whole, tmp_path / "cut")
+    (path,) = (folder / "records").iterdir()
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    make(folder)
+    assert rows(folder) == rows(whole)
+    assert sum(1 for _ in store.read(folder)) == len(rows(whole))
+
+
+@pytest.mark.parametrize("slots", [1, 5, 32])
+def test_batch_does_not_matter(whole, tmp_path, slots):
+    """Decisions are equal, numbers to rounding."""
+    make(tmp_path, slots=slots)
+    assert_alike(rows(tmp_path), rows(whole))
+
+
+def test_shares_that_know_nothing_of_each_other_are_the_whole(whole, tmp_path):
+    """As a job array makes them, put together afterwards."""
+    for number in range(3):
+        make(tmp_path / str(number), shard=Shard(number, 3))
+        assert not complete(prepared(), tmp_path / str(number))
+    store.merge([tmp_path / str(number) for number in range(3)], tmp_path / "all")
+    assert complete(prepared(), tmp_path / "all")
+    assert_alike(rows(tmp_path / "all"), rows(whole))
+
+
+def test_over_devices(whole, tmp_path):
+    """The slots lie on all local devices."""
+    sharding, slots = over_local_devices(3)
+    assert slots == 4 and len(sharding.device_set) == jax.local_device_count() == 2
+    make(tmp_path, slots=slots, sharding=sharding)
+    assert_alike(rows(tmp_path), rows(whole))
+
+
+def test_parquet_has_it_all(whole):
+    """In the plan's order."""
+    table = pq.read_table(store.write_parquet(whole))
+    keys = zip(table["cell"].to_pylist(), table["id"].to_pylist(), strict=True)
+    cells = [p.cell.digest for p in prepared()]
+    assert list(keys) == sorted(rows(whole), key=lambda key: (cells.index(key[0]), key[1]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0/4", Shard(0, 4)), ("3/4", Shard(3, 4)), (None, Shard(0, 1))]
+)
+def test_shares_as_people_write_them(text, expected, monkeypatch):
+    """Nothing stands for everything."""
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    assert parse_shard(text) == expected
+
+
+def test_a_job_array_says_its_share(monkeypatch):
+    """SLURM's variables, with any first number."""
+    array = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "4"}
+    for name, value in array.items():
+        monkeypatch.setenv(name, value)
+    assert parse_shard(None) == Shard(3, 5)
+
+
+LISTED = """
+[[captions]]
+victim = "scenes-scst"
+method = "gem"
+rounds = 3
+learning_rate = [0.02, 1e30]
+requests = "REQUESTS"
+"""
+
+
+def test_what_fails_is_said_and_the_rest_goes_on(tmp_path):
+    """A broken picture, a word that nobody knows, steps that are not finite: rows with reasons."""
+    lines = ["image,target"]
+    for number in range(2):
+        write_png(tmp_path / f"{number}.png", scenes.example(3, number).picture)
+        lines.append(f"{number}.png,a red circle")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    lines += ["broken.png,a red circle", "0.png,a red girafe"]
+    (tmp_path / "requests.csv").write_text("\n".join(lines) + "\n")
+    file = tmp_path / "mine.toml"
+    file.write_text(LISTED.replace("REQUESTS", str(tmp_path / "requests.csv")))
+    out = tmp_path / "out"
+    command = ["sweep", str(file), "--out", str(out), "--batch", "4"]
+    code, said = invoke(*command)
+    assert code == 1 and "6 attacks failed" in said
+    failed = {
+        (row["learning_rate"], row["image"], row["target"]): row["failed"]
+        for row in store.read(out)
+    }
+    assert len(failed) == 8
+    for (rate, image, target), reason in failed.items():
+        if image == "broken.png":
+            assert "broken.png" in reason
+        elif "girafe" in target:
+            assert "unknown word 'girafe'" in reason
+        elif rate > 1:
+            assert "not finite" in reason
+        else:
+            assert reason is None
+    code, said = invoke("sweep", "status", str(out))
+    assert code == 0 and "8 attacks recorded, 6 failed" in said and "2 failed: unknown word" in said
+    code, said = invoke(*command)  # nothing is left to do, and it still says so
+    assert code == 1 and "6 attacks failed" in said
+
+
+def test_command_says_what_it_would_do(tmp_path):
+    """Without writing anything."""
+    file = tmp_path / "mine.toml"
+    file.write_text(LISTED.replace("requests", "images = 2\ntargets = 1\n# requests"))
+    code, said = invoke("sweep", str(file), "--dry-run", "--batch", "4")
+    assert code == 0 and "2 compilations" in said and "gem" in said
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--shard", "4/4"], "--shard '4/4': write i/n"),
+        (["--pictures", "jpeg"], "must be none, png or float"),
+        ([], "--out: give a folder"),
+    ],
+)
+def test_wrong_options_are_one_line(tmp_path, more, message):
+    """And exit code 2."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
+    code, said = invoke("sweep", str(file), *more)
+    assert code == 2 and message in said
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    """Before anything is made."""
+    (tmp_path / "file").write_text("")
+    file = tmp_path / "mine.toml"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
+    code, said = invoke("sweep", str(file), "--out", str(tmp_path / "file" / "out"))
+    assert code == 2 and "cannot write there" in said
