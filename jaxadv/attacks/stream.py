@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxadv.attacks.attack import Attack, Params, Target, keep_where
 from jaxadv.attacks.drive import (
@@ -87,7 +87,7 @@ def stream(
     slots: int,
     chunk: int = 8,
     key: Array | None = None,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Iterator[Finished]:
     """Make any number of attacks, in the order in which they come to an end.
 
@@ -124,7 +124,7 @@ def stream(
     serve = partial(
         _serve,
         attack,
-        params,
+        _everywhere(params, sharding),
         iterations=iterations,
         slots=slots,
         chunk=chunk,
@@ -151,9 +151,10 @@ def pace(
     iterations: int,
     slots: int,
     chunk: int = 8,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Pace:
     """Measure two chunks of some requests as `stream` runs them; the first compiles."""
+    params = _everywhere(params, sharding)
     new = dict(enumerate(requests[:slots]))
     arrivals = jax.device_put(_arrivals(new, slots), sharding)
     marks = [time.perf_counter()]
@@ -166,10 +167,18 @@ def pace(
     return Pace(marks[1] - marks[0] - second * chunk, second)
 
 
+def _everywhere(params: Params, sharding: NamedSharding | None) -> Params:
+    """Place the victim once, whole on every device."""
+    if sharding is None:
+        return params
+    return jax.device_put(params, NamedSharding(sharding.mesh, PartitionSpec()))
+
+
 def _kind(request: Request) -> Hashable:
     """Return what must be alike for requests to share a compilation."""
     leaves, structure = jax.tree.flatten((request.image, request.target))
-    return structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    return structure, tuple((array.shape, array.dtype) for array in arrays)
 
 
 def _serve(
@@ -181,7 +190,7 @@ def _serve(
     slots: int,
     chunk: int,
     key: Array,
-    sharding: Sharding | None,
+    sharding: NamedSharding | None,
     before: int,
 ) -> Generator[Finished, None, int]:
     """Serve requests of one kind; return how many slot-steps have been made in all."""
@@ -223,7 +232,7 @@ def _serve(
     return made
 
 
-def _judged_at_once(slots: int, sharding: Sharding | None) -> int:
+def _judged_at_once(slots: int, sharding: NamedSharding | None) -> int:
     """Choose how many are judged together: soon, but not one by one; a whole share a device."""
     devices = 1 if sharding is None else len(sharding.device_set)
     return max(slots // 4 // devices, 1) * devices

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding
 
 from jaxadv.attacks.attack import Attack, Params, Status, Target
 from jaxadv.attacks.drive import Result, check_pictures
@@ -76,7 +76,7 @@ def carry_out(
     slots: int,
     chunk: int = 8,
     key: jax.Array,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Iterator[Done]:
     """Make the attacks that are wanted, as they come to an end.
 
@@ -107,7 +107,7 @@ def _stream(
     slots: int,
     chunk: int,
     key: jax.Array,
-    sharding: Sharding | None,
+    sharding: NamedSharding | None,
 ) -> Iterator[Done]:
     under_way: dict[int, tuple[Planned, Request]] = {}
     failed: list[Done] = []

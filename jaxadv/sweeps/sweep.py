@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding
 
 from jaxadv.attacks.stream import Request, pace
 from jaxadv.data.images import write_png
@@ -98,7 +98,7 @@ def sweep(
     *,
     slots: int = 50,
     shard: Shard = ALL,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
     pictures: Pictures = "none",
 ) -> Iterator[Progress]:
     """Make every attack that is not recorded in the folder yet, and record it.
@@ -178,7 +178,7 @@ def estimate(
     *,
     slots: int = 50,
     shard: Shard = ALL,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Iterator[Estimate]:
     """Say how long each cell takes at most, from a few steps of its first attacks."""
     for cell, job, _ in prepared:
