@@ -12,7 +12,7 @@ from jaxadv.objectives.labels import LabelTarget
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.nets.resnet import resnet50
 
-BATCH, LABELS, SIDE, STEPS, PASSES = 4, 80, 224, 3, 5
+BATCH, LABELS, SIDE, STEPS, PASSES = 8, 80, 300, 2, 3
 
 
 @pytest.mark.slow
