@@ -150,7 +150,7 @@ def classifier(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="resnet-small-crowd for scenes, mobilenet-v2 for photographs."),
+        typer.Option(help="resnet-small-crowd for scenes; photographs: that of the weights."),
     ] = None,
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Photographs: the frozen MobileNetV2's .npz.")
@@ -159,7 +159,8 @@ def classifier(
         str | None, typer.Option(help="Photographs: or the frozen backbone of this victim.")
     ] = None,
     side: Annotated[
-        int | None, typer.Option(min=32, help="Of the pictures: 128 for scenes, 224 (300, 448).")
+        int | None,
+        typer.Option(min=32, help="Of the pictures: 128 for scenes, else the weights' own."),
     ] = None,
     steps: Annotated[
         int | None,
@@ -191,17 +192,19 @@ def classifier(
         folder = victim_folder(out, name)
         job = train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
     else:
-        large = ClassifierArchitecture(backbone or "mobilenet-v2", side or 224)
         if backbone_from is not None:
-            frozen, source = backbone_of(zoo.load(backbone_from), large.backbone), backbone_from
-        elif backbone_weights is not None and large.backbone == "mobilenet-v2":
-            frozen = load_mobilenet_v2(backbone_weights)
-            source = "MobileNetV2 1.0 224 (ImageNet)"
+            other = zoo.load(backbone_from)
+            sees, frozen = backbone_of(other, backbone)
+            usual, source = other.functions.image_shape[0], backbone_from
+        elif backbone_weights is not None and backbone in (None, "mobilenet-v2"):
+            sees, frozen = "mobilenet-v2", load_mobilenet_v2(backbone_weights)
+            usual, source = 224, "MobileNetV2 1.0 224 (ImageNet)"
         else:
             raise FolderError(
                 "photographs need a frozen backbone: --backbone-weights, MobileNetV2's .npz, or "
                 "--backbone-from, a victim with it (jaxadv port)"
             )
+        large = ClassifierArchitecture(sees, side or usual)
         found = read_labelled([Path(each) for each in sources])
         job = train_tagger_on_photos(
             victim_folder(out, name),

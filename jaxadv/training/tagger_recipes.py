@@ -105,16 +105,16 @@ def train_tagger_on_scenes(
 # ---------------------------------------------------------------- photographs
 
 
-def backbone_of(victim: zoo.Victim, backbone: str) -> Params:
-    """Return the variables of a victim's backbone.
+def backbone_of(victim: zoo.Victim, wanted: str | None = None) -> tuple[str, Params]:
+    """Return the name of a victim's backbone and its variables by kind.
 
     Raises:
-      VictimError: the victim has another backbone.
+      VictimError: the victim has another backbone than the wanted one.
     """
-    theirs = getattr(victim.architecture, "backbone", "none")
-    if theirs != backbone:
-        raise VictimError(f"victim {victim.name!r} has the backbone {theirs}, not {backbone}")
-    return {k: part["backbone"] for k, part in victim.params.items() if "backbone" in part}
+    name = str(getattr(victim.architecture, "backbone", "none"))
+    if wanted not in (None, name):
+        raise VictimError(f"victim {victim.name!r} has the backbone {name}, not {wanted}")
+    return name, {k: part["backbone"] for k, part in victim.params.items() if "backbone" in part}
 
 
 def train_tagger_on_photos(

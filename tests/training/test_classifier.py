@@ -115,7 +115,7 @@ def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, yolo, ported):
     """The whole way: other classes, another side, held-out pictures only in the table."""
     out = tmp_path / "victims"
     train = ["train", "classifier", "--name", "mine", "--data", yolo, "--out", out]
-    from_victim = ["--backbone", "resnet-small", "--backbone-from", ported, "--side", "40"]
+    from_victim = ["--backbone-from", ported, "--side", "40"]
     code, _, err = call(*train, *from_victim, "--steps", "60", "--held-out", "3")
     assert code == 0, err
     victim = zoo.load(str(out / "mine"))
@@ -149,8 +149,8 @@ def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, yolo, ported):
         ([], "--backbone-weights, MobileNetV2's .npz, or --backbone-from"),
         (["--backbone-weights", "/absent.npz"], "/absent.npz: not MobileNetV2's weights"),
         (
-            ["--backbone-from", "scenes-tagger"],
-            "has the backbone resnet-small-crowd, not mobilenet",
+            ["--backbone-from", "scenes-tagger", "--backbone", "resnet50"],
+            "has the backbone resnet-small-crowd, not resnet50",
         ),
         (["--backbone-from", "nobody"], "no victim 'nobody'"),
     ],
