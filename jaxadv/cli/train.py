@@ -223,17 +223,31 @@ def classifier(
 @app.command("hasher")
 def hasher(
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
-    method: Annotated[str, typer.Option(help="dcmh or ssah.")] = "dcmh",
+    method: Annotated[str | None, typer.Option(help="dcmh (the default) or ssah.")] = None,
     backbone: Annotated[
-        str,
-        typer.Option(help="vgg-f-small or resnet-small, for scenes of 64 pixels; vgg-f, resnet50."),
-    ] = "vgg-f-small",
-    bits: Annotated[int, typer.Option(help="Length of the codes: 16, 32, 48 or 64.")] = 32,
+        str | None,
+        typer.Option(
+            help="vgg-f-small (the default) or resnet-small, for scenes of 64 pixels; "
+            "vgg-f, resnet50."
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="Length of the codes: 16, 32 (the default), 48 or 64.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each network.")] = 2000,
     begin: Annotated[
         str | None,
         typer.Option("--from", help="Begin with this victim's weights, or only its backbone's."),
     ] = None,
+    adversarial: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Attack so many scenes, of those to learn from, on the victim of --from, "
+            "as pictures and as texts; add them and train on.",
+        ),
+    ] = 0,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of each of these attacks.")] = 100,
     pairs: Annotated[int, typer.Option(min=64, help="Scenes to learn from.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
@@ -243,13 +257,16 @@ def hasher(
     from jaxadv.training.hasher_recipes import hasher_architecture, train_hasher_on_scenes
     from jaxadv.victims import zoo
 
+    start = None if begin is None else zoo.load(begin)
     job = train_hasher_on_scenes(
         victim_folder(out, name),
-        hasher_architecture(method, backbone, bits),
+        hasher_architecture(method, backbone, bits, like=start if adversarial else None),
         steps=steps,
         count=pairs,
         seed=seed,
-        start=None if begin is None else zoo.load(begin),
+        adversarial=adversarial,
+        iterations=iterations,
+        start=start,
     )
     for _ in watch(job, name):
         pass

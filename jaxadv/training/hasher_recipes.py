@@ -21,6 +21,8 @@ from jaxadv.data.pairs import (
     scene_pairs,
 )
 from jaxadv.metrics.retrieval import pack, retrieval
+from jaxadv.objectives.cmla import Known
+from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.captioner import Report
 from jaxadv.training.dcmh import Weights, fit_dcmh
 from jaxadv.training.hash_parts import hash_pairs
@@ -63,12 +65,35 @@ def retrieval_precision(
     return MeanAveragePrecision(precision(images, others[1]), precision(texts, others[0]))
 
 
-def hasher_architecture(method: str, backbone: str, bits: int) -> HasherArchitecture:
+def hasher_architecture(
+    method: str | None = None,
+    backbone: str | None = None,
+    bits: int | None = None,
+    *,
+    like: Victim | None = None,
+) -> HasherArchitecture:
     """Return the published sizes, or small ones over a small backbone, for scenes of 64 pixels.
 
+    Args:
+      method: "dcmh" by default.
+      backbone: "vgg-f-small" by default.
+      bits: 32 by default.
+      like: a hasher whose architecture is wanted; what else is given must be as there.
+
     Raises:
-      VictimError: an unknown method or backbone, or a length of codes that no paper has.
+      VictimError: an unknown method or backbone, a length of codes that no paper has, or what is
+        given is not as in `like`.
     """
+    if like is not None:
+        made = like.architecture
+        if not isinstance(made, HasherArchitecture):
+            raise VictimError(f"victim {like.name!r} is a {made.kind}, not a hasher")
+        for what, given in (("method", method), ("backbone", backbone), ("bits", bits)):
+            if given not in (None, has := getattr(made, what)):
+                raise VictimError(f"--{what} {given}: victim {like.name!r} has {has}; leave it out")
+        return made
+    method, backbone = method or "dcmh", backbone or "vgg-f-small"
+    bits = 32 if bits is None else bits
     if bits not in BITS:
         raise VictimError(f"--bits {bits}: must be one of {', '.join(map(str, BITS))}")
     if backbone.endswith("-small"):
@@ -183,6 +208,9 @@ def train_hasher_on_scenes(
     count: int = 10_000,
     queries: int = 1000,
     database: int = 5000,
+    adversarial: int = 0,
+    iterations: int = 100,
+    start: Victim | None = None,
     **options: Any,
 ) -> Iterator[Progress]:
     """Train a hasher on scenes, and measure it on held-out ones.
@@ -195,19 +223,43 @@ def train_hasher_on_scenes(
       count: scenes to learn from.
       queries: held-out scenes that ask.
       database: other held-out scenes, in which they search.
+      adversarial: how many of the scenes to learn from are attacked on `start`, in both modalities,
+        and added.
+      iterations: steps of each attack.
+      start: a victim whose weights to begin with (`begin_from`).
       **options: of `train_hasher`.
+
+    Raises:
+      VictimError: there are to be adversarial pairs, and no hasher of that make to attack.
     """
+    if adversarial and (start is None or start.architecture != architecture):
+        raise VictimError(
+            "adversarial training retrains a hasher: give the one to attack and to begin from"
+        )
     yield Progress(0, steps, "drawing scenes")
     draw = partial(scene_pairs, side=architecture.side)
-    job = train_hasher(
+    training = draw(scenes.TRAINING_SEED, count)
+    held_out = draw(scenes.HELD_OUT_SEED, queries), draw(scenes.HELD_OUT_SEED, database, queries)
+    extra: list[Pairs] = []
+    if adversarial and start is not None:
+        net = architecture.network(len(SCENE_CLASSES))
+        known = Known(start.params, *hash_pairs(net, start.params, training))
+        for some in adversarial_pairs(
+            start.hasher, known, training, adversarial, iterations=iterations, seed=seed
+        ):
+            extra.append(some)
+            made = sum(len(part.ids) for part in extra)
+            yield Progress(0, steps, f"{made} of {2 * adversarial} adversarial pairs")
+    yield from train_hasher(
         folder,
         architecture,
         SCENE_NAMES,
-        draw(scenes.TRAINING_SEED, count),
-        (draw(scenes.HELD_OUT_SEED, queries), draw(scenes.HELD_OUT_SEED, database, queries)),
+        training,
+        held_out,
         steps=steps,
         seed=seed,
         source=f"jaxadv train hasher, scenes, seed {seed}",
+        extra=join(*extra) if extra else None,
+        start=start,
         **options,
     )
-    yield from job

@@ -16,17 +16,22 @@ from jaxadv.training.hasher_recipes import (
     hasher_architecture,
     retrieval_precision,
     train_hasher,
-    train_hasher_on_scenes,
 )
 from jaxadv.training.ssah import fit_ssah
 from jaxadv.victims import zoo
-from jaxadv.victims.architectures import FEATURES, HasherArchitecture, VictimError
+from jaxadv.victims.architectures import HasherArchitecture, VictimError
 from jaxadv.victims.nets.dcmh import DCMH
 from jaxadv.victims.nets.hash_net import PooledFeatures, initial_variables
 from jaxadv.victims.nets.resnet import ResNet
 from jaxadv.victims.nets.ssah import SSAH
 
 BITS, TAGS, CLASSES, SIDE = 8, 4, 2, 8
+LEAST = 0.85  # issue 5's number, both ways
+HASHERS = [
+    name
+    for name, folder in sorted(zoo.installed().items())
+    if zoo.read_record(folder)[0].kind == "hasher"
+]
 
 
 def toy_pairs(count, seed):
@@ -94,22 +99,6 @@ def test_what_a_victim_sees_with_is_taken_over():
         begun({name: {"backbone": layers(1.0, conv1=(5, 4))} for name in mine})
 
 
-def test_a_hasher_of_scenes_is_trained_and_saved(tmp_path, monkeypatch):
-    monkeypatch.setitem(FEATURES, "tiny", lambda side: tiny("dcmh").features)
-    architecture = HasherArchitecture("dcmh", "tiny", 16, side=16, units=8)
-    few = {"count": 12, "queries": 3, "database": 6, "batch": 4}
-    extra = scene_pairs(7, 4, side=16)
-    job = train_hasher_on_scenes(tmp_path / "mine", architecture, steps=5, extra=extra, **few)
-    last = list(job)[-1]
-    assert last.done == last.total == 5
-    victim = zoo.load(str(tmp_path / "mine"))
-    assert (victim.hasher.tags, victim.hasher.classes) == (scenes.TAGS, scenes.SHAPES)
-    measured = victim.record["measures"]["held_out_pairs"]
-    assert (measured["queries"], measured["database"]) == (3, 6)
-    assert f"{measured['image_to_text']:.3f}" in last.message
-    assert (victim.record["training"]["pairs"], victim.record["training"]["extra"]) == (12, 4)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -138,6 +127,20 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
     )
     with pytest.raises(PairsError, match=r"tags of shape \(4, 21\)"):
         next(job)
+
+
+@pytest.mark.parametrize("name", HASHERS)
+def test_shipped_hashers_find_unseen_scenes(name):
+    """MAP both ways on held-out scenes, as the record says (of 1,000 queries in 5,000)."""
+    victim = zoo.load(name)
+    recorded = victim.record["measures"]["held_out_pairs"]
+    assert (recorded["queries"], recorded["database"]) == (1000, 5000)
+    net = victim.architecture.network(len(victim.hasher.classes))
+    queries, database = (scene_pairs(scenes.HELD_OUT_SEED, 400, start) for start in (0, 1000))
+    got = retrieval_precision(net, victim.params, queries, database)
+    for way, value in got._asdict().items():
+        assert recorded[way] >= LEAST
+        assert value == pytest.approx(recorded[way], abs=0.04)
 
 
 @pytest.mark.slow

@@ -1,0 +1,91 @@
+"""Adversarial pairs for adversarial training (CMLA, Li et al. 2019, section 4.3).
+
+Pairs of a training set are attacked, and what comes of it is added to the set: an attacked picture
+with the text and the labels that it has, an attacked text with its picture and labels. Each row is
+made from one row, so that the three stay together. (The released code reads the pictures back from
+JPEG files in the order of a folder's listing, beside texts and labels in that of the training set.)
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxadv.attacks.attack import Attack
+from jaxadv.attacks.cmla import Modality, cmla
+from jaxadv.attacks.drive import run
+from jaxadv.data.pairs import Pairs, PairsError
+from jaxadv.objectives.cmla import HashTarget, Known, hash_target
+from jaxadv.victims.hasher import CrossModalHasher
+
+MODALITIES: tuple[Modality, Modality] = ("image", "text")
+
+
+def adversarial_pairs(
+    victim: CrossModalHasher,
+    known: Known,
+    pairs: Pairs,
+    count: int,
+    *,
+    iterations: int = 100,
+    batch: int = 50,
+    seed: int = 0,
+) -> Iterator[Pairs]:
+    """Attack the pictures, and then the texts, of some pairs at the paper's settings.
+
+    Args:
+      victim: whose codes are attacked.
+      known: its parameters, and its codes of all pairs.
+      pairs: the training set.
+      count: how many of them are attacked, drawn at random.
+      iterations: steps of each attack.
+      batch: attacks at once.
+      seed: of the draw.
+
+    Yields:
+      batches of adversarial pairs, `2 * count` in all.
+
+    Raises:
+      PairsError: there are not so many pairs.
+    """
+    total = len(pairs.ids)
+    if not 0 < count <= total:
+        raise PairsError(f"{count} adversarial pairs: must be between 1 and {total}, all there are")
+    drawn = np.random.default_rng(seed).permutation(total)[:count]
+    for modality in MODALITIES:
+        attack = cmla(victim, modality)
+        for first in range(0, count, batch):
+            yield _attacked(
+                attack, modality, known, pairs, drawn[first : first + batch], iterations
+            )
+
+
+def _attacked(
+    attack: Attack,
+    modality: Modality,
+    known: Known,
+    pairs: Pairs,
+    rows: np.ndarray,
+    iterations: int,
+) -> Pairs:
+    """Attack some rows and return them, changed in one modality."""
+    targets = _targets(jnp.asarray(pairs.labels[rows]), jnp.asarray(pairs.labels))
+    pictures, tags = pairs.pictures[rows], pairs.tags[rows]
+    examples = jnp.asarray(pictures / np.float32(255) if modality == "image" else tags)
+    result = run(attack, known, examples, targets, iterations=iterations, ids=jnp.asarray(rows))
+    changed = np.asarray(result.final.image)
+    return Pairs(
+        np.round(255 * changed).astype(np.uint8) if modality == "image" else pictures,
+        changed if modality == "text" else tags,
+        pairs.labels[rows],
+        tuple(f"{pairs.ids[row]}-adversarial-{modality}" for row in rows),
+    )
+
+
+@jax.jit
+def _targets(labels: Array, context: Array) -> HashTarget:
+    targets: HashTarget = jax.vmap(partial(hash_target, context=context))(labels)
+    return targets
