@@ -1,0 +1,137 @@
+"""A sweep that is killed again and again, full disks, long stores: as they really happen."""
+
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import pytest
+
+from jaxadv.sweeps import store
+from jaxadv.sweeps.plan import plan
+
+pytestmark = pytest.mark.slow
+
+PLAN = """
+[[labels]]
+victim = "scenes-tagger"
+method = ["tkmia", "tkml-ap-u"]
+learning_rate = 0.5
+iterations = 8
+images = 60
+k = [2, 3]
+specified = 1
+
+[[captions]]
+victim = "scenes-scst"
+method = "gem"
+learning_rate = 0.02
+rounds = 4
+images = 6
+targets = 1
+"""
+KILLS = 25
+
+
+def start(file, out, *more):
+    """Start `jaxadv sweep` in a process of its own, its output into a file."""
+    code = "from jaxadv.cli.main import run; run()"
+    log = (out.parent / "log.txt").open("ab")
+    command = [sys.executable, "-c", code, "sweep", file, "--out", out, "--batch", "4", *more]
+    return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
+
+
+def recorded(out):
+    return len(store.recorded(out)) if (out / "plan.json").exists() else 0
+
+
+def rows(out):
+    found = list(store.read(out))
+    alike = {(r["cell"], r["id"]): {k: v for k, v in r.items() if k != "seconds"} for r in found}
+    assert len(alike) == len(found), "an attack counts twice"
+    return alike
+
+
+def several(file, out, processes):
+    """One process, or as many as find each other through the first."""
+    if processes == 1:
+        return [start(file, out)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    return [
+        start(file, out, "--coordinator", address, "--processes", processes, "--process", number)
+        for number in range(processes)
+    ]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_any_instant_it_ends_with_the_same_rows(tmp_path, processes):
+    """The same bits as a sweep of as many processes that nothing interrupted."""
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN)
+    whole = tmp_path / "whole"
+    assert [p.wait() for p in several(file, whole, processes)] == [0] * processes
+    total = recorded(whole)
+    instants = random.Random(processes)
+    out = tmp_path / "killed"
+    kills = 0
+    while kills < KILLS and recorded(out) < total:
+        goal = recorded(out) + instants.randrange(1, max(2, 2 * total // KILLS))
+        running = several(file, out, processes)
+        while recorded(out) < goal and any(p.poll() is None for p in running):
+            time.sleep(instants.uniform(0, 0.05))
+        for process in running:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        kills += 1
+    assert [p.wait() for p in several(file, out, processes)] == [0] * processes
+    assert rows(out) == rows(whole)
+    assert (out / store.PARQUET).exists() and kills > KILLS // 2
+
+
+def test_a_full_disk_ends_with_one_line(tmp_path):
+    """On a tiny file system; with more room the same command goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        file = tmp_path / "plan.toml"
+        file.write_text(PLAN)
+        assert start(file, disk / "out").wait() == 2
+        last = (disk / "log.txt").read_text() if (disk / "log.txt").exists() else ""
+        some = recorded(disk / "out")
+        assert some > 0
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        assert start(file, disk / "out").wait() == 0
+        assert recorded(disk / "out") > some
+        assert "No space left on device" in last or not last
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_hundred_thousand_records_hold_steady(tmp_path):
+    """Writing them takes no memory, and reading and ending them no more than their keys."""
+    cells = plan({"captions": [{"victim": "v"}]})
+    store.write_plan(tmp_path, [(cells[0], "weights")])
+    writer = store.Writer(tmp_path)
+    tracemalloc.start()
+    for number in range(100_000):
+        if number == 1_000:
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[1]
+        said = f"a caption of some length, number {number}"
+        writer.append({"cell": cells[0].digest, "id": number, "failed": None, "said": said})
+    writer.close()
+    assert tracemalloc.get_traced_memory()[1] - before < 1e6
+    store.write_parquet(tmp_path)
+    assert store.count(tmp_path).recorded == 100_000
+    assert tracemalloc.get_traced_memory()[1] - before < 200e6
+    tracemalloc.stop()
