@@ -50,7 +50,9 @@ def caption_job(cell: Cell, victim: Victim) -> Job:
         request = Request(what.id, what.about["setting"], made_of.target)
         made = outcome(victim.captioner, what.id, request, iterate, int(result.iterations))
         told = record(made, victim.captioner)
-        return {name: told[name] for name in told if name not in ("image", "setting", "target")}
+        known = ("image", "setting", "target", "iterations")
+        columns = {name: value for name, value in told.items() if name not in known}
+        return {**columns, "steps": made.iterations}
 
     return Job(
         attack=method.attack,

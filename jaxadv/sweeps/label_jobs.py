@@ -1,6 +1,7 @@
 """The attacks on a tagger that a cell of a sweep stands for."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -11,9 +12,11 @@ from jaxadv.attacks.drive import Result
 from jaxadv.attacks.label_methods import prepare
 from jaxadv.attacks.stream import Request
 from jaxadv.data import scenes
+from jaxadv.data.photos import read_labelled
 from jaxadv.metrics.ranking import Form, RankingScores, excluded, ranking_scores
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.sweeps.labels import choose, labels_of_type
 from jaxadv.sweeps.plan import Cell, LabelDesign, PlanError
 from jaxadv.victims.zoo import Victim
@@ -22,7 +25,7 @@ FORMED = ("delta_top_k_accuracy", "delta_average_precision")  # the paper and it
 
 
 def label_job(cell: Cell, victim: Victim) -> Job:
-    """Specify labels of crowded scenes, as the TkMIA paper does.
+    """Specify labels of pictures that the victim was not trained on, as the TkMIA paper does.
 
     Raises:
       InputError: a setting out of range, or a victim that knows other labels.
@@ -30,13 +33,11 @@ def label_job(cell: Cell, victim: Victim) -> Job:
     design, settings = cell.design, cell.settings
     assert isinstance(design, LabelDesign)
     tagger = victim.classifier
-    if design.data != ("scenes",) or tagger.classes != scenes.LABELS:
-        raise PlanError(f"victim {victim.name!r}: does not know the labels of scenes")
     for k in design.k:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
     method = prepare(tagger, settings)  # type: ignore[arg-type]  # the task's own
-    planned = _planned(cell, design, tagger.classes)
+    planned = _planned(cell, design, victim, _pool(design, victim))
     score = jax.jit(tagger.scores)
     forms: tuple[Form, ...] = get_args(Form)
     measure = jax.jit(lambda b, a, y, k: {form: _change(b, a, y, k, form) for form in forms})
@@ -58,7 +59,7 @@ def label_job(cell: Cell, victim: Victim) -> Job:
             "success_8bit": bool(final.success_8bit),
             "norm": float(final.norm),
             "linf": float(final.linf),
-            "iterations": int(result.iterations),
+            "steps": int(result.iterations),
         }
 
     return Job(
@@ -78,9 +79,25 @@ def _change(before: Array, after: Array, relevant: Array, k: Array, form: Form) 
     return {f"delta_{n}": getattr(was, n) - getattr(now, n) for n in RankingScores._fields}
 
 
-def _planned(cell: Cell, design: LabelDesign, classes: tuple[str, ...]) -> list[Planned]:
+def _pool(design: LabelDesign, victim: Victim) -> Pool:
+    """Find the pictures to choose from."""
+    tagger = victim.classifier
+    if design.data == ("scenes",):
+        if tagger.classes != scenes.LABELS:
+            raise PlanError(f"victim {victim.name!r}: does not know the labels of scenes")
+        return scene_pool(design.images)
+    found = read_labelled([Path(folder) for folder in design.data])
+    held_out = victim.record.get("held_out")
+    side = tagger.image_shape[0]
+    return photo_pools(found, tagger.classes, side, held_out, design.images)[0]
+
+
+def _planned(cell: Cell, design: LabelDesign, victim: Victim, pool: Pool) -> list[Planned]:
     """Specify labels for every k; pictures that the paper leaves out are left out."""
-    truth = np.stack([_labels(index) for index in range(design.images)])
+    classes = victim.classifier.classes
+    scores = None
+    if design.among == "said":
+        scores = benign_scores(victim.classifier, victim.params, pool)
     selections: dict[str, dict[str, Any]] = {
         f"{number} labels": {"number": number} for number in design.specified
     }
@@ -91,27 +108,23 @@ def _planned(cell: Cell, design: LabelDesign, classes: tuple[str, ...]) -> list[
     planned: list[Planned] = []
     for name, how in selections.items():
         for k in design.k:
-            chosen = choose(truth, k, seed=cell.seed, **how)
+            chosen = choose(pool.labels, k, scores=scores, seed=cell.seed, **how)
             targets = jax.tree.map(np.asarray, chosen.targets)
             for row, image in enumerate(chosen.numbers.tolist()):
                 target: LabelTarget = jax.tree.map(lambda x, row=row: x[row], targets)
                 about = {
-                    "image": f"scene-{image}",
+                    "image": pool.ids[image],
                     "setting": name,
                     "k": k,
                     "specified": _named(target.specified, classes),
                     "relevant": _named(target.relevant, classes),
                 }
-                planned.append(Planned(len(planned), about, partial(_load, image, target)))
+                planned.append(Planned(len(planned), about, partial(_load, pool, image, target)))
     return planned
 
 
-def _labels(index: int) -> Any:
-    return scenes.crowd(scenes.HELD_OUT_SEED, index).labels
-
-
-def _load(index: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
-    return scenes.crowd(scenes.HELD_OUT_SEED, index).picture, target
+def _load(pool: Pool, number: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
+    return pool.read(number), target
 
 
 def _named(mask: Any, classes: tuple[str, ...]) -> list[str]:

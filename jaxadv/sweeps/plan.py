@@ -1,8 +1,8 @@
 """Sweep files: which attacks a sweep makes, read from TOML and checked before anything runs.
 
-A file is a list of grids. Each table `[[captions]]` or `[[labels]]` stands for every combination of
-the values of its lists: a *cell* is one victim with one method, its settings and a seed. What is
-not given is the paper's.
+A file is a list of grids. Each table `[[captions]]`, `[[labels]]` or `[[retrieval]]` stands for
+every combination of the values of its lists: a *cell* is one victim with one method, its settings
+and a seed. What is not given is the paper's.
 
     [[captions]]
     victim = ["scenes-scst", "scenes-show-tell"]
@@ -24,8 +24,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from jaxadv.attacks import label_methods, methods
+from jaxadv.attacks import hash_methods, label_methods, methods
+from jaxadv.attacks.cmla import ITERATIONS
 from jaxadv.errors import InputError
+from jaxadv.sweeps.hash_attacks import CONTEXT
 
 
 class PlanError(InputError):
@@ -57,10 +59,12 @@ class LabelDesign:
     """What a tagger's cell attacks, as in the TkMIA paper's section 5.1.
 
     Attributes:
-      data: "scenes".
-      images: pictures to choose from.
+      data: "scenes", or folders of labelled photographs.
+      images: scenes to choose from, or the most photographs.
       k: how many labels count as said.
       selection: "random" (S2) or "global" (S1).
+      among: which labels S is drawn from, or must have one of: the "relevant" ones (paper), or
+        those of them that are "said" among the first k before the attack (released code).
       specified: labels a picture, for random selection.
       types: types of labels, or words in them, for global selection.
     """
@@ -69,15 +73,45 @@ class LabelDesign:
     images: int = 100
     k: tuple[int, ...] = (3, 5, 10)
     selection: Literal["random", "global"] = "random"
+    among: Literal["relevant", "said"] = "relevant"
     specified: tuple[int, ...] = (2,)
     types: tuple[str, ...] = ()
 
 
-Settings = methods.Settings | label_methods.Settings
-Design = CaptionDesign | LabelDesign
+@dataclasses.dataclass(frozen=True)
+class RetrievalSettings(hash_methods.Settings):
+    """CMLA's settings, and its steps (paper: 100, 200 and 500).
+
+    Attributes:
+      method: "cmla".
+      iterations: steps.
+    """
+
+    method: Literal["cmla"] = "cmla"
+    iterations: int = ITERATIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalDesign:
+    """What a hasher's cell attacks, as in the CMLA paper's section 4.
+
+    Attributes:
+      queries: held-out scenes that ask.
+      database: held-out scenes that are asked.
+      context: items of the database whose codes an attack sees, at most.
+    """
+
+    queries: int = 300
+    database: int = 5000
+    context: int = CONTEXT
+
+
+Settings = methods.Settings | label_methods.Settings | RetrievalSettings
+Design = CaptionDesign | LabelDesign | RetrievalDesign
 TASKS: dict[str, tuple[type[Settings], type[Design]]] = {
     "captions": (methods.Settings, CaptionDesign),
     "labels": (label_methods.Settings, LabelDesign),
+    "retrieval": (RetrievalSettings, RetrievalDesign),
 }
 
 

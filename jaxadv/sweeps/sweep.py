@@ -18,11 +18,13 @@ from jaxadv.sweeps.caption_jobs import caption_job
 from jaxadv.sweeps.job import Done, Job, Planned, carry_out
 from jaxadv.sweeps.label_jobs import label_job
 from jaxadv.sweeps.plan import Cell
+from jaxadv.sweeps.retrieval_jobs import retrieval_job
 from jaxadv.victims import zoo
 
 JOBS: dict[str, Callable[[Cell, zoo.Victim], Job]] = {
     "captions": caption_job,
     "labels": label_job,
+    "retrieval": retrieval_job,
 }
 Pictures = Literal["none", "png", "float"]
 

@@ -85,7 +85,7 @@ def test_every_attack_is_recorded(whole):
     assert complete(prepared(), whole)
     captions = [row for row in found.values() if row["task"] == "captions"]
     assert len(captions) == 6 and {row["setting"] for row in captions} == {"0 latent", "2 latent"}
-    assert all(row["iterations"] == 3 and row["norm"] > 0 for row in captions)
+    assert all(row["steps"] == 3 and row["norm"] > 0 for row in captions)
     labels = [row for row in found.values() if row["task"] == "labels"]
     assert {row["k"] for row in labels} == {2, 3}
     assert any(row["success"] for row in labels)

@@ -1,0 +1,83 @@
+"""The attacks on a hasher that a cell of a sweep stands for."""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv.attacks.cmla import Modality
+from jaxadv.attacks.drive import Result
+from jaxadv.attacks.hash_methods import prepare
+from jaxadv.attacks.stream import Request
+from jaxadv.data import scenes
+from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
+from jaxadv.metrics.retrieval import distortion
+from jaxadv.objectives.cmla import HashTarget, hash_target
+from jaxadv.sweeps.hash_attacks import encode, examples_of, known
+from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.plan import Cell, PlanError, RetrievalDesign, RetrievalSettings
+from jaxadv.sweeps.retrieval import Asked, measure
+from jaxadv.victims.zoo import Victim
+
+
+def retrieval_job(cell: Cell, victim: Victim) -> Job:
+    """Attack held-out scenes, or their texts, that ask a database of others.
+
+    Raises:
+      InputError: a setting out of range, or a victim that does not know scenes.
+    """
+    design, settings, hasher = cell.design, cell.settings, victim.hasher
+    assert isinstance(design, RetrievalDesign) and isinstance(settings, RetrievalSettings)
+    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
+        raise PlanError(f"victim {victim.name!r}: does not know the tags and labels of scenes")
+    attack = prepare(hasher, settings)
+    side, modality = hasher.image_shape[0], settings.modality
+    queries = scene_pairs(scenes.HELD_OUT_SEED, design.queries, side=side)
+    database = scene_pairs(scenes.HELD_OUT_SEED, design.database, design.queries, side)
+    codes = encode(hasher, victim.params, database)
+    benign = encode(hasher, victim.params, queries)
+    before = benign.image if modality == "image" else benign.text
+    other: Modality = "text" if modality == "image" else "image"
+
+    def precisions(code: np.ndarray, row: int, name: str) -> dict[str, float]:
+        asked = Asked(codes, database.labels, queries.labels[row : row + 1])
+        return {
+            f"ap_{where}{name}": measure(code[None], asked, to).mean_average_precision
+            for where, to in (("cross", other), ("own", modality))
+        }
+
+    def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
+        final, row = result.final, what.id
+        return {
+            **precisions(before[row], row, "_benign"),
+            **precisions(final.output, row, ""),
+            **precisions(final.output_8bit, row, "_8bit"),
+            "distortion": float(distortion(jnp.asarray(request.image), final.image)),
+            "success": bool(final.success),
+            "success_8bit": bool(final.success_8bit),
+            "norm": float(final.norm),
+            "linf": float(final.linf),
+            "steps": int(result.iterations),
+        }
+
+    context = database.labels[: design.context]
+    return Job(
+        attack=attack,
+        params=known(victim.params, codes, design.context),
+        iterations=settings.iterations,
+        planned=[
+            Planned(row, {"image": name}, partial(_load, queries, modality, row, context))
+            for row, name in enumerate(queries.ids)
+        ],
+        together=False,
+        picture=lambda result: np.asarray(result.final.image),
+        describe=describe,
+    )
+
+
+def _load(
+    queries: Pairs, modality: Modality, row: int, context: np.ndarray
+) -> tuple[np.ndarray, HashTarget]:
+    target = hash_target(jnp.asarray(queries.labels[row]), jnp.asarray(context))
+    return examples_of(queries, modality, np.array([row]))[0], target

@@ -1,0 +1,71 @@
+"""Cells of the families beside what their own evaluations find."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv.attacks.hash_methods import Settings
+from jaxadv.data import scenes
+from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, scene_pairs
+from jaxadv.sweeps import store
+from jaxadv.sweeps.plan import plan
+from jaxadv.sweeps.retrieval import FULL, Plan, Subject, evaluate
+from jaxadv.sweeps.sweep import prepare, sweep
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import HasherArchitecture
+from jaxadv.victims.nets.hash_net import initial_variables
+
+QUERIES, DATABASE, STEPS = 7, 40, 5
+
+
+@pytest.fixture(scope="module")
+def hasher(tmp_path_factory):
+    """A victim's folder: an untrained hasher of small scenes."""
+    made = HasherArchitecture("dcmh", "resnet-small", bits=16, side=32, units=8)
+    net = made.network(len(SCENE_CLASSES))
+    variables = initial_variables(net, made.image_shape, len(SCENE_TAGS), jax.random.key(0))
+    folder = tmp_path_factory.mktemp("victims") / "hasher"
+    zoo.save(folder, made, {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}, variables)
+    return folder
+
+
+def swept(folder, tables):
+    list(sweep(prepare(plan(tables)), folder, slots=4))
+    return sorted(store.read(folder), key=lambda row: (row["cell"], row["id"]))
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_retrieval_is_that_of_evaluate(hasher, tmp_path, modality):
+    """Means of the records are the cells of `evaluate retrieval`."""
+    design = {"queries": QUERIES, "database": DATABASE, "iterations": STEPS}
+    tables = {"retrieval": [{"victim": str(hasher), "modality": modality, **design}]}
+    rows = swept(tmp_path, tables)
+    assert [row["id"] for row in rows] == list(range(QUERIES))
+    victim = zoo.load(str(hasher))
+    asking = scene_pairs(scenes.HELD_OUT_SEED, QUERIES, side=32)
+    asked = scene_pairs(scenes.HELD_OUT_SEED, DATABASE, QUERIES, 32)
+    what = Plan([Settings(modality)], [STEPS], ablation=False, batch=4)
+    subject = Subject("hasher", victim.hasher, victim.params)
+    benign, attacked = (
+        cell for news in evaluate([subject], asking, asked, what) for cell in news.cells
+    )
+    assert attacked.attack == FULL
+    for cell, name in ((benign, "_benign"), (attacked, "")):
+        for where, found in (("cross", cell.cross), ("own", cell.own)):
+            mean = np.mean([row[f"ap_{where}{name}"] for row in rows])
+            assert mean == pytest.approx(found.mean_average_precision, abs=0.02)
+    assert np.mean([row["distortion"] for row in rows]) == pytest.approx(
+        attacked.distortion, rel=1e-3
+    )
+    assert all(row["steps"] == STEPS for row in rows)
+
+
+@pytest.mark.parametrize("among", ["relevant", "said"])
+def test_labels_are_drawn_as_asked(tmp_path, among):
+    """From the relevant ones, or from those of them that are said before the attack."""
+    design = {"images": 20, "k": 3, "specified": 2, "iterations": 2, "among": among}
+    rows = swept(tmp_path, {"labels": [{"victim": "scenes-tagger", **design}]})
+    assert rows
+    assert all(set(row["specified"]) <= set(row["relevant"]) for row in rows)
+    said = [set(row["specified"]) <= set(row["before"]) for row in rows]
+    assert all(said) == (among == "said")
