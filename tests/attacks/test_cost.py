@@ -1,11 +1,10 @@
 """What a GEM step costs beside the bare encoder, on a full-size victim (DESIGN section 4)."""
 
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from timing import attack_steps, bare_steps, interleaved
 
 from jaxadv.attacks.gem import gem
 from jaxadv.data.vocabulary import Vocabulary
@@ -13,7 +12,7 @@ from jaxadv.objectives.target import make_target, stack_targets
 from jaxadv.victims.architectures import PUBLISHED
 from jaxadv.victims.nets.caption_net import initial_variables
 
-BATCH, LATENT, STEPS, PASSES = 4, 3, 3, 3
+BATCH, LATENT, STEPS = 4, 3, 3
 SHORT = pytest.mark.xfail(reason="measured a little above 1.3: see the README", strict=False)
 
 
@@ -50,23 +49,11 @@ def test_gem_step_costs_little_more_than_the_encoder(name, targets_in_batch, cap
     def encoder_loss(params, image):
         return sum(jnp.sum(x**2) for x in jax.tree.leaves(victim.encode(params, image)))
 
-    @jax.jit
-    def encoder(params, images):
-        bare = jax.vmap(jax.grad(encoder_loss, argnums=1), in_axes=(None, 0))
-        return jax.lax.fori_loop(0, STEPS, lambda _, x: x - 1e-6 * bare(params, x), images)
-
-    @jax.jit
-    def gem_steps(params, states):
-        step = jax.vmap(attack.step, in_axes=over_batch)
-        return jax.lax.fori_loop(0, STEPS, lambda _, s: step(params, images, targets, s)[0], states)
-
+    encoder = bare_steps(encoder_loss, STEPS)
+    gem_steps = attack_steps(attack, images, targets, STEPS)
     sides = {"gem": lambda: gem_steps(params, states), "encoder": lambda: encoder(params, images)}
-    seconds = {side: [] for side in sides}
-    for side in [*sides] * (PASSES + 1):  # interleaved; the first pass compiles
-        began = time.perf_counter()
-        jax.block_until_ready(sides[side]())
-        seconds[side].append(time.perf_counter() - began)
-    ratio = np.median(seconds["gem"][1:]) / np.median(seconds["encoder"][1:])
+    seconds = interleaved(sides)
+    ratio = np.median(seconds["gem"]) / np.median(seconds["encoder"])
     with capsys.disabled():
         what = f"{name}, {targets_in_batch} target(s) in a batch of {BATCH}"
         print(f"\n{what}: GEM step / encoder value_and_grad = {ratio:.2f}")

@@ -1,18 +1,17 @@
 """What a CMLA step costs beside the bare image network, with a context of 10,000 codes."""
 
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from timing import attack_steps, bare_steps, interleaved
 
 from jaxadv.attacks.cmla import cmla
 from jaxadv.objectives.cmla import Known, hash_target
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
 
-BATCH, ITEMS, BITS, TAGS, LABELS, STEPS, PASSES = 8, 10_000, 64, 1386, 24, 3, 5
+BATCH, ITEMS, BITS, TAGS, LABELS, STEPS = 8, 10_000, 64, 1386, 24, 3
 
 
 @pytest.mark.slow
@@ -40,30 +39,12 @@ def test_step_costs_what_the_image_network_costs(capsys):
     def bare_loss(params, image):
         return jnp.sum(victim.image_code(params, image) ** 2)
 
-    @jax.jit
-    def bare(params, images):
-        both = jax.vmap(jax.value_and_grad(bare_loss, argnums=1), in_axes=(None, 0))
-
-        def descend(_, carry):
-            images, total = carry
-            value, gradient = both(params, images)
-            return images - 1e-6 * gradient, total + value
-
-        return jax.lax.fori_loop(0, STEPS, descend, (images, jnp.zeros(BATCH)))
-
-    @jax.jit
-    def steps(what, states):
-        step = jax.vmap(attack.step, in_axes=over_batch)
-        return jax.lax.fori_loop(0, STEPS, lambda _, s: step(what, images, targets, s)[0], states)
-
+    bare = bare_steps(bare_loss, STEPS)
+    steps = attack_steps(attack, images, targets, STEPS)
     sides = {"cmla": lambda: steps(what, states), "bare": lambda: bare(params, images)}
-    seconds = {side: [] for side in sides}
-    for side in [*sides] * (PASSES + 1):  # interleaved; the first pass compiles
-        began = time.perf_counter()
-        jax.block_until_ready(sides[side]())
-        seconds[side].append(time.perf_counter() - began)
-    ratio = min(seconds["cmla"][1:]) / min(seconds["bare"][1:])
+    seconds = interleaved(sides, passes=5)
+    ratio = seconds["cmla"].min() / seconds["bare"].min()
     with capsys.disabled():
-        each = min(seconds["bare"][1:]) / STEPS
+        each = seconds["bare"].min() / STEPS
         print(f"\nCMLA step / VGG-F's value_and_grad ({each:.2f} s, batch {BATCH}) = {ratio:.3f}")
     assert ratio <= 1.1

@@ -1,18 +1,17 @@
 """What a TkMIA step costs beside the bare victim, on a full-size tagger."""
 
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from timing import attack_steps, bare_steps, interleaved
 
 from jaxadv.attacks.tkmia import tkmia
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.nets.resnet import resnet50
 
-BATCH, LABELS, SIDE, STEPS, PASSES = 8, 80, 300, 2, 3
+BATCH, LABELS, SIDE, STEPS = 8, 80, 300, 2
 
 
 @pytest.mark.slow
@@ -46,29 +45,11 @@ def test_tkmia_step_costs_what_the_victim_costs(inner, capsys):
     def bare_loss(params, image):
         return jnp.sum(victim.scores(params, image) ** 2)
 
-    @jax.jit
-    def bare(params, images):
-        both = jax.vmap(jax.value_and_grad(bare_loss, argnums=1), in_axes=(None, 0))
-
-        def descend(_, carry):
-            images, total = carry
-            value, gradient = both(params, images)
-            return images - 1e-6 * gradient, total + value
-
-        return jax.lax.fori_loop(0, STEPS, descend, (images, jnp.zeros(BATCH)))
-
-    @jax.jit
-    def steps(params, states):
-        step = jax.vmap(attack.step, in_axes=over_batch)
-        return jax.lax.fori_loop(0, STEPS, lambda _, s: step(params, images, targets, s)[0], states)
-
+    bare = bare_steps(bare_loss, STEPS)
+    steps = attack_steps(attack, images, targets, STEPS)
     sides = {"tkmia": lambda: steps(params, states), "bare": lambda: bare(params, images)}
-    seconds = {side: [] for side in sides}
-    for side in [*sides] * (PASSES + 1):  # interleaved; the first pass compiles
-        began = time.perf_counter()
-        jax.block_until_ready(sides[side]())
-        seconds[side].append(time.perf_counter() - began)
-    ratio = min(seconds["tkmia"][1:]) / min(seconds["bare"][1:])
+    seconds = interleaved(sides)
+    ratio = seconds["tkmia"].min() / seconds["bare"].min()
     with capsys.disabled():
         print(f"\nTkMIA step ({inner}) / victim's value_and_grad = {ratio:.3f}")
     assert ratio <= 1.08
