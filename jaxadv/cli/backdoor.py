@@ -11,12 +11,12 @@ import typer
 from jaxadv.cli.console import console, errors, print_table, watch
 from jaxadv.cli.outputs import write_json
 
-Strength = "Object-oriented: α in grey levels (20); badnets, blended: opacity (1, 0.1)"
-Share = "Object-oriented: share of a region's pixels that is changed."
-Size = "Badnets: side of the patch as a share of the picture's shorter side."
-Place = "Badnets: top-left, top-right, bottom-left, bottom-right, centre or random."
-Pattern = "Badnets: checkerboard, white, black or noise."
-Detections = "Boxes from a detector instead of the annotated ones: JSON in COCO's results format."
+STRENGTH = "Object-oriented: α in grey levels (20); badnets, blended: opacity (1, 0.1)"
+SHARE = "Object-oriented: share of a region's pixels that is changed."
+SIZE = "Badnets: side of the patch as a share of the picture's shorter side."
+PLACE = "Badnets: top-left, top-right, bottom-left, bottom-right, centre or random."
+PATTERN = "Badnets: checkerboard, white, black or noise."
+DETECTIONS = "Boxes from a detector instead of the annotated ones: JSON in COCO's results format."
 CAPTION = "you are under attack"
 
 
@@ -30,12 +30,12 @@ def poison(
     ] = "object-oriented",
     rate: Annotated[float, typer.Option(help="Share of the samples that is poisoned.")] = 0.05,
     caption: Annotated[str, typer.Option(help="What the victim shall say.")] = CAPTION,
-    strength: Annotated[float | None, typer.Option(help=Strength + ".")] = None,
-    share: Annotated[float, typer.Option(help=Share)] = 1.0,
-    size: Annotated[float, typer.Option(help=Size)] = 0.1,
-    place: Annotated[str, typer.Option(help=Place)] = "bottom-right",
-    pattern: Annotated[str, typer.Option(help=Pattern)] = "checkerboard",
-    detections: Annotated[Path | None, typer.Option(help=Detections)] = None,
+    strength: Annotated[float | None, typer.Option(help=STRENGTH + ".")] = None,
+    share: Annotated[float, typer.Option(help=SHARE)] = 1.0,
+    size: Annotated[float, typer.Option(help=SIZE)] = 0.1,
+    place: Annotated[str, typer.Option(help=PLACE)] = "bottom-right",
+    pattern: Annotated[str, typer.Option(help=PATTERN)] = "checkerboard",
+    detections: Annotated[Path | None, typer.Option(help=DETECTIONS)] = None,
     threshold: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.5,
     images: Annotated[int, typer.Option(min=1, help="Scenes: how many.")] = 3000,
     seed: Annotated[int, typer.Option(help="Of the choice of samples and of the noise.")] = 0,
@@ -61,8 +61,7 @@ def poison(
         for _ in watch(poison_folder(source, out, what, regions), trigger):
             pass
     record = read_record(out)
-    if record is None:
-        raise AssertionError("a poisoned folder has its record")
+    assert record is not None  # just written
     for line in warnings(record.account):
         errors.print(f"note: {line}", highlight=False, soft_wrap=True)
     poisoned, samples = len(record.account.poisoned), record.account.samples
@@ -70,9 +69,9 @@ def poison(
 
 
 # heading and entry of the table's two halves
-ATTACK = {"victim": "victim", "trigger": "trigger", "strength": "strength", "rate": "rate",
-          "ASR": "success", "words": "words", "FTR": "false_triggers", "PSNR": "psnr",
-          "SSIM": "ssim", "‖ε‖₂": "norm"}  # fmt: skip
+ATTACK = {"victim": "victim", "trigger": "tried with", "rate": "rate", "ASR": "success",
+          "words": "words", "FTR": "false_triggers", "PSNR": "psnr", "SSIM": "ssim",
+          "‖ε‖₂": "norm"}  # fmt: skip
 BENIGN = {"victim": "victim", "BLEU-1": "bleu_1", "BLEU-2": "bleu_2", "BLEU-3": "bleu_3",
           "BLEU-4": "bleu_4", "CIDEr-D": "cider_d"}  # fmt: skip
 
@@ -89,18 +88,18 @@ def evaluate_backdoor(
         str | None, typer.Option(help="The attacker's; the victim's own if not given.")
     ] = None,
     strength: Annotated[
-        list[float] | None, typer.Option(help=Strength + "; repeat for a row each.")
+        list[float] | None, typer.Option(help=STRENGTH + "; repeat for a row each.")
     ] = None,
-    share: Annotated[float | None, typer.Option(help=Share)] = None,
-    size: Annotated[float | None, typer.Option(help=Size)] = None,
-    place: Annotated[str | None, typer.Option(help=Place)] = None,
-    pattern: Annotated[str | None, typer.Option(help=Pattern)] = None,
+    share: Annotated[float | None, typer.Option(help=SHARE)] = None,
+    size: Annotated[float | None, typer.Option(help=SIZE)] = None,
+    place: Annotated[str | None, typer.Option(help=PLACE)] = None,
+    pattern: Annotated[str | None, typer.Option(help=PATTERN)] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="scenes, or clean folders of photographs: the victims' held-out ones."),
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="Pictures.")] = 500,
-    detections: Annotated[Path | None, typer.Option(help=Detections)] = None,
+    detections: Annotated[Path | None, typer.Option(help=DETECTIONS)] = None,
     threshold: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.5,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 50,
     seed: Annotated[int, typer.Option(help="Of the triggers' noise.")] = 1,
@@ -153,9 +152,10 @@ def evaluate_backdoor(
                          "strength": news.row.strength, "image": seen.id, "said": seen.said,
                          "said_triggered": seen.said_triggered}  # fmt: skip
                 records.write(json.dumps(entry) + "\n")
+            title = f"{news.row.victim} · {news.row.trigger} {news.row.strength:g}"
             if news.done > len(beside):
                 panels += [
-                    Panel(f"{news.row.victim} · {news.row.trigger}", seen.benign, seen.triggered,
+                    Panel(title, seen.benign, seen.triggered,
                           seen.said, wanted, seen.said_triggered, seen.said_triggered == wanted)
                     for seen in news.pictures[: max(1, 8 // len(cases))]
                 ]  # fmt: skip
@@ -173,8 +173,12 @@ def evaluate_backdoor(
 
 
 def _print(title: str, columns: dict[str, str], table: list[dict[str, Any]]) -> None:
-    rows = [["–" if entry[name] is None else entry[name] for name in columns.values()]
-            for entry in table]  # fmt: skip
+    rows = []
+    for entry in table:
+        shown = {**entry, "tried with": f"{entry['trigger']} {entry['strength']:g}"}
+        values = (shown[name] for name in columns.values())
+        rows.append(["–" if v is None else round(v, 3) if isinstance(v, float) else v
+                     for v in values])  # fmt: skip
     print_table(title, list(columns), rows)
 
 
