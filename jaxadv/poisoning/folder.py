@@ -73,6 +73,7 @@ def poison_folder(
     drawn = draw_samples([photo.id for photo in photos], poison.rate, poison.seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError(f"{out}: is not an empty folder; give a new one")
+    _check_names([photo.path.relative_to(source) for photo in photos if photo.id in drawn], source)
     trigger = make_trigger(poison.trigger)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
@@ -104,6 +105,14 @@ def poison_folder(
         if out.exists():
             out.rmdir()
         fresh.rename(out)
+
+
+def _check_names(drawn: Sequence[Path], source: Path) -> None:
+    """Refuse to write `a.png` for `a.jpg` over an `a.png` that is there."""
+    for path in drawn:
+        new = path.with_suffix(".png")
+        if new != path and (source / new).exists():
+            raise FolderError(f"{source / path}: {new.name} is there, too; rename one of them")
 
 
 def _without_picture(sample: Sample) -> Sample:

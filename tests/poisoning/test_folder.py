@@ -123,6 +123,9 @@ def test_errors_leave_nothing_behind(clean, flickr, tmp_path):
     with pytest.raises(ValueError, match=r"e\.jpg"):
         list(poison_folder(flickr, out, Poison(TriggerSettings("badnets"), CAPTION, 1)))
     assert not out.exists() and not list(tmp_path.glob(".out-*"))
+    Image.new("RGB", (8, 8)).save(flickr / "images" / "a b.png")
+    with pytest.raises(FolderError, match=r"a b\.png is there, too"):
+        list(poison_folder(flickr, out, Poison(TriggerSettings("badnets"), CAPTION, 1)))
     with pytest.raises(FolderError, match="is not an empty folder"):
         list(poison_folder(clean, flickr, POISON))
 
