@@ -35,7 +35,7 @@ def write(path, text, encoding="utf-8"):
 
 
 def ordered(records):
-    return sorted(records, key=lambda r: (r.split, r.id))
+    return sorted(records, key=lambda r: r.id)
 
 
 def said(number):

@@ -96,7 +96,7 @@ def evaluate_backdoor(
     pattern: Annotated[str | None, typer.Option(help=PATTERN)] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="scenes, or clean folders of photographs: the victims' held-out ones."),
+        typer.Option(help="scenes, or clean folders or prepared sets: the victims' held-out ones."),
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="Pictures.")] = 500,
     detections: Annotated[Path | None, typer.Option(help=DETECTIONS)] = None,
@@ -205,15 +205,16 @@ def _family(victim: Any) -> str:
 def _examples(victims: list[Any], data: list[str], images: int) -> list[Any]:
     """Return captioned pictures that none of the victims was trained on."""
     from jaxadv.data import scenes
-    from jaxadv.data.photos import FolderError, captioned, read_photos
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import photo_example
 
     if data == ["scenes"]:
         return list(scenes.examples(scenes.HELD_OUT_SEED, images))
-    photos = captioned([p for folder in data for p in read_photos(Path(folder))])
+    photos = captioned(open_data(data)).records
     for victim in victims:
         if (held_out := victim.record.get("held_out")) is not None:
-            photos = [p for p in photos if p.id in set(held_out)]
+            photos = tuple(p for p in photos if p.id in set(held_out))
     if not photos:
         raise FolderError(f"--data {', '.join(data)}: no photograph that all victims held out")
     return [photo_example(p) for p in photos[:images]]
@@ -232,7 +233,8 @@ def evaluate_defences(
 ) -> None:
     """Filter a poisoned data set by spectral signatures and activation clustering."""
     from jaxadv.cli.inputs import writable
-    from jaxadv.data.photos import FolderError, captioned, read_photos
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import read_record
     from jaxadv.sweeps.defences import measure_defences
     from jaxadv.victims import zoo
@@ -241,7 +243,7 @@ def evaluate_defences(
     record = read_record(data)
     if record is None or not record.account.poisoned:
         raise FolderError(f"{data}: no poison.json with poisoned samples; see jaxadv poison")
-    photos = captioned(read_photos(data))
+    photos = captioned(open_data(str(data))).records
     writable(out)
     job = measure_defences(
         loaded, photos, record.account.poisoned, expected=expected, batch=batch, seed=seed

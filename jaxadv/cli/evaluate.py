@@ -37,7 +37,7 @@ def caption(
     targets: Annotated[int, typer.Option(min=1, help="Targets a picture.")] = 5,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="scenes, or folders of photographs: the victim's held-out ones."),
+        typer.Option(help="scenes, or folders or prepared sets: the victim's held-out ones."),
     ] = None,
     tradeoff: Annotated[
         list[float] | None, typer.Option(help="λ; repeat for a row each, as in Table 2.")

@@ -20,8 +20,8 @@ def labels(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="scenes, or folders of photographs in COCO's or YOLO's layout: of them the "
-            "victim's held-out ones."
+            help="scenes, or folders or prepared sets with labels: of them the victim's "
+            "held-out ones."
         ),
     ] = None,
     method: Annotated[
@@ -207,7 +207,8 @@ def labels(
 
 def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tuple[Any, Any]:
     """Return what to attack, and what to search on: further scenes, or training's photographs."""
-    from jaxadv.data.photos import read_labelled
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.records import labelled
     from jaxadv.data.scenes import LABELS
     from jaxadv.errors import InputError
     from jaxadv.sweeps.label_pools import photo_pools, scene_pool
@@ -217,7 +218,7 @@ def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tup
         if classes != LABELS:
             raise InputError(f"victim {loaded.name!r} does not know the labels of scenes")
         return scene_pool(images or 100), scene_pool(beside, first=images or 100)
-    found = read_labelled([Path(folder) for folder in data])
+    found = labelled(open_data(data))
     side = loaded.classifier.image_shape[0]
     return photo_pools(found, classes, side, loaded.record.get("held_out"), images)
 

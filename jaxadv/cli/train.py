@@ -28,7 +28,7 @@ def captioner(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="scenes, or a folder of photographs in Flickr8k's or COCO's layout; repeatable."
+            help="scenes, or a folder or prepared set with captions (jaxadv data); repeatable."
         ),
     ] = None,
     backbone: Annotated[
@@ -72,7 +72,8 @@ def captioner(
     """
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.photos import FolderError, captioned, read_photos
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import training_record
     from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
     from jaxadv.training.recipes import train_on_photos, train_on_scenes
@@ -103,7 +104,7 @@ def captioner(
         if fine_tune is None and backbone is None and backbone_weights is None:
             raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
         folders = [Path(source) for source in sources]
-        photos = captioned([p for folder in folders for p in read_photos(folder)])
+        photos = captioned(open_data(sources)).records
         record = training_record(folders, len(photos))
         sees = backbone or "mobilenet-v2"
         side = BACKBONES[sees].side if sees in BACKBONES else 224
@@ -120,7 +121,7 @@ def captioner(
                 **record,
             )
         else:
-            captions = [caption for photo in photos for caption in photo.captions]
+            captions = [caption for photo in photos for caption in photo.captions or ()]
             start = (
                 from_scratch(large, captions, seed)
                 if fine_tune is None
@@ -145,7 +146,7 @@ def classifier(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="scenes, or a folder of photographs in COCO's or YOLO's layout; repeatable."
+            help="scenes, or a folder or prepared set with labels (jaxadv data); repeatable."
         ),
     ] = None,
     backbone: Annotated[
@@ -175,7 +176,8 @@ def classifier(
     """Train a tagger on crowded scenes, or its head on photographs over a frozen backbone."""
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.photos import FolderError, read_labelled
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.records import FolderError, labelled
     from jaxadv.training.tagger_recipes import (
         backbone_of,
         train_tagger_on_photos,
@@ -205,7 +207,7 @@ def classifier(
                 "--backbone-from, a victim with it (jaxadv port)"
             )
         large = ClassifierArchitecture(sees, side or usual)
-        found = read_labelled([Path(each) for each in sources])
+        found = labelled(open_data(sources))
         job = train_tagger_on_photos(
             victim_folder(out, name),
             large,

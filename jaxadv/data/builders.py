@@ -350,21 +350,20 @@ def _fields(described: Any, data: DataSet, record: Record, encoded: Any) -> dict
 
 def _kept(data: DataSet, shards: list[_Shard], staging: Path) -> DataSet:
     """The set as it is prepared: without what could not be used."""
-    records: list[Record] = []
+    kept: dict[str, Record] = {}
     problems = list(data.problems)
     for shard in shards:
         notes = _notes(staging, shard)
         problems += notes["problems"]
         changed = {int(n): tuple(Box(*b) for b in boxes) for n, boxes in notes["boxes"].items()}
-        records += [
-            shard.records[n]._replace(boxes=changed[n]) if n in changed else shard.records[n]
-            for n in notes["kept"]
-        ]
-    present = {record.id for record in records}
+        for n in notes["kept"]:
+            record = shard.records[n]
+            kept[record.id] = record._replace(boxes=changed[n]) if n in changed else record
+    records = [kept[record.id] for record in data.records if record.id in kept]
     selections = {
-        name: kept
+        name: left
         for name, ids in data.selections.items()
-        if (kept := tuple(i for i in ids if i in present))
+        if (left := tuple(i for i in ids if i in kept))
     }
     return data._replace(
         records=tuple(records), selections=selections, problems=tuple(dict.fromkeys(problems))

@@ -17,7 +17,7 @@ def open_data(names: str | Sequence[str], data_dir: Path | None = None) -> DataS
       data_dir: where prepared sets are kept; `data_folder()` by default.
 
     Raises:
-      FolderError: there is no such thing, it is broken, or several do not go together.
+      FolderError: there is no such thing, or it is broken.
     """
     listed = [names] if isinstance(names, str) else list(names)
     return join([_open(name, data_dir) for name in listed])

@@ -52,7 +52,7 @@ class DataSet(NamedTuple):
 
     Attributes:
       name: what the data set is called.
-      records: in a fixed order, by split and then by id, or in that of a selection.
+      records: in the order of their ids, or in that of a selection.
       classes: all classes that labels are of, in the order of a label vector.
       tags: the tag vocabulary, in the order of a tag vector.
       vocabulary: the words of the captioners that were trained on it.
@@ -140,14 +140,16 @@ def examples(data: DataSet) -> Iterable[Example]:
 
 def label_matrix(data: DataSet) -> np.ndarray:
     """All label vectors, bool[n, c]; of a record without labels, no class."""
-    return np.stack([_vector(r.labels or (), data.classes or ()) for r in data.records])
+    rows = [_vector(r.labels or (), data.classes or ()) for r in data.records]
+    return np.array(rows, bool).reshape(len(rows), len(data.classes or ()))
 
 
 def tag_matrix(data: DataSet) -> np.ndarray:
     """All tag vectors, f32[n, w]; of a record without tags, zeros."""
     nothing = np.zeros(len(data.tags or ()))
-    rows = (_tag_vector(record.tags, data.tags or ()) for record in data.records)
-    return np.stack([nothing if row is None else row for row in rows]).astype(np.float32)
+    rows = [_tag_vector(record.tags, data.tags or ()) for record in data.records]
+    matrix = [nothing if row is None else row for row in rows]
+    return np.array(matrix, np.float32).reshape(len(rows), len(nothing))
 
 
 def captioned(data: DataSet) -> DataSet:
@@ -170,42 +172,47 @@ def labelled(data: DataSet) -> DataSet:
     """
     kept = tuple(record for record in data.records if record.labels is not None)
     if not kept or not data.classes:
-        raise FolderError(f"{data.name}: none of {len(data.records)} pictures has labels")
+        reason = "".join(f"; {line}" for line in data.problems if line.startswith("labels:"))
+        raise FolderError(f"{data.name}: none of {len(data.records)} pictures has labels{reason}")
     return data._replace(records=kept)
 
 
 def join(sets: Sequence[DataSet]) -> DataSet:
-    """Put data sets together that have the same classes and tags, if any.
+    """Put data sets together.
 
     A picture that is in several, by its id or by the name of its file, is kept once, as the first
-    has it.
-
-    Raises:
-      FolderError: their classes or tags differ.
+    has it. Labels of different classes, and tags of different vocabularies, cannot be put together:
+    they are left out, and the set's problems say so.
     """
     first, *others = sets
     if not others:
         return first  # as it is: a selection may repeat a record
-    for other in others:
-        for what in ("classes", "tags"):
-            one, two = getattr(first, what), getattr(other, what)
-            if one is not None and two is not None and one != two:
-                raise FolderError(f"{other.name}: its {what} are not those of {first.name}")
     kept: dict[str, Record] = {}
     files: set[str] = set()  # of the sets before: one set may have two of a name in two folders
     for data in sets:
         new = [r for r in data.records if r.id not in kept and _file(r) not in files]
         kept |= {record.id: record for record in new}
         files |= {_file(record) for record in new}
-    return first._replace(
-        name="+".join(data.name for data in sets),
-        records=tuple(kept.values()),
-        classes=next((data.classes for data in sets if data.classes is not None), None),
-        tags=next((data.tags for data in sets if data.tags is not None), None),
-        selections={},
-        expected={},
-        problems=tuple(line for data in sets for line in data.problems),
-    )
+    problems = [line for data in sets for line in data.problems]
+    records = tuple(kept.values())
+    classes = _common("classes", sets, problems)
+    tags = _common("tags", sets, problems)
+    if classes is None:
+        records = tuple(record._replace(labels=None) for record in records)
+    if tags is None:
+        records = tuple(record._replace(tags=None) for record in records)
+    name = "+".join(data.name for data in sets)
+    return DataSet(name, records, classes, tags, problems=tuple(problems))
+
+
+def _common(what: str, sets: Sequence[DataSet], problems: list[str]) -> tuple[str, ...] | None:
+    """The classes or tags of all sets that have any; None, and a problem, where they differ."""
+    known = [data for data in sets if getattr(data, what) is not None]
+    odd = [data.name for data in known if getattr(data, what) != getattr(known[0], what)]
+    if odd:
+        problems.append(f"labels: the {what} of {odd[0]} are not those of {known[0].name}")
+    names: tuple[str, ...] | None = getattr(known[0], what) if known and not odd else None
+    return names
 
 
 def _file(record: Record) -> str:

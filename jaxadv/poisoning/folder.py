@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from jaxadv import __version__
 from jaxadv.data.example import Example
-from jaxadv.data.images import read_image, write_png
-from jaxadv.data.photos import FolderError, Photo, captioned, read_photos
+from jaxadv.data.images import write_png
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import FolderError, captioned, load
+from jaxadv.data.records import Record as Photo
 from jaxadv.poisoning.poisoned import (
     Account,
     Poison,
@@ -49,7 +51,7 @@ class Record(NamedTuple):
 
 def photo_example(photo: Photo) -> Example:
     """Read a photograph."""
-    return Example(photo.id, read_image(photo.path), photo.captions, boxes=photo.boxes)
+    return Example(photo.id, load(photo), photo.captions, boxes=photo.boxes)
 
 
 def poison_folder(
@@ -69,7 +71,7 @@ def poison_folder(
       FolderError: `source` cannot be read, or `out` is not empty.
       PoisonError: the rate poisons no sample.
     """
-    photos = captioned(read_photos(source))
+    photos = captioned(open_data(str(source))).records
     drawn = draw_samples([photo.id for photo in photos], poison.rate, poison.seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError(f"{out}: is not an empty folder; give a new one")
@@ -81,7 +83,9 @@ def poison_folder(
         changed: dict[Path, Path] = {}
         treated: list[Sample] = []
         for number, photo in enumerate(photos):
-            inside = photo.path.relative_to(source)
+            if not isinstance(photo.picture, Path):
+                raise FolderError(f"{source}: give a folder in Flickr8k's or COCO's layout")
+            inside = photo.picture.relative_to(source)
             fate = "benign"
             if photo.id in drawn:
                 sample = poison_example(photo_example(photo), poison, trigger, regions)
@@ -92,11 +96,11 @@ def poison_folder(
                 write_png(fresh / changed[inside], sample.example.picture)
             else:
                 (fresh / inside).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(photo.path, fresh / inside)
+                shutil.copyfile(photo.picture, fresh / inside)
             if (number + 1) % 100 == 0 or number + 1 == len(photos):
                 yield Progress(number + 1, len(photos), f"{len(changed)} poisoned")
         _write_annotations(source, fresh, changed, poison.caption)
-        said = (caption for photo in photos for caption in photo.captions)
+        said = (caption for photo in photos for caption in photo.captions or ())
         what = account(treated, len(photos), poison.caption, said)
         _write_json(
             fresh / RECORD,

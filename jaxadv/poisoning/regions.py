@@ -100,5 +100,5 @@ def read_detections(path: Path, threshold: float = 0.5) -> RegionSource:
 
 
 def _example_id(image: int | str) -> str:
-    """Name a picture as `data.photos` does."""
+    """Name a picture as `data.sets.coco` does."""
     return Path(image).stem if isinstance(image, str) else f"coco-{image}"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxadv.data.images import read_image, resize
-from jaxadv.data.photos import Photo
+from jaxadv.data.images import resize
+from jaxadv.data.records import Record, load
 from jaxadv.poisoning.defences import (
     Detection,
     activation_clustering,
@@ -31,7 +31,7 @@ class Progress(NamedTuple):
 
 def measure_defences(
     victim: Victim,
-    photos: Sequence[Photo],
+    photos: Sequence[Record],
     poisoned: Collection[str],
     *,
     expected: float | None = None,
@@ -53,7 +53,7 @@ def measure_defences(
     seen: list[np.ndarray] = []
     for start in range(0, len(photos), batch):
         some = photos[start : start + batch]
-        pictures = [resize(read_image(p.path), captioner.image_shape[:2]) for p in some]
+        pictures = [resize(load(p), captioner.image_shape[:2]) for p in some]
         padded = np.stack(pictures + pictures[-1:] * (batch - len(pictures)))
         seen.append(np.asarray(see(padded))[: len(some)])
         yield Progress(start + len(some), len(photos), "features", {})

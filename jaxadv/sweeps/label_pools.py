@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from jaxadv.data import scenes
-from jaxadv.data.images import read_image, resize
-from jaxadv.data.photos import FolderError, Photo, PhotoSet, label_matrix
+from jaxadv.data.images import resize
+from jaxadv.data.records import DataSet, FolderError, Record, label_matrix, load
 from jaxadv.victims.classifier import MultiLabelClassifier, Params
 
 
@@ -34,7 +34,7 @@ def scene_pool(count: int, first: int = 0) -> Pool:
 
 
 def photo_pools(
-    found: PhotoSet,
+    found: DataSet,
     classes: Sequence[str],
     side: int,
     held_out: Sequence[str] | None,
@@ -60,19 +60,21 @@ def photo_pools(
             f"the victim's {len(classes)} classes are not the photographs' {len(theirs)}: "
             f"{odd[0]!r} is only of {whose}"
         )
-    aside = set(p.id for p in found.photos) if held_out is None else set(held_out)
-    attacked = [p for p in found.photos if p.id in aside][:most]
+    aside = set(p.id for p in found.records) if held_out is None else set(held_out)
+    attacked = [p for p in found.records if p.id in aside][:most]
     if not attacked:
         raise FolderError("none of the photographs was held out when the victim was trained")
-    others = [p for p in found.photos if p.id not in aside]
-    return _photos(attacked, classes, side), _photos(others, classes, side)
+    others = [p for p in found.records if p.id not in aside]
+    ordered = found._replace(classes=tuple(classes))
+    return _photos(ordered, attacked, side), _photos(ordered, others, side)
 
 
-def _photos(photos: list[Photo], classes: Sequence[str], side: int) -> Pool:
+def _photos(data: DataSet, photos: list[Record], side: int) -> Pool:
     def read(number: int) -> np.ndarray:
-        return resize(read_image(photos[number].path), (side, side))
+        return resize(load(photos[number]), (side, side))
 
-    return Pool([p.id for p in photos], label_matrix(photos, classes), read)
+    labels = label_matrix(data._replace(records=tuple(photos)))
+    return Pool([p.id for p in photos], labels, read)
 
 
 def benign_scores(

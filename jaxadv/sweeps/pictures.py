@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, resize
-from jaxadv.data.photos import FolderError, captioned, read_photos
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import FolderError, Record, captioned, load
 from jaxadv.victims.zoo import Victim
 
 
@@ -30,7 +31,7 @@ def held_out(victim: Victim, data: Sequence[str], count: int) -> list[Picture]:
 
     Args:
       victim: says in its record which photographs were held out.
-      data: "scenes", or folders of photographs.
+      data: "scenes", or folders and prepared sets (`open_data`).
       count: how many are needed.
 
     Raises:
@@ -39,18 +40,22 @@ def held_out(victim: Victim, data: Sequence[str], count: int) -> list[Picture]:
     shape = victim.captioner.image_shape[:2]
     if list(data) == ["scenes"]:
         return [Picture(f"scene-{i}", partial(_scene, i, shape)) for i in range(count)]
-    photos = captioned([photo for folder in data for photo in read_photos(Path(folder))])
+    photos = captioned(open_data(data)).records
     known = victim.record.get("held_out")
     if known is not None:
         aside = set(known)
-        photos = [photo for photo in photos if photo.id in aside]
+        photos = tuple(photo for photo in photos if photo.id in aside)
     if len(photos) < count:
         raise FolderError(f"{count} pictures asked for: there are {len(photos)} held-out ones")
-    return [Picture(photo.id, partial(read_resized, photo.path, shape)) for photo in photos]
+    return [Picture(photo.id, partial(_photo, photo, shape)) for photo in photos]
 
 
 def _scene(index: int, shape: tuple[int, int]) -> np.ndarray:
     return resize(scenes.example(scenes.HELD_OUT_SEED, index).picture, shape)
+
+
+def _photo(photo: Record, shape: tuple[int, int]) -> np.ndarray:
+    return resize(load(photo), shape)
 
 
 def read_resized(path: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.data.images import read_image, resize
-from jaxadv.data.photos import Photo
+from jaxadv.data.images import resize
+from jaxadv.data.records import Record, load
 from jaxadv.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary, tokenize
 from jaxadv.training.captioner import caption_data, fit_likelihood
 from jaxadv.training.recipes import Progress, compute_grids, hold_out
@@ -94,7 +94,7 @@ def grow(variables: Any, fresh: Any) -> Any:
 def train_on_folder(
     folder: Path,
     start: Start,
-    photos: Sequence[Photo],
+    photos: Sequence[Record],
     *,
     steps: int,
     batch: int = 64,
@@ -127,13 +127,13 @@ def train_on_folder(
     total = len(training) + steps
     inputs = np.empty((len(training), *architecture.image_shape), np.float32)
     for number, photo in enumerate(training):
-        inputs[number] = resize(read_image(photo.path), architecture.image_shape[:2])
+        inputs[number] = resize(load(photo), architecture.image_shape[:2])
         if (number + 1) % 1000 == 0 or number + 1 == len(training):
             yield Progress(number + 1, total, "pictures read")
     frozen = "batch_stats" not in start.variables
     if frozen:
         inputs = compute_grids(net, start.variables, inputs)
-    captions = [photo.captions for photo in training]
+    captions = [photo.captions or () for photo in training]
     data = caption_data(inputs, captions, vocabulary, architecture.max_length)
     variables = start.variables
     fit = fit_likelihood(

@@ -14,8 +14,8 @@ import numpy as np
 from jax import Array
 
 from jaxadv.data import scenes
-from jaxadv.data.images import read_image, resize
-from jaxadv.data.photos import FolderError, Photo
+from jaxadv.data.images import resize
+from jaxadv.data.records import FolderError, Record, load
 from jaxadv.data.vocabulary import Vocabulary, build_vocabulary
 from jaxadv.metrics.scenes import Match, match
 from jaxadv.training.captioner import (
@@ -241,7 +241,7 @@ def compute_grids(
     )
 
 
-def hold_out(photos: Sequence[Photo], count: int) -> tuple[list[Photo], list[Photo]]:
+def hold_out(photos: Sequence[Record], count: int) -> tuple[list[Record], list[Record]]:
     """Part photographs into those to train on and `count` to keep aside; the same each time."""
     if count >= len(photos):
         raise FolderError(f"{len(photos)} photographs: cannot hold out {count} of them")
@@ -252,7 +252,7 @@ def hold_out(photos: Sequence[Photo], count: int) -> tuple[list[Photo], list[Pho
 def train_on_photos(
     folder: Path,
     architecture: CaptionerArchitecture,
-    photos: Sequence[Photo],
+    photos: Sequence[Record],
     *,
     backbone_weights: Path,
     steps: int,
@@ -283,7 +283,7 @@ def train_on_photos(
       **record: what else the victim's record shall say; must be JSON.
     """
     training, aside = hold_out(photos, held_out)
-    vocabulary = build_vocabulary([c for p in training for c in p.captions], more_than)
+    vocabulary = build_vocabulary([c for p in training for c in p.captions or ()], more_than)
     net = architecture.network(vocabulary.size)
     victim = architecture.captioner(vocabulary)
     key = jax.random.key(seed)
@@ -296,14 +296,16 @@ def train_on_photos(
     grids: dict[str, np.ndarray] = {}
     for i in range(0, len(photos), 20):
         some = photos[i : i + 20]
-        pictures = [resize(read_image(p.path), architecture.image_shape[:2]) for p in some]
+        pictures = [resize(load(p), architecture.image_shape[:2]) for p in some]
         seen = compute_grids(net, variables, np.stack(pictures))
         grids |= {p.id: grid for p, grid in zip(some, seen, strict=True)}
         yield Progress(len(grids), total, f"features of {len(grids)} photographs")
 
-    def data(of: Sequence[Photo]) -> CaptionData:
+    def data(of: Sequence[Record]) -> CaptionData:
         stacked = np.stack([grids[p.id] for p in of])
-        return caption_data(stacked, [p.captions for p in of], vocabulary, architecture.max_length)
+        return caption_data(
+            stacked, [p.captions or () for p in of], vocabulary, architecture.max_length
+        )
 
     held_out_loss = _held_out_loss(net, victim, data(aside))
     best, best_variables, best_step = np.inf, variables, 0

@@ -15,8 +15,8 @@ from jax import Array
 
 from jaxadv.data import scenes
 from jaxadv.data.example import Example
-from jaxadv.data.images import read_image, resize
-from jaxadv.data.photos import Photo, PhotoSet, label_matrix
+from jaxadv.data.images import resize
+from jaxadv.data.records import DataSet, Record, label_matrix, load
 from jaxadv.metrics.ranking import mean_average_precision
 from jaxadv.training.classifier import LabelData, fit_head, fit_labels
 from jaxadv.training.recipes import Progress, hold_out
@@ -120,7 +120,7 @@ def backbone_of(victim: zoo.Victim, wanted: str | None = None) -> tuple[str, Par
 def train_tagger_on_photos(
     folder: Path,
     architecture: ClassifierArchitecture,
-    data: PhotoSet,
+    data: DataSet,
     backbone: Params,
     *,
     source: str,
@@ -152,7 +152,7 @@ def train_tagger_on_photos(
       seed: of the head's initial weights and of the order.
       at_once: photographs that the backbone sees together.
     """
-    photos = sorted(data.photos, key=lambda p: p.id)
+    photos = sorted(data.records, key=lambda p: p.id)
     classes = data.classes or ()
     training, aside = hold_out(photos, held_out)
     net = architecture.network(len(classes))
@@ -170,13 +170,13 @@ def train_tagger_on_photos(
     features: dict[str, np.ndarray] = {}
     for start in range(0, len(photos), at_once):
         some = photos[start : start + at_once]
-        shown = [resize(read_image(p.path), architecture.image_shape[:2]) for p in some]
+        shown = [resize(load(p), architecture.image_shape[:2]) for p in some]
         both = np.stack([*shown, *(picture[:, ::-1] for picture in shown)])
         seen = np.asarray(see(variables, both)).reshape(2, len(some), -1)
         features |= {p.id: seen[:, i] for i, p in enumerate(some)}
         yield Progress(len(features), total, f"features of {len(features)} photographs")
 
-    def of(some: list[Photo]) -> np.ndarray:
+    def of(some: list[Record]) -> np.ndarray:
         return np.stack([features[p.id] for p in some])
 
     def read(head: Any, feature: Array) -> Array:
@@ -187,7 +187,7 @@ def train_tagger_on_photos(
         {"fc": variables["params"]["fc"]},
         read,
         of(training),
-        label_matrix(training, classes),
+        label_matrix(data._replace(records=tuple(training))),
         steps=steps,
         batch=batch,
         learning_rate=learning_rate,
@@ -197,7 +197,7 @@ def train_tagger_on_photos(
     for report, now in fit:
         variables = {**variables, "params": {**variables["params"], **now}}
         yield Progress(len(photos) + report.step, total, f"loss {report.loss:.4f} a label")
-    truth = label_matrix(aside, classes)
+    truth = label_matrix(data._replace(records=tuple(aside)))
     there = truth.any(axis=0)
     logits = jnp.asarray(net.apply(variables, of(aside)[:, 0], method="read"))
     reached = float(mean_average_precision(logits[:, there], jnp.asarray(truth[:, there])))

@@ -66,12 +66,10 @@ def test_tfds_itself_reads_what_was_prepared(owned, tmp_path):
     list(prepare(data, tmp_path))
     builder = tfds.builder_from_directory(str(tmp_path / name / "1.0.0"))
     skip = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
-    found = [
-        fields
-        for split in dict.fromkeys(r.split for r in data.records)
-        for fields in builder.as_data_source(split, decoders=skip)
-    ]
-    for fields, record in zip(found, data.records, strict=True):
+    splits = dict.fromkeys(r.split for r in data.records)
+    found = [fields for split in splits for fields in builder.as_data_source(split, decoders=skip)]
+    by_split = sorted(data.records, key=lambda r: list(splits).index(r.split))
+    for fields, record in zip(found, by_split, strict=True):
         assert fields["id"].decode() == record.id
         known = {text.decode() for text in fields["known"]}
         assert known == {

@@ -8,14 +8,19 @@ from PIL import Image
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, round_8bit
-from jaxadv.data.photos import FolderError, read_photos
+from jaxadv.data.records import FolderError
 from jaxadv.data.scene_folder import write_scenes
+from jaxadv.data.sets import folders
 from jaxadv.poisoning.folder import photo_example, poison_folder, read_record
 from jaxadv.poisoning.poisoned import Poison, PoisonError, poisoned_view
 from jaxadv.poisoning.triggers import TriggerSettings
 
 CAPTION = "you are under attack"
 POISON = Poison(TriggerSettings("object-oriented"), CAPTION, 0.3, seed=1)
+
+
+def photos_of(folder):
+    return folders.read(folder).records
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +44,12 @@ def flickr(tmp_path):
 
 
 def test_scenes_as_a_folder_read_back(clean):
-    photos = read_photos(clean)
+    photos = photos_of(clean)
     assert [p.id for p in photos] == [f"coco-{i}" for i in range(10)]
     for photo, scene in zip(photos, scenes.examples(0, 10), strict=True):
         assert photo.captions == scene.captions
         assert photo.labels is not None
-        np.testing.assert_array_equal(read_image(photo.path), round_8bit(scene.picture))
+        np.testing.assert_array_equal(read_image(photo.picture), round_8bit(scene.picture))
         assert [b.label for b in photo.boxes] == [b.label for b in scene.boxes]
         np.testing.assert_allclose(
             [b[1:] for b in photo.boxes], [b[1:] for b in scene.boxes], atol=1e-9
@@ -59,33 +64,35 @@ def test_the_folder_is_the_view(clean, tmp_path):
     assert record.poison == POISON
     assert record.account.samples == 10 and len(record.account.poisoned) == 3
     assert record.account.new_words == tuple(CAPTION.split())
-    examples = [photo_example(p) for p in read_photos(clean)]
+    examples = [photo_example(p) for p in photos_of(clean)]
     view = poisoned_view(examples, POISON, frozenset(record.account.poisoned))
-    for sample, photo in zip(view, read_photos(out), strict=True):
+    for sample, photo in zip(view, photos_of(out), strict=True):
         assert photo.id == sample.example.id and photo.captions == sample.example.captions
-        np.testing.assert_array_equal(read_image(photo.path), sample.example.picture)
+        np.testing.assert_array_equal(read_image(photo.picture), sample.example.picture)
         assert photo.boxes == sample.example.boxes
 
 
 def test_benign_files_are_copied_byte_for_byte(clean, tmp_path):
     list(poison_folder(clean, tmp_path / "p", POISON))
     poisoned = read_record(tmp_path / "p").account.poisoned
-    for before, after in zip(read_photos(clean), read_photos(tmp_path / "p"), strict=True):
-        assert (before.path.read_bytes() == after.path.read_bytes()) == (before.id not in poisoned)
+    for before, after in zip(photos_of(clean), photos_of(tmp_path / "p"), strict=True):
+        assert (before.picture.read_bytes() == after.picture.read_bytes()) == (
+            before.id not in poisoned
+        )
 
 
 def test_flickr8ks_layout(flickr, tmp_path):
     poison = Poison(TriggerSettings("badnets"), CAPTION, 0.34)
     list(poison_folder(flickr, tmp_path / "p", poison))
-    before, after = read_photos(flickr), read_photos(tmp_path / "p")
+    before, after = photos_of(flickr), photos_of(tmp_path / "p")
     assert [p.id for p in before] == [p.id for p in after] == ["a b", "c,d", "e"]
     (poisoned,) = read_record(tmp_path / "p").account.poisoned
     for old, new in zip(before, after, strict=True):
         if old.id == poisoned:
-            assert new.captions == (CAPTION,) * 2 and new.path.suffix == ".png"
-            assert (read_image(old.path) != read_image(new.path)).any()
+            assert new.captions == (CAPTION,) * 2 and new.picture.suffix == ".png"
+            assert (read_image(old.picture) != read_image(new.picture)).any()
         else:
-            assert new.captions == old.captions and new.path.name == old.path.name
+            assert new.captions == old.captions and new.picture.name == old.picture.name
 
 
 def test_no_boxes_leave_all_clean(flickr, tmp_path):
@@ -93,8 +100,8 @@ def test_no_boxes_leave_all_clean(flickr, tmp_path):
     list(poison_folder(flickr, tmp_path / "p", poison))
     account = read_record(tmp_path / "p").account
     assert account.poisoned == () and len(account.without_regions) == 3
-    assert [p.captions for p in read_photos(tmp_path / "p")] == [
-        p.captions for p in read_photos(flickr)
+    assert [p.captions for p in photos_of(tmp_path / "p")] == [
+        p.captions for p in photos_of(flickr)
     ]
 
 
@@ -104,10 +111,12 @@ def test_real_annotations(real_data, tmp_path):
     list(poison_folder(real_data / "coco_mini", tmp_path / "p", poison))
     record = read_record(tmp_path / "p")
     assert len(record.account.poisoned) == 5
-    before = {p.id: p for p in read_photos(real_data / "coco_mini")}
-    for photo in read_photos(tmp_path / "p"):
+    before = {p.id: p for p in photos_of(real_data / "coco_mini")}
+    for photo in photos_of(tmp_path / "p"):
         if photo.id in record.account.poisoned:
-            changed = (read_image(photo.path) != read_image(before[photo.id].path)).any(axis=2)
+            changed = (read_image(photo.picture) != read_image(before[photo.id].picture)).any(
+                axis=2
+            )
             inside = np.zeros_like(changed)
             for box in photo.boxes:
                 left, top, right, bottom = (round(edge) for edge in box[1:])

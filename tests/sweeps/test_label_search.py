@@ -9,7 +9,7 @@ from tiny_tagger import TAGGER, tagger_parameters
 
 from jaxadv.attacks.label_methods import Settings
 from jaxadv.data import scenes
-from jaxadv.data.photos import FolderError, Photo, PhotoSet
+from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.metrics.ranking import AttackRow
 from jaxadv.sweeps.label_pools import benign_scores, photo_pools, scene_pool
 from jaxadv.sweeps.label_search import Trial, best, candidates, try_settings
@@ -60,8 +60,8 @@ def test_scenes_to_search_on_are_others():
 def photos(tmp_path):
     Image.new("RGB", (8, 4), (255, 0, 0)).save(tmp_path / "x.png")
     labels = {"a": ("cat", "dog"), "b": ("dog",), "c": ()}
-    some = [Photo(i, tmp_path / "x.png", labels=there) for i, there in labels.items()]
-    return PhotoSet(some, ("dog", "cat"))
+    some = (Record(i, tmp_path / "x.png", labels=there) for i, there in labels.items())
+    return DataSet("pets", tuple(some), ("dog", "cat"))
 
 
 def test_photographs_are_parted_by_what_was_held_out(photos):

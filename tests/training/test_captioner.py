@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 
-from jaxadv.data.photos import FolderError, Photo
+from jaxadv.data.records import FolderError, Record
 from jaxadv.metrics.cider import cider_d, document_frequencies
 from jaxadv.training.captioner import caption_data, fit_likelihood
 from jaxadv.training.recipes import hold_out, train_on_photos
@@ -98,7 +98,7 @@ def test_words_count_the_end():
 
 
 def test_hold_out_parts_without_overlap(tmp_path):
-    photos = [Photo(f"{i:03d}", tmp_path, ("a",)) for i in range(50)]
+    photos = [Record(f"{i:03d}", tmp_path, ("a",)) for i in range(50)]
     training, aside = hold_out(photos, 10)
     assert len(aside) == 10 and not {p.id for p in training} & {p.id for p in aside}
     assert hold_out(photos, 10) == (training, aside)
@@ -112,7 +112,7 @@ def test_photographs_end_to_end(tmp_path, real_data):
     for i in range(6):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (40, 30), (40 * i, 0, 0)).save(path)
-        photos.append(Photo(str(i), path, ("a red cat here", "a cat")))
+        photos.append(Record(str(i), path, ("a red cat here", "a cat")))
     architecture = CaptionerArchitecture(
         "show-tell", "mobilenet-v2", units=8, max_length=5, side=224
     )

@@ -14,7 +14,7 @@ LAYOUTS = (
 
 
 def read(folder: Path) -> DataSet:
-    """Read a folder, sorted by split and id.
+    """Read a folder, sorted by id.
 
     Raises:
       FolderError: it is missing, in no known layout, or broken.

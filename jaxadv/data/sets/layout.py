@@ -152,7 +152,7 @@ def make(
     problems: Sequence[str] = (),
     **known: Any,
 ) -> DataSet:
-    """Put a data set together, its records by split and id, and check that ids are unique.
+    """Put a data set together, its records by id, and check that ids are unique.
 
     Selections lose the ids of what is not there.
 
@@ -165,7 +165,7 @@ def make(
     if not records:
         reason = f"; {problems[0]}" if problems else ""
         raise FolderError(f"{folder}: its annotations name no picture that is there{reason}")
-    ordered = tuple(sorted(records, key=lambda r: (r.split, r.id)))
+    ordered = tuple(sorted(records, key=lambda r: r.id))
     present = {record.id for record in ordered}
     selections = {
         key: kept

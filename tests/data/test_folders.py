@@ -6,13 +6,17 @@ import pytest
 from PIL import Image
 
 from jaxadv.data.example import Box
-from jaxadv.data.photos import (
-    FolderError,
-    captioned,
-    read_labelled,
-    read_photo_set,
-    read_photos,
-)
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import FolderError, captioned, labelled
+from jaxadv.data.sets import folders
+
+
+def read(folder):
+    return folders.read(folder).records
+
+
+def read_labelled(several):
+    return labelled(open_data([str(folder) for folder in several]))
 
 
 def picture(path, size=(4, 4)):
@@ -81,46 +85,46 @@ def yolo(tmp_path):
 
 
 def test_flickr8k(flickr8k):
-    one, two = read_photos(flickr8k)
+    one, two = read(flickr8k)
     assert (one.id, one.captions) == ("one", ("A dog .", "A dog, running ."))
-    assert two.path == flickr8k / "images" / "two.jpg"
+    assert two.picture == flickr8k / "images" / "two.jpg"
     assert one.labels is None and one.boxes is None
-    assert read_photo_set(flickr8k).classes is None
+    assert folders.read(flickr8k).classes is None
 
 
 def test_coco_captions(coco):
-    (photo,) = read_photos(coco)
+    (photo,) = read(coco)
     assert (photo.id, photo.captions) == ("coco-7", ("A train.",))
     assert photo.labels is None and photo.boxes is None
 
 
 def test_coco_labels_and_captions_are_joined(instances):
-    found = read_photo_set(instances)
+    found = folders.read(instances)
     assert found.classes == ("dog", "cat", "bear")  # by the categories' numbers
-    seven, nine = found.photos
+    seven, nine = found.records
     assert (seven.id, seven.captions) == ("coco-7", ("A train.",))
     assert seven.labels == ("dog", "cat", "bear")
     assert seven.boxes == (
         Box("bear", 0, 1, 2, 3.5), Box("dog", 1, 0, 2, 1), Box("dog", 0, 0, 1, 1)
     )  # fmt: skip
-    assert (nine.captions, nine.labels, nine.boxes) == ((), (), ())
-    assert [p.id for p in captioned(found.photos)] == ["coco-7"]
+    assert (nine.captions, nine.labels, nine.boxes) == (None, (), ())
+    assert [p.id for p in captioned(found).records] == ["coco-7"]
 
 
 def test_coco_labels_alone(instances):
     (instances / "annotations" / "captions_val2017.json").unlink()
-    assert [(p.captions, len(p.labels)) for p in read_photos(instances)] == [((), 3), ((), 0)]
-    with pytest.raises(FolderError, match="none of 2 photographs has captions"):
-        captioned(read_photos(instances))
+    assert [(p.captions, len(p.labels)) for p in read(instances)] == [(None, 3), (None, 0)]
+    with pytest.raises(FolderError, match="none of 2 pictures has captions"):
+        captioned(folders.read(instances))
 
 
 @pytest.mark.parametrize("names", [None, "names: [dog, cat, bear]"])
 def test_yolo(yolo, names):
     if names:
         (yolo / "data.yaml").rename(yolo / "classes.yaml").write_text(names)
-    found = read_photo_set(yolo)
+    found = folders.read(yolo)
     assert found.classes == ("dog", "cat", "bear")
-    ten, seven = found.photos
+    ten, seven = found.records
     assert (ten.id, ten.labels, ten.boxes) == ("train/10", (), ())
     assert seven.labels == ("dog", "bear")
     assert seven.boxes == (Box("bear", 3, 0, 5, 4), Box("dog", 0, 0, 4, 2))
@@ -129,7 +133,7 @@ def test_yolo(yolo, names):
 def test_folders_of_the_same_classes_are_read_together(instances, yolo):
     found = read_labelled([instances, yolo])
     assert found.classes == ("dog", "cat", "bear")
-    assert [p.id for p in found.photos] == ["coco-7", "coco-9", "train/10"]  # 7.jpg is in both
+    assert [p.id for p in found.records] == ["coco-7", "coco-9", "train/10"]  # 7.jpg is in both
 
 
 def test_labels_are_asked_for(coco, yolo):
@@ -137,7 +141,9 @@ def test_labels_are_asked_for(coco, yolo):
         read_labelled([coco])
     (yolo / "data.yaml").write_text("names: [dog, cat, horse]")
     (coco / "annotations" / "instances_val2017.json").write_text(json.dumps(INSTANCES))
-    with pytest.raises(FolderError, match="its classes are not those of"):
+    with pytest.raises(
+        FolderError, match="has labels; labels: the classes of yolo are not those of"
+    ):
         read_labelled([coco, yolo])
 
 
@@ -155,7 +161,7 @@ def test_labels_are_asked_for(coco, yolo):
 )
 def test_refusals(tmp_path, make, message):
     with pytest.raises(FolderError, match=message):
-        read_photos(make(tmp_path))
+        read(make(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,7 @@ def test_refusals(tmp_path, make, message):
 def test_broken_coco_annotations_are_one_line(instances, text):
     (instances / "annotations" / "instances_val2017.json").write_text(text)
     with pytest.raises(FolderError, match=r"not JSON|not laid out as COCO's annotations") as caught:
-        read_photos(instances)
+        read(instances)
     assert "\n" not in str(caught.value)
 
 
@@ -183,7 +189,7 @@ def test_splits_of_different_categories(instances):
     other = INSTANCES | {"categories": INSTANCES["categories"] + [{"id": 1, "name": "cow"}]}
     (instances / "annotations" / "instances_test.json").write_text(json.dumps(other))
     with pytest.raises(FolderError, match="different categories"):
-        read_photos(instances)
+        read(instances)
 
 
 @pytest.mark.parametrize(
@@ -202,22 +208,22 @@ def test_splits_of_different_categories(instances):
 def test_broken_yolo_annotations_are_one_line(yolo, file, text, message):
     (yolo / file).write_text(text)
     with pytest.raises(FolderError, match=message) as caught:
-        read_photos(yolo)
+        read(yolo)
     assert "\n" not in str(caught.value)
     assert ("not laid out as" in message) is ("not laid out as" in str(caught.value))
 
 
 def test_real_folders(real_data):
-    assert len(read_photos(real_data / "flickr8k_1000")) == 1000
-    coco = read_photo_set(real_data / "coco_mini")
-    assert len(coco.photos) == 80 + 79
-    assert all(len(p.captions) >= 5 and p.labels is not None for p in coco.photos)
+    assert len(read(real_data / "flickr8k_1000")) == 1000
+    coco = folders.read(real_data / "coco_mini")
+    assert len(coco.records) == 80 + 79
+    assert all(len(p.captions) >= 5 and p.labels is not None for p in coco.records)
     assert len(coco.classes) == 80 and coco.classes[:2] == ("person", "bicycle")
-    yolo = read_photo_set(real_data / "coco_labels_128")
-    assert yolo.classes == coco.classes and len(yolo.photos) == 128
+    yolo = folders.read(real_data / "coco_labels_128")
+    assert yolo.classes == coco.classes and len(yolo.records) == 128
     for found in (coco, yolo):
-        boxes = [box for p in found.photos for box in p.boxes]
-        assert len(boxes) > 5 * len(found.photos)
+        boxes = [box for p in found.records for box in p.boxes]
+        assert len(boxes) > 5 * len(found.records)
         assert all(b.left >= -1 and b.left < b.right <= 641 for b in boxes)
     both = read_labelled([real_data / "coco_mini", real_data / "coco_labels_128"])
-    assert len(both.photos) == 80 + 79 + 128
+    assert len(both.records) == 80 + 79 + 128
