@@ -1,7 +1,6 @@
 """The attacks on a tagger that a cell of a sweep stands for."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -12,7 +11,8 @@ from jaxadv.attacks.drive import Result
 from jaxadv.attacks.label_methods import prepare
 from jaxadv.attacks.stream import Request
 from jaxadv.data import scenes
-from jaxadv.data.photos import read_labelled
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import labelled
 from jaxadv.metrics.ranking import Form, RankingScores, excluded, ranking_scores
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.sweeps.job import Job, Planned
@@ -86,7 +86,7 @@ def _pool(design: LabelDesign, victim: Victim) -> Pool:
         if tagger.classes != scenes.LABELS:
             raise PlanError(f"victim {victim.name!r}: does not know the labels of scenes")
         return scene_pool(design.images)
-    found = read_labelled([Path(folder) for folder in design.data])
+    found = labelled(open_data(design.data))
     held_out = victim.record.get("held_out")
     side = tagger.image_shape[0]
     return photo_pools(found, tagger.classes, side, held_out, design.images)[0]
