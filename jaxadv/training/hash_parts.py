@@ -4,6 +4,7 @@ Each part has an optimiser of its own, since Adam would go on moving layers whos
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -26,7 +27,7 @@ class Part(NamedTuple):
 
 def begin(optimiser: optax.GradientTransformation, layers: Any) -> Part:
     """Return a part before its first step."""
-    return Part(layers, optimiser.init(layers))
+    return Part(layers, jax.jit(optimiser.init)(layers))
 
 
 def stepper(
@@ -109,9 +110,17 @@ def shuffled(count: int, batch: int, number: int, rng: np.random.Generator) -> l
 
 def hash_pairs(net: HashNet, variables: Any, pairs: Pairs, batch: int = 200) -> tuple[Array, Array]:
     """Return the codes f32[n, K] of the pictures and of the texts, before the sign."""
-    image_code = jax.jit(lambda x: net.apply(variables, x / 255, method="image_code"))
-    text_code = jax.jit(lambda x: net.apply(variables, x, method="text_code"))
-    starts = range(0, len(pairs.pictures), batch)
-    images = [image_code(pairs.pictures[first : first + batch]) for first in starts]
-    texts = [text_code(pairs.tags[first : first + batch]) for first in starts]
+    starts = range(0, len(pairs.ids), batch)
+    images = [_image_code(net, variables, pairs.pictures[i : i + batch]) for i in starts]
+    texts = [_text_code(net, variables, pairs.tags[i : i + batch]) for i in starts]
     return jnp.concatenate(images), jnp.concatenate(texts)
+
+
+@partial(jax.jit, static_argnames="net")
+def _image_code(net: HashNet, variables: Any, pictures: Array) -> Any:
+    return net.apply(variables, pictures / 255, method="image_code")
+
+
+@partial(jax.jit, static_argnames="net")
+def _text_code(net: HashNet, variables: Any, tags: Array) -> Any:
+    return net.apply(variables, tags, method="text_code")

@@ -92,7 +92,7 @@ def test_a_hasher_is_retrained(tmp_path, monkeypatch):
         yield Pairs(*(field[-count:] for field in pairs))
 
     monkeypatch.setattr(hasher_recipes, "adversarial_pairs", unchanged)
-    options = {"count": 12, "queries": 3, "database": 6, "batch": 4, "steps": 3, "iterations": 7}
+    options = {"count": 12, "queries": 12, "database": 12, "batch": 4, "steps": 3, "iterations": 7}
     job = train_hasher_on_scenes(
         tmp_path / "second", architecture, start=start, adversarial=5, **options
     )
@@ -101,7 +101,7 @@ def test_a_hasher_is_retrained(tmp_path, monkeypatch):
     victim = zoo.load(str(tmp_path / "second"))
     assert (victim.hasher.tags, victim.hasher.classes) == (scenes.TAGS, scenes.SHAPES)
     measured = victim.record["measures"]["held_out_pairs"]
-    assert (measured["queries"], measured["database"]) == (3, 6)
+    assert (measured["queries"], measured["database"]) == (12, 12)
     assert f"{measured['image_to_text']:.3f}" in messages[-1]
     training = victim.record["training"]
     assert (training["pairs"], training["extra"], training["from"]) == (12, 10, "first")

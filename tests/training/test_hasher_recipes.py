@@ -63,8 +63,8 @@ def test_colours_are_learned(method, fit):
     assert [r.step for r in reports][-2:] == [76, 77]  # the last round is cut short
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert jax.tree.structure(fitted[-1]) == jax.tree.structure(start)
-    queries, database = toy_pairs(20, 1), toy_pairs(100, 2)
-    assert similar(queries.labels, database.labels).mean() < 0.7
+    queries, database = toy_pairs(60, 1), toy_pairs(60, 2)
+    assert similar(queries.labels, database.labels).mean() < 0.75
     assert min(retrieval_precision(net, fitted[-1], queries, database)) > 0.97
 
 
