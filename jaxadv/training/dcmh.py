@@ -138,8 +138,9 @@ def fit_dcmh(
       weights: of the terms.
 
     Yields:
-      after each round a report (the mean of what each network's batches found, a pair of examples)
-      and the variables as they are then.
+      after each round a report (the mean of the batches' objectives, a pair of examples, in which
+      the balance of all weighs n / batch times as much as in eq. 1) and the variables as they are
+      then.
 
     Raises:
       PairsError: there are fewer pairs than a batch has.

@@ -15,12 +15,15 @@ with F^l, H^l of the label network (for itself, too), and B = sign(H^l + H^v + H
 minimises `Σ (D(F^l) - 1)² + Σ D(F)²`, and what it judges works against it.
 
 Each term is divided by the number of its summands, so that the weights mean the same for any
-training set. The authors' release (lelan-li/SSAH, TensorFlow) does so, too, with weights of 1, but
-its pairwise terms are squared differences of `S Δ` and `log(1 + e^Δ)`; here they are the paper's,
-beside which a quantisation of 1 freezes the first signs (MAP of the label network's codes on scenes
-0.95; 0.9995 with 0.1) and a discriminator of 1 outweighs what is similar. The paper's networks
-maximise their discriminator's loss, which for squares has no bound; as in the release they minimise
-the distance of their score from that of labels, `(D(F) - 1)²`.
+training set, as in the authors' release (lelan-li/SSAH, TensorFlow). What else differs there:
+
+- its weights are 1, but its pairwise terms squared differences of `S Δ` and `log(1 + e^Δ)`. Beside
+  the paper's, a quantisation of 1 freezes the first signs: MAP of the label network's codes on
+  scenes 0.95, and 0.9995 with the 0.1 that is the default here. The discriminators' 0.1 is a choice
+  that was not measured against others;
+- the paper's networks maximise their discriminator's loss, which for squares has no bound. Here, as
+  there (with cross-entropy), they are drawn towards the score of labels: `Σ (D(F) - 1)²`;
+- it goes through the labels ten times in a round, here twice, and starts from ImageNet.
 """
 
 from collections.abc import Iterator
@@ -57,7 +60,7 @@ from jaxadv.victims.nets.ssah import SSAH, Discriminator, Semantics
 
 IMAGE, TEXT, LABEL = ("features", "image"), ("text",), ("label",)
 LABEL_PASSES = 2
-"""How often the label network goes through the labels in a round (10 in the release)."""
+"""How often the label network goes through the labels in a round."""
 
 
 class Weights(NamedTuple):
