@@ -17,6 +17,7 @@ from jaxadv.cli import (
     port,
     retrieve,
     sweep,
+    table,
     train,
     victims,
 )
@@ -36,6 +37,7 @@ app.command("caption")(caption.caption)
 app.command("label")(label.label)
 app.command("retrieve")(retrieve.retrieve)
 app.command("port")(port.port)
+app.command("table")(table.table)
 app.command("poison")(backdoor.poison)
 evaluate.app.command("backdoor")(backdoor.evaluate_backdoor)
 evaluate.app.command("defences")(backdoor.evaluate_defences)

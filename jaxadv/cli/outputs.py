@@ -9,8 +9,13 @@ from typing import Any
 
 def write_json(path: Path, entry: dict[str, Any]) -> None:
     """Write a record to a temporary name and move it into place."""
+    write_text(path, json.dumps(entry, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text to a temporary name and move it into place."""
     scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(json.dumps(entry, indent=1) + "\n")
+    scratch.write_text(text, encoding="utf-8")
     os.replace(scratch, path)
 
 

@@ -1,0 +1,192 @@
+"""Curves from a sweep's records: by a setting, by steps taken, by the place of a word."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxadv.objectives.target import GAP, OPEN
+from jaxadv.sweeps import store
+from jaxadv.sweeps.paper_tables import PaperTable, TableError
+from jaxadv.sweeps.record_tables import choose, key_of, tabulate
+from jaxadv.sweeps.tables import PAPER, WHOSE
+
+LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
+_LABELS = {"tradeoff": "λ", "learning_rate": "learning rate"}
+
+
+class Line(NamedTuple):
+    """A line of a panel.
+
+    Attributes:
+      name: of it.
+      x, y: the points.
+      papers: whether they are the paper's.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    papers: bool = False
+
+
+class Bars(NamedTuple):
+    """How many words were said and missed at each place."""
+
+    x: tuple[float, ...]
+    said: tuple[int, ...]
+    missed: tuple[int, ...]
+
+
+class Panel(NamedTuple):
+    """A plot.
+
+    Attributes:
+      title: of it; may be empty.
+      x, y: what is along the axes.
+      lines: what is drawn.
+      bars: counts behind the lines.
+      logarithmic: whether x is.
+      steps: whether the lines stay where they are until the next point.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    bars: Bars | None = None
+    logarithmic: bool = False
+    steps: bool = False
+
+
+def panels_of(
+    paper: PaperTable, folder: Path, victims: Sequence[str] = (), curve: str | None = None
+) -> list[Panel]:
+    """Return the curve that goes with a paper's table, or another one, of a sweep's folder.
+
+    Args:
+      paper: the table: which records.
+      folder: of the records.
+      victims: as for `record_tables.tabulate`.
+      curve: "location" (of words), "steps" (taken) or the name of a setting; by default the
+        table's own.
+
+    Raises:
+      InputError: there is no such curve, or no record for it.
+    """
+    curve = curve or paper.curve
+    cells = store.read_cells(folder)
+    if not curve:
+        raise TableError(f"{paper.name}: has no curve of its own; name a setting")
+    if curve not in ("location", "steps"):
+        return against(paper, cells, store.read(folder), curve, victims)
+    chosen = choose(paper, cells, victims)
+    rows = (
+        (f"{key_of('method', chosen[row['cell']], row)}, {row['victim']}", row)
+        for row in store.read(folder)
+        if row["cell"] in chosen and row["failed"] is None
+    )
+    if curve == "steps":
+        return [by_steps(rows)]
+    if paper.task != "captions":
+        raise TableError(f"{paper.name}: words have a location in captions only")
+    return by_location(rows)
+
+
+def by_location(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Panel]:
+    """Count the wanted words said at each place: Figure 3 of the exact-caption paper.
+
+    Args:
+      rows: records that have an outcome, each with the name of what made it.
+
+    Returns:
+      a panel for each name with targets of one observed word, and for each with complete ones.
+    """
+    counts: dict[tuple[str, str], list[list[int]]] = {}
+    for name, row in rows:
+        if row["setting"] not in ("1 obser", "0 latent"):
+            continue
+        found = counts.setdefault((name, row["setting"]), [[0, 0] for _ in range(LOCATIONS)])
+        said = row["said"].split()
+        for place, word in enumerate(row["target"].split()[:LOCATIONS]):
+            if word not in (GAP, OPEN):
+                found[place][said[place : place + 1] == [word]] += 1
+    return [_located(*key, found) for key, found in sorted(counts.items())]
+
+
+def _located(name: str, setting: str, counts: Sequence[Sequence[int]]) -> Panel:
+    seen = [(place, *both) for place, both in enumerate(counts, start=1) if sum(both)]
+    places = tuple(float(place) for place, _, _ in seen)
+    rate = Line("success rate", places, tuple(said / (said + no) for _, no, said in seen))
+    bars = Bars(places, tuple(said for *_, said in seen), tuple(no for _, no, _ in seen))
+    return Panel(f"{name}: {setting}", "location of the word", "success rate", (rate,), bars)
+
+
+def by_steps(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Panel:
+    """Say what share of all attempts had succeeded by a number of steps.
+
+    Args:
+      rows: records that have an outcome, each with the name of what made it.
+    """
+    ends: dict[str, list[int | None]] = {}
+    for name, row in rows:
+        ends.setdefault(name, []).append(row["iterations"] if row["success"] else None)
+    lines = []
+    for name, found in sorted(ends.items()):
+        taken = sorted(end for end in found if end is not None)
+        shares = tuple(done / len(found) for done in range(1, len(taken) + 1))
+        lines.append(Line(name, (0.0, *map(float, taken)), (0.0, *shares)))
+    return Panel("", "steps", "share that has succeeded", tuple(lines), steps=True)
+
+
+def against(
+    paper: PaperTable,
+    cells: Mapping[str, Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
+    setting: str,
+    victims: Sequence[str] = (),
+) -> list[Panel]:
+    """Return success and norm by a setting: Table 2 of the exact-caption paper as a picture.
+
+    Raises:
+      TableError: no setting of that name is a number.
+    """
+    numbers = sorted(
+        {
+            column
+            for cell in choose(paper, cells, victims).values()
+            for column, value in cell.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+    )
+    if setting not in numbers:
+        allowed = ", ".join(["location", "steps", *numbers])
+        raise TableError(f"curve {setting!r}: must be one of {allowed}")
+    if setting not in paper.keys:
+        kept = {k: v for k, v in paper.settings.items() if k != setting}
+        paper = paper._replace(keys=(*paper.keys, setting), settings=kept, rows=())
+    table = tabulate(paper, cells, rows, victims)
+    norm = "‖ε‖₂" if paper.task == "captions" else "APer"
+    told = [c for c in table.columns if c not in (*paper.measures, "n", "failed", "SR", "SR 8-bit")]
+    panels = []
+    for measure in ("SR", norm):
+        points: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+        for values in table.rows:
+            row = dict(zip(table.columns, values, strict=True))
+            x, y = row[setting], row.get(measure)
+            if x is not None and isinstance(y, int | float):
+                name = tuple(row[column] for column in told if column != setting)
+                points.setdefault(name, []).append((float(x), y))
+        lines = tuple(_line(told, setting, name, some) for name, some in points.items())
+        wide = {x > 0 for line in lines for x in line.x} == {True} and setting == "tradeoff"
+        label = _LABELS.get(setting, setting)
+        panels.append(Panel("", label, measure, lines, logarithmic=wide))
+    return panels
+
+
+def _line(
+    told: Sequence[str], setting: str, name: tuple[Any, ...], points: list[tuple[float, float]]
+) -> Line:
+    whose = [column for column in told if column != setting].index(WHOSE)
+    x, y = zip(*sorted(points), strict=True)
+    words = ", ".join(str(value) for value in name if value is not None)
+    return Line(words, x, y, papers=name[whose] == PAPER)

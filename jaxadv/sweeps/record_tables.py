@@ -1,0 +1,328 @@
+"""A sweep's records as a paper's table.
+
+Averages are the papers': success, precision, recall and norm over all attempts (exact-caption
+paper, section 5.1); the changes of the measures over all pictures and APer over the successful ones
+(TkMIA paper, section 5.1). An attack that failed, that is, has no outcome, is counted and not
+averaged.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
+from jaxadv.sweeps import store
+from jaxadv.sweeps.paper_tables import PaperTable, TableError
+from jaxadv.sweeps.plan import TASKS
+from jaxadv.sweeps.tables import BESIDE, WHOSE, Group, Row, Table, beside
+
+
+def _column(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row.get(name)
+
+
+def _norm_of_success(row: Row) -> float | None:
+    return row["norm"] if row["success"] else None
+
+
+# The paper's tables have TkAcc and AP@k in the released code's form (`metrics.ranking`).
+_MEASURES: dict[str, dict[str, Callable[[Row], float | None]]] = {
+    "captions": {
+        "‖ε‖₂": _column("norm"),
+        "SR": _column("success"),
+        "Prec": _column("precision"),
+        "Rec": _column("recall"),
+        "SR 8-bit": _column("success_8bit"),
+    },
+    "labels": {
+        "ΔTkAcc": _column("delta_top_k_accuracy_released"),
+        "ΔP@k": _column("delta_precision"),
+        "ΔmAP@k": _column("delta_average_precision_released"),
+        "ΔNDCG@k": _column("delta_ndcg"),
+        "Δl": _column("excluded"),
+        "APer": _norm_of_success,
+        "|S|": lambda row: len(row["specified"]),
+        "SR": _column("success"),
+        "SR 8-bit": _column("success_8bit"),
+    },
+}
+_FORMS = (
+    "ΔTkAcc and ΔmAP@k as the paper's code has them, from which its tables are; APer here for "
+    "pixels in [0, 1]"
+)
+_ROUNDS = {
+    "gem": gem.ROUNDS,
+    "ssvm": ssvm.ROUNDS,
+    "show-and-fool": show_and_fool.ITERATIONS,
+    "untargeted": untargeted.ROUNDS,
+}
+
+
+def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Table:
+    """Make a paper's table of a folder: a sweep's, or for CMLA one of `jaxadv evaluate retrieval`.
+
+    Raises:
+      InputError: the folder holds nothing of the kind.
+    """
+    if paper.task != "retrieval":
+        return tabulate(paper, store.read_cells(folder), store.read(folder), victims)
+    path = folder / "table.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise TableError(
+            f"{paper.name}: sweeps record no retrieval, and what jaxadv evaluate retrieval writes "
+            f"cannot be read: {problem}"
+        ) from None
+    return tabulate_retrieval(paper, found)
+
+
+def tabulate(
+    paper: PaperTable,
+    cells: Mapping[str, Row],
+    rows: Iterable[Row],
+    victims: Sequence[str] = (),
+) -> Table:
+    """Group a sweep's records as a paper's table does, and put its numbers beside.
+
+    Rows are averaged over seeds; a setting of which there are several values besides becomes a
+    column. Where there are attacks with the paper's own settings, others are left out.
+
+    Args:
+      paper: the table.
+      cells: what the cells of the sweep are, by digest (`store.read_cells`).
+      rows: its records (`store.read`).
+      victims: names of victims; without any, those that are named as the paper's, or else all.
+
+    Raises:
+      TableError: none of these victims was attacked, or a sweep has no such records at all.
+    """
+    chosen = choose(paper, cells, victims)
+    extra = _varied(paper, chosen)
+    sums: dict[tuple[Any, ...], _Sums] = {}
+    data: dict[str, None] = {}
+    made: set[str] = set()
+    others = 0
+    for row in rows:
+        settings = chosen.get(row["cell"])
+        if settings is None or not _belongs(paper, settings, row):
+            others += 1
+            continue
+        data[_data(row)] = None
+        made.add(row["cell"])
+        key = tuple(key_of(name, settings, row) for name in (*paper.keys, WHOSE, *extra))
+        sums.setdefault(key, _Sums(paper)).add(row)
+    groups = [_group(paper, extra, key, sums[key]) for key in sums]
+    used = [cell for digest, cell in chosen.items() if digest in made]
+    return beside(paper, groups, extra, (*_about(paper, used, groups, data), *_left(others)))
+
+
+class _Sums:
+    """Running sums of a row of the table: the records need not fit in memory."""
+
+    def __init__(self, paper: PaperTable) -> None:
+        of_attacks = {"SR", "APer"} & set(paper.measures)
+        wanted = (*paper.measures, *(BESIDE if of_attacks else ()))
+        self._measures = {m: f for m, f in _MEASURES[paper.task].items() if m in wanted}
+        self._totals = dict.fromkeys(self._measures, (0.0, 0))
+        self.count = self.failed = 0
+
+    def add(self, row: Row) -> None:
+        if row["failed"] is not None:
+            self.failed += 1
+            return
+        self.count += 1
+        for measure, of in self._measures.items():
+            value = of(row)
+            if value is not None:
+                total, count = self._totals[measure]
+                self._totals[measure] = (total + value, count + 1)
+
+    @property
+    def means(self) -> dict[str, float]:
+        return {m: total / count for m, (total, count) in self._totals.items() if count}
+
+
+def _group(paper: PaperTable, extra: Sequence[str], key: tuple[Any, ...], sums: _Sums) -> Group:
+    end = len(paper.keys)
+    return Group(
+        dict(zip(paper.keys, key[:end], strict=True)),
+        key[end],
+        dict(zip(extra, key[end + 1 :], strict=True)),
+        sums.count,
+        sums.failed,
+        sums.means,
+    )
+
+
+def choose(
+    paper: PaperTable, cells: Mapping[str, Row], victims: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the cells that a table is made of, with their settings filled in, by digest.
+
+    Raises:
+      TableError: none of these victims was attacked, or a sweep has no such records at all.
+    """
+    here = {d: _filled(cell) for d, cell in cells.items() if cell["task"] == paper.task}
+    if not here:
+        raise TableError(f"{paper.name}: is of {paper.task}, of which this sweep has no attack")
+    names = dict.fromkeys(cell["victim"] for cell in here.values())
+    for name in victims:
+        if name not in names:
+            raise TableError(f"victim {name!r}: must be among {', '.join(names)}")
+    like = [name for name in names if any(word in name for word in paper.named)]
+    wanted = victims or like or list(names)
+    here = {d: cell for d, cell in here.items() if cell["victim"] in wanted}
+    for column in {c for settings in _settings_by_method(paper, here) for c in settings}:
+        here = _with_papers(paper, here, column)
+    return here
+
+
+def _settings_by_method(paper: PaperTable, cells: Mapping[str, Row]) -> list[dict[str, Any]]:
+    return [_own_settings(paper, cell["method"]) for cell in cells.values()]
+
+
+def _own_settings(paper: PaperTable, method: str) -> dict[str, Any]:
+    """Return the settings that the table names, for a method."""
+    for_all = {k: v for k, v in paper.settings.items() if not isinstance(v, dict)}
+    return {**for_all, **paper.settings.get(method, {})}
+
+
+def _with_papers(
+    paper: PaperTable, cells: dict[str, dict[str, Any]], column: str
+) -> dict[str, dict[str, Any]]:
+    """Keep, of every victim and method, the cells with the paper's value if there are any."""
+    as_paper = {
+        digest
+        for digest, cell in cells.items()
+        if cell[column] == _own_settings(paper, cell["method"]).get(column)
+    }
+    some = {(cells[digest]["victim"], cells[digest]["method"]) for digest in as_paper}
+    return {
+        digest: cell
+        for digest, cell in cells.items()
+        if digest in as_paper or (cell["victim"], cell["method"]) not in some
+    }
+
+
+def _filled(cell: Row) -> dict[str, Any]:
+    """Return a cell's columns; for a setting that was not given, what the method takes."""
+    rate = 5e-3 if cell["method"] == "show-and-fool" else 1e-3
+    taken = {"tradeoff": 0.1, "learning_rate": rate, "delta": "all"}
+    taken["rounds"] = _ROUNDS.get(cell["method"], 0)
+    return {c: taken.get(c) if value is None else value for c, value in cell.items()}
+
+
+def _varied(paper: PaperTable, cells: Mapping[str, Row]) -> list[str]:
+    """Name the settings that a row of the table would else mix."""
+    seen: dict[tuple[Any, ...], dict[str, set[Any]]] = {}
+    told = (*paper.keys, WHOSE, "task", "seed", *(["loss"] if "method" in paper.keys else []))
+    for cell in cells.values():
+        key = tuple(key_of(name, cell, cell) for name in (*paper.keys, WHOSE) if name in cell)
+        for column, value in cell.items():
+            if column not in told:
+                seen.setdefault(key, {}).setdefault(column, set()).add(value)
+    return list(dict.fromkeys(c for found in seen.values() for c in found if len(found[c]) > 1))
+
+
+def key_of(name: str, settings: Row, row: Row) -> Any:
+    """Say a record's value in a column that tells rows apart."""
+    if name == "method" and settings["method"] == "show-and-fool":
+        return f"show-and-fool {settings['loss']}"
+    if name == "data":
+        return _data(row)
+    return settings[name] if name in settings else row[name]
+
+
+def _belongs(paper: PaperTable, settings: Row, row: Row) -> bool:
+    columns = {**row, **settings, "selection": _selection(row)}
+    return all(columns.get(name) in allowed for name, allowed in paper.where.items())
+
+
+def _selection(row: Row) -> str:
+    """Say how labels were specified; a setting of random selection is called "2 labels"."""
+    return "random" if row["setting"].endswith(" labels") else "global"
+
+
+def _data(row: Row) -> str:
+    return "scenes" if str(row["image"]).startswith("scene-") else "photographs"
+
+
+def _about(
+    paper: PaperTable, cells: Sequence[Row], groups: Sequence[Group], data: Iterable[str]
+) -> list[str]:
+    """Say what is not as in the paper."""
+    victims = ", ".join(dict.fromkeys(group.victim for group in groups))
+    if not groups:
+        return ["here: no record of this table yet"]
+    notes = [
+        f"here: {victims}; {', '.join(data)}: other data and another victim than the paper's, so "
+        "compare which row is better, not the numbers"
+    ]
+    if "scenes" not in data:
+        notes = [f"here: {victims}; {', '.join(data)}: comparable where these are the paper's"]
+    notes += dict.fromkeys(note for cell in cells if (note := _otherwise(paper, cell)))
+    if paper.task == "labels" and "APer" in paper.measures:
+        notes.append(_FORMS)
+    failed = sum(group.failed for group in groups)
+    if failed:
+        notes.append(f"{failed} attacks failed: counted, not averaged")
+    return notes
+
+
+def _otherwise(paper: PaperTable, cell: Row) -> str:
+    """Say what was set otherwise than in the paper."""
+    method = cell["method"]
+    default = TASKS[paper.task][0](method=method)
+    papers = {**_filled(dataclasses.asdict(default)), **_own_settings(paper, method)}
+    told = {"loss", *paper.keys}
+    other = [
+        f"{column} {cell[column]} (the paper: {value})"
+        for column, value in papers.items()
+        if column not in told and cell.get(column, value) != value
+    ]
+    return f"{method} here with {', '.join(other)}" if other else ""
+
+
+def _left(others: int) -> list[str]:
+    if not others:
+        return []
+    return [f"{others} records are of none of this table's rows"]
+
+
+def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
+    """Put a CMLA table beside what `jaxadv evaluate retrieval` wrote into table.json.
+
+    Raises:
+      TableError: what was found is nothing of that kind, or the table needs what it does not say.
+    """
+    if not {"victims", "cells", "queries"} <= found.keys():
+        raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
+    if "samples" in paper.keys:
+        raise TableError(f"{paper.name}: no command records its samples; only the paper's numbers")
+    groups = [
+        _retrieved(paper, cell, direction, found)
+        for cell in found["cells"]
+        for direction in ("I2T", "T2I")
+        if direction in cell and cell["attack"] in paper.where["attack"]
+    ]
+    note = (
+        f"here: {', '.join(found['victims'])}; scenes: other data and other victims than the "
+        "paper's, so compare which row is better, not the numbers"
+    )
+    return beside(paper, groups, (), (note,))
+
+
+def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:
+    columns = {
+        **cell,
+        "direction": direction,
+        "method": cell["victim"],
+        "data": "scenes",
+        "bits": found["victims"][cell["victim"]],
+    }
+    keys = {name: columns[name] for name in paper.keys}
+    values = {"MAP": cell[direction], "D": cell["D"]}
+    return Group(keys, cell["victim"], {}, found["queries"], 0, values)
