@@ -48,9 +48,10 @@ def _draw(axis: Axes, panel: Panel) -> None:
         axis.legend(fontsize=7)
         return
     axis.set_ylim(0, 1.05)
-    axis.set_zorder(1)
-    axis.patch.set_visible(False)
     behind = axis.twinx()  # as in the paper: words to the right, their share to the left
+    behind.set_ylim(0, 1.05 * max(map(sum, zip(panel.bars.said, panel.bars.missed, strict=True))))
+    axis.set_zorder(behind.get_zorder() + 1)
+    axis.patch.set_visible(False)
     behind.set_ylabel("number of words")
     behind.bar(panel.bars.x, panel.bars.said, color="tab:green", alpha=0.35, label="said")
     behind.bar(

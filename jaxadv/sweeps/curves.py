@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxadv.objectives.target import GAP, OPEN
 from jaxadv.sweeps import store
 from jaxadv.sweeps.paper_tables import PaperTable, TableError
-from jaxadv.sweeps.record_tables import choose, key_of, tabulate
+from jaxadv.sweeps.record_tables import belongs, choose, key_of, tabulate
 from jaxadv.sweeps.tables import PAPER, WHOSE
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
@@ -81,9 +81,11 @@ def panels_of(
         return against(paper, cells, store.read(folder), curve, victims)
     chosen = choose(paper, cells, victims)
     rows = (
-        (f"{key_of('method', chosen[row['cell']], row)}, {row['victim']}", row)
+        (f"{key_of('method', cell, row)}, {row['victim']}", row)
         for row in store.read(folder)
-        if row["cell"] in chosen and row["failed"] is None
+        if (cell := chosen.get(row["cell"])) is not None
+        and row["failed"] is None
+        and belongs(paper, cell, row)
     )
     if curve == "steps":
         return [by_steps(rows)]

@@ -69,13 +69,15 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     if paper.task != "retrieval":
         return tabulate(paper, store.read_cells(folder), store.read(folder), victims)
     path = folder / "table.json"
+    if not path.is_file():
+        raise TableError(
+            f"{folder}: sweeps record no retrieval, and there is no table.json as jaxadv evaluate "
+            "retrieval writes it"
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise TableError(
-            f"{paper.name}: sweeps record no retrieval, and what jaxadv evaluate retrieval writes "
-            f"cannot be read: {problem}"
-        ) from None
+    except ValueError as problem:
+        raise TableError(f"{path}: damaged ({problem})") from None
     return tabulate_retrieval(paper, found)
 
 
@@ -107,7 +109,7 @@ def tabulate(
     others = 0
     for row in rows:
         settings = chosen.get(row["cell"])
-        if settings is None or not _belongs(paper, settings, row):
+        if settings is None or not belongs(paper, settings, row):
             others += 1
             continue
         data[_data(row)] = None
@@ -115,16 +117,21 @@ def tabulate(
         key = tuple(key_of(name, settings, row) for name in (*paper.keys, WHOSE, *extra))
         sums.setdefault(key, _Sums(paper)).add(row)
     groups = [_group(paper, extra, key, sums[key]) for key in sums]
+    extra = _needed(groups, extra)
     used = [cell for digest, cell in chosen.items() if digest in made]
     return beside(paper, groups, extra, (*_about(paper, used, groups, data), *_left(others)))
+
+
+def _is_of_attacks(paper: PaperTable) -> bool:
+    """Return whether a table is of what came of attacks, not of how many there are."""
+    return bool({"SR", "APer"} & set(paper.measures))
 
 
 class _Sums:
     """Running sums of a row of the table: the records need not fit in memory."""
 
     def __init__(self, paper: PaperTable) -> None:
-        of_attacks = {"SR", "APer"} & set(paper.measures)
-        wanted = (*paper.measures, *(BESIDE if of_attacks else ()))
+        wanted = (*paper.measures, *(BESIDE if _is_of_attacks(paper) else ()))
         self._measures = {m: f for m, f in _MEASURES[paper.task].items() if m in wanted}
         self._totals = dict.fromkeys(self._measures, (0.0, 0))
         self.count = self.failed = 0
@@ -227,8 +234,18 @@ def _varied(paper: PaperTable, cells: Mapping[str, Row]) -> list[str]:
     return list(dict.fromkeys(c for found in seen.values() for c in found if len(found[c]) > 1))
 
 
+def _needed(groups: Sequence[Group], extra: Sequence[str]) -> list[str]:
+    """Keep the columns without which two rows would look alike."""
+    seen: dict[tuple[Any, ...], dict[str, set[Any]]] = {}
+    for group in groups:
+        found = seen.setdefault((*group.keys.values(), group.victim), {})
+        for column in extra:
+            found.setdefault(column, set()).add(group.extra[column])
+    return [c for c in extra if any(len(found[c]) > 1 for found in seen.values())]
+
+
 def key_of(name: str, settings: Row, row: Row) -> Any:
-    """Say a record's value in a column that tells rows apart."""
+    """Say a record's value in a column that tells rows apart, with its cell's filled settings."""
     if name == "method" and settings["method"] == "show-and-fool":
         return f"show-and-fool {settings['loss']}"
     if name == "data":
@@ -236,7 +253,8 @@ def key_of(name: str, settings: Row, row: Row) -> Any:
     return settings[name] if name in settings else row[name]
 
 
-def _belongs(paper: PaperTable, settings: Row, row: Row) -> bool:
+def belongs(paper: PaperTable, settings: Row, row: Row) -> bool:
+    """Return whether a record of a chosen cell is of a table."""
     columns = {**row, **settings, "selection": _selection(row)}
     return all(columns.get(name) in allowed for name, allowed in paper.where.items())
 
@@ -263,7 +281,8 @@ def _about(
     ]
     if "scenes" not in data:
         notes = [f"here: {victims}; {', '.join(data)}: comparable where these are the paper's"]
-    notes += dict.fromkeys(note for cell in cells if (note := _otherwise(paper, cell)))
+    if _is_of_attacks(paper):
+        notes += dict.fromkeys(note for cell in cells if (note := _otherwise(paper, cell)))
     if paper.task == "labels" and "APer" in paper.measures:
         notes.append(_FORMS)
     failed = sum(group.failed for group in groups)
