@@ -287,7 +287,7 @@ def _about(
         notes.append(_FORMS)
     failed = sum(group.failed for group in groups)
     if failed:
-        notes.append(f"{failed} attacks failed: counted, not averaged")
+        notes.append(f"attacks that failed, counted and not averaged: {failed}")
     return notes
 
 
@@ -308,7 +308,7 @@ def _otherwise(paper: PaperTable, cell: Row) -> str:
 def _left(others: int) -> list[str]:
     if not others:
         return []
-    return [f"{others} records are of none of this table's rows"]
+    return [f"records of none of this table's rows: {others}"]
 
 
 def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
