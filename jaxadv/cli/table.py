@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, errors, print_table
+from jaxadv.cli.console import console, errors
 
 
 def table(
@@ -37,12 +37,13 @@ def table(
     from jaxadv.errors import InputError
     from jaxadv.sweeps.paper_tables import paper_table, paper_tables
     from jaxadv.sweeps.record_tables import table_of
-    from jaxadv.sweeps.table_formats import FORMATS
-    from jaxadv.sweeps.tables import papers_own
+    from jaxadv.sweeps.table_formats import FORMATS, as_text
+    from jaxadv.sweeps.tables import Table, papers_own
 
     if name is None:
-        rows = [[t.name, t.task, t.caption, t.curve] for t in paper_tables().values()]
-        print_table("Tables", ["name", "of", "shows", "curve"], rows)
+        every = paper_tables().values()
+        rows = tuple((t.name, t.task, t.curve or None, t.caption) for t in every)
+        typer.echo(as_text(Table("Tables", ("name", "of", "curve", "shows"), rows, ())))
         return
     if format not in FORMATS:
         raise InputError(f"--format {format!r}: must be one of {', '.join(FORMATS)}")

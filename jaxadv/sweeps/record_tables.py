@@ -52,6 +52,7 @@ _FORMS = (
     "ΔTkAcc and ΔmAP@k as the paper's code has them, from which its tables are; APer here for "
     "pixels in [0, 1]"
 )
+_SEARCHED = ("learning_rate", "tradeoff")  # by the TkMIA paper, anew for each of its settings
 _ROUNDS = {
     "gem": gem.ROUNDS,
     "ssvm": ssvm.ROUNDS,
@@ -119,7 +120,7 @@ def tabulate(
     groups = [_group(paper, extra, key, sums[key]) for key in sums]
     extra = _needed(groups, extra)
     used = [cell for digest, cell in chosen.items() if digest in made]
-    return beside(paper, groups, extra, (*_about(paper, used, groups, data), *_left(others)))
+    return beside(paper, groups, extra, (*_about(paper, used, groups, extra, data), *_left(others)))
 
 
 def _is_of_attacks(paper: PaperTable) -> bool:
@@ -182,13 +183,11 @@ def choose(
     like = [name for name in names if any(word in name for word in paper.named)]
     wanted = victims or like or list(names)
     here = {d: cell for d, cell in here.items() if cell["victim"] in wanted}
-    for column in {c for settings in _settings_by_method(paper, here) for c in settings}:
+    for column in dict.fromkeys(
+        column for cell in here.values() for column in _own_settings(paper, cell["method"])
+    ):
         here = _with_papers(paper, here, column)
     return here
-
-
-def _settings_by_method(paper: PaperTable, cells: Mapping[str, Row]) -> list[dict[str, Any]]:
-    return [_own_settings(paper, cell["method"]) for cell in cells.values()]
 
 
 def _own_settings(paper: PaperTable, method: str) -> dict[str, Any]:
@@ -269,7 +268,11 @@ def _data(row: Row) -> str:
 
 
 def _about(
-    paper: PaperTable, cells: Sequence[Row], groups: Sequence[Group], data: Iterable[str]
+    paper: PaperTable,
+    cells: Sequence[Row],
+    groups: Sequence[Group],
+    extra: Sequence[str],
+    data: Iterable[str],
 ) -> list[str]:
     """Say what is not as in the paper."""
     victims = ", ".join(dict.fromkeys(group.victim for group in groups))
@@ -282,7 +285,7 @@ def _about(
     if "scenes" not in data:
         notes = [f"here: {victims}; {', '.join(data)}: comparable where these are the paper's"]
     if _is_of_attacks(paper):
-        notes += dict.fromkeys(note for cell in cells if (note := _otherwise(paper, cell)))
+        notes += dict.fromkeys(note for cell in cells if (note := _otherwise(paper, cell, extra)))
     if paper.task == "labels" and "APer" in paper.measures:
         notes.append(_FORMS)
     failed = sum(group.failed for group in groups)
@@ -291,14 +294,15 @@ def _about(
     return notes
 
 
-def _otherwise(paper: PaperTable, cell: Row) -> str:
-    """Say what was set otherwise than in the paper."""
+def _otherwise(paper: PaperTable, cell: Row, extra: Sequence[str]) -> str:
+    """Say what was set otherwise than in the paper, but for what is a column."""
     method = cell["method"]
     default = TASKS[paper.task][0](method=method)
     papers = {**_filled(dataclasses.asdict(default)), **_own_settings(paper, method)}
-    told = {"loss", *paper.keys}
+    told = {"loss", *paper.keys, *extra}
+    searched = _SEARCHED if paper.task == "labels" else ()
     other = [
-        f"{column} {cell[column]} (the paper: {value})"
+        f"{column} {cell[column]} (the paper{' searches' if column in searched else f': {value}'})"
         for column, value in papers.items()
         if column not in told and cell.get(column, value) != value
     ]

@@ -196,8 +196,15 @@ def test_settings_are_never_mixed():
     cells, rows = made({"captions": [several]})
     table = tabulate(paper_table("exact-caption-1"), cells, rows)
     assert [row["rounds"] for row in ours(table, setting="0 latent")] == [100, 200]
-    note = next(note for note in table.notes if "rounds 100" in note)
-    assert note == "gem here with rounds 100 (the paper: 50)"
+    assert not any(" here with " in note for note in table.notes)
+    cells, rows = made({"captions": [{**several, "rounds": 100, "learning_rate": 0.005}]})
+    notes = tabulate(paper_table("exact-caption-1"), cells, rows).notes
+    assert (
+        "gem here with learning_rate 0.005 (the paper: 0.001), rounds 100 (the paper: 50)" in notes
+    )
+    cells, rows = made({"labels": [{**LABELS, "method": "tkmia", "learning_rate": 0.1}]})
+    notes = tabulate(paper_table("tkmia-3"), cells, rows).notes
+    assert "tkmia here with learning_rate 0.1 (the paper searches)" in notes
     grid = {"victim": SAT, "method": ["gem", "ssvm"], "tradeoff": [0.01, 0.1, 10]}
     cells, rows = made({"captions": [grid]})
     one = tabulate(paper_table("exact-caption-1"), cells, rows)
