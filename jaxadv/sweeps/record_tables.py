@@ -106,7 +106,7 @@ def tabulate(
     extra = _varied(paper, chosen)
     sums: dict[tuple[Any, ...], _Sums] = {}
     data: dict[str, None] = {}
-    made: set[str] = set()
+    made: dict[tuple[Any, ...], set[str]] = {}
     others = 0
     for row in rows:
         settings = chosen.get(row["cell"])
@@ -114,13 +114,20 @@ def tabulate(
             others += 1
             continue
         data[_data(row)] = None
-        made.add(row["cell"])
         key = tuple(key_of(name, settings, row) for name in (*paper.keys, WHOSE, *extra))
+        made.setdefault((*key, settings["seed"]), set()).add(row["cell"])
         sums.setdefault(key, _Sums(paper)).add(row)
     groups = [_group(paper, extra, key, sums[key]) for key in sums]
     extra = _needed(groups, extra)
-    used = [cell for digest, cell in chosen.items() if digest in made]
-    return beside(paper, groups, extra, (*_about(paper, used, groups, extra, data), *_left(others)))
+    used = [
+        cell for digest, cell in chosen.items() if any(digest in some for some in made.values())
+    ]
+    notes = _about(paper, used, groups, extra, data)
+    if any(len(some) > 1 for some in made.values()):
+        notes.append("rows here put grids together that differ in their pictures or targets alone")
+    if others:
+        notes.append(f"records of none of this table's rows: {others}")
+    return beside(paper, groups, extra, notes)
 
 
 def _is_of_attacks(paper: PaperTable) -> bool:
@@ -307,12 +314,6 @@ def _otherwise(paper: PaperTable, cell: Row, extra: Sequence[str]) -> str:
         if column not in told and cell.get(column, value) != value
     ]
     return f"{method} here with {', '.join(other)}" if other else ""
-
-
-def _left(others: int) -> list[str]:
-    if not others:
-        return []
-    return [f"records of none of this table's rows: {others}"]
 
 
 def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:

@@ -214,6 +214,16 @@ def test_settings_are_never_mixed():
     assert [row["tradeoff"] for row in two] == ["0.01", "0.1", "10"] * 2
 
 
+def test_grids_that_differ_in_what_they_attack_are_named():
+    """The records do not say which pictures a cell was to attack; seeds alone are no such thing."""
+    grid = {"victim": SAT, "method": "gem", "seed": [0, 1]}
+    cells, rows = made({"captions": [grid, {**grid, "images": 7}]})
+    note = "rows here put grids together that differ in their pictures or targets alone"
+    assert note in tabulate(paper_table("exact-caption-1"), cells, rows).notes
+    cells, rows = made({"captions": [grid]})
+    assert note not in tabulate(paper_table("exact-caption-1"), cells, rows).notes
+
+
 def test_the_papers_steps_and_threshold_are_chosen():
     """One folder with several serves several tables."""
     cells, rows = made({"labels": [{**LABELS, "iterations": [100, 300], "delta": [2, 3]}]})
