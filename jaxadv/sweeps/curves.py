@@ -131,7 +131,7 @@ def by_steps(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Panel:
     """
     ends: dict[str, list[int | None]] = {}
     for name, row in rows:
-        ends.setdefault(name, []).append(row["iterations"] if row["success"] else None)
+        ends.setdefault(name, []).append(row["steps"] if row["success"] else None)
     lines = []
     for name, found in sorted(ends.items()):
         taken = sorted(end for end in found if end is not None)

@@ -46,7 +46,7 @@ def test_only_the_first_seven_places():
 def test_the_share_by_steps():
     """What never succeeded counts among all."""
     ends = [(10, True), (5, True), (300, False), (10, True)]
-    panel = by_steps(("tkmia", {"iterations": i, "success": s}) for i, s in ends)
+    panel = by_steps(("tkmia", {"steps": i, "success": s}) for i, s in ends)
     (line,) = panel.lines
     assert (line.x, line.y) == ((0, 5, 10, 10), (0, 0.25, 0.5, 0.75))
 
@@ -75,7 +75,7 @@ def folder(tmp_path):
                 "success": number < place,
                 "success_8bit": False,
                 "norm": float(place + 1),
-                "iterations": 10 * number,
+                "steps": 10 * number,
             }
             if cell.task == "captions":
                 row |= {"target": "a b", "said": "a c", "precision": 0.5, "recall": 0.5}

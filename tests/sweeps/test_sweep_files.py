@@ -6,8 +6,9 @@ import pytest
 
 from jaxadv.sweeps.files import FOLDER, find, names
 from jaxadv.sweeps.paper_tables import paper_tables
-from jaxadv.sweeps.plan import CaptionDesign, read_plan
+from jaxadv.sweeps.plan import CaptionDesign, LabelDesign, read_plan
 
+OF_STEPS = [t.name for t in paper_tables().values() if "iterations" in t.settings]
 SHIPPED = [name for name in names() if name != "exact-caption-scenes"]
 
 
@@ -38,8 +39,9 @@ def test_the_commands(name):
 
 
 def test_three_sizes():
-    """Of everything that is of captions."""
-    for what in ("exact-caption", "exact-caption-2", "exact-caption-5"):
+    """Of everything that a sweep can make."""
+    captions = ("exact-caption", "exact-caption-2", "exact-caption-5")
+    for what in (*captions, "tkmia-random", "tkmia-global"):
         for size in ("scenes", "small", "paper"):
             assert f"{what}-{size}" in names()
 
@@ -49,3 +51,22 @@ def test_the_papers_sizes():
     for cell in read_plan(find(FOLDER / "exact-caption-paper")):
         assert cell.design.images * cell.design.targets == 5000 and not cell.design.settings
         assert cell.settings.tradeoff is cell.settings.rounds is cell.settings.learning_rate is None
+
+
+@pytest.mark.parametrize("name", OF_STEPS)
+def test_the_papers_label_attacks(name):
+    """Every row of every table of the TkMIA paper is made by the files of its size."""
+    table = paper_tables()[name]
+    (selection,) = table.where["selection"]
+    made = set()
+    for cell in read_plan(find(FOLDER / f"tkmia-{selection}-paper")):
+        design, settings = cell.design, cell.settings
+        assert isinstance(design, LabelDesign) and design.selection == selection
+        as_there = (settings.iterations, settings.delta or "all")
+        if as_there != (table.settings["iterations"], table.settings["delta"]):
+            continue
+        if any(word in cell.victim for word in table.named):
+            settings_there = design.types or [f"{number} labels" for number in design.specified]
+            made |= {(s, k, settings.method) for s in settings_there for k in design.k}
+    wanted = {(r.keys["setting"], r.keys["k"], r.keys["method"]) for r in table.rows}
+    assert wanted <= made

@@ -35,7 +35,7 @@ def of_caption(cell, number, rng):
         "precision": rng.random(),
         "recall": rng.random(),
         "norm": 5 * rng.random(),
-        "iterations": 50,
+        "steps": 50,
     }
 
 
@@ -56,7 +56,7 @@ def of_labels(cell, number, rng):
         "success": bool(rng.random() < 0.7),
         "success_8bit": True,
         "norm": rng.random(),
-        "iterations": int(rng.integers(300)),
+        "steps": int(rng.integers(300)),
     }
 
 
