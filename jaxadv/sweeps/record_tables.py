@@ -261,8 +261,10 @@ def key_of(name: str, settings: Row, row: Row) -> Any:
 
 def belongs(paper: PaperTable, settings: Row, row: Row) -> bool:
     """Return whether a record of a chosen cell is of a table."""
-    columns = {**row, **settings, "selection": _selection(row)}
-    return all(columns.get(name) in allowed for name, allowed in paper.where.items())
+    return all(
+        (_selection(row) if name == "selection" else settings.get(name, row.get(name))) in allowed
+        for name, allowed in paper.where.items()
+    )
 
 
 def _selection(row: Row) -> str:
