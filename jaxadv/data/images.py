@@ -189,6 +189,8 @@ def check_image(image: Any, shape: tuple[int, int] | None = None) -> np.ndarray:
     if array.dtype == np.uint8:
         return array * _STEP
 
+    if array.dtype in (np.float32, np.float64) and array.min() >= 0 and array.max() <= 1:
+        return np.ascontiguousarray(array, np.float32)
     exact = array.astype(np.float64)  # bfloat16 has no minimum of its own in numpy
     nans, infinities = int(np.isnan(exact).sum()), int(np.isinf(exact).sum())
     if nans or infinities:
@@ -294,10 +296,11 @@ def _rgb(image: Image.Image) -> np.ndarray:
             values[grey == image.info["transparency"]] = 1
         return np.repeat(values[:, :, None], 3, axis=2)
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB")) * _STEP
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        return np.asarray(rgb) * _STEP
     rgba = np.asarray(image.convert("RGBA")) * _STEP
-    rgb, alpha = rgba[:, :, :3], rgba[:, :, 3:]
-    return rgb * alpha + (1 - alpha)
+    colour, alpha = rgba[:, :, :3], rgba[:, :, 3:]
+    return colour * alpha + (1 - alpha)
 
 
 def _orientation(image: Image.Image) -> int:

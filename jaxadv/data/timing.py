@@ -1,4 +1,4 @@
-"""How fast pictures are read, beside the decoder alone: what the disk's JPEGs cost at least."""
+"""How fast pictures are read, beside the decoder alone: what the JPEGs cost at least."""
 
 import io
 import os
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from jaxadv.data.images import read_bytes
@@ -15,16 +16,23 @@ from jaxadv.data.pipeline import read_examples
 from jaxadv.data.records import DataSet, Record
 
 
-class Pace(NamedTuple):
-    """Pictures a second, the best of the rounds of each.
+class Cost(NamedTuple):
+    """The best of several rounds.
 
     Attributes:
-      read: read, decoded, resized, as float32.
-      decoded: the decoder alone.
+      rate: pictures a second, by the clock.
+      cpu: milliseconds of processor time a picture, whatever else the machine does.
     """
 
-    read: float
-    decoded: float
+    rate: float
+    cpu: float
+
+
+class Pace(NamedTuple):
+    """What reading costs (read, decoded, resized, as float32), and the decoder alone."""
+
+    read: Cost
+    decoded: Cost
 
 
 def measure(
@@ -48,19 +56,24 @@ def measure(
         for _ in read_examples(data, shape, workers=threads):
             pass
 
-    times = [(_seconds(read_all), _seconds(decode_all)) for _ in range(rounds + 1)][1:]
-    reading, decoding = (min(column) for column in zip(*times, strict=True))
-    return Pace(len(data.records) / reading, len(data.records) / decoding)
+    both = [(_seconds(read_all), _seconds(decode_all)) for _ in range(rounds + 1)][1:]
+    best = np.min(both, axis=0) / len(data.records)
+    reading, decoding = (Cost(float(1 / clock), float(1e3 * cpu)) for clock, cpu in best)
+    return Pace(reading, decoding)
 
 
 def _decode(record: Record) -> None:
     picture = record.picture
-    contents = read_bytes(picture) if isinstance(picture, Path) else picture.read()  # type: ignore[union-attr]
-    with Image.open(io.BytesIO(bytes(contents))) as image:
-        image.load()
+    if isinstance(picture, np.ndarray):
+        return
+    contents = read_bytes(picture) if isinstance(picture, Path) else picture.read()
+    if isinstance(contents, bytes):
+        with Image.open(io.BytesIO(contents)) as image:
+            image.load()
 
 
-def _seconds(job: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def _seconds(job: Callable[[], None]) -> tuple[float, float]:
+    """Seconds by the clock, and of processor time."""
+    clock, cpu = time.perf_counter(), time.process_time()
     job()
-    return time.perf_counter() - start
+    return time.perf_counter() - clock, time.process_time() - cpu
