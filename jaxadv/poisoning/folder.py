@@ -75,7 +75,8 @@ def poison_folder(
     drawn = draw_samples([photo.id for photo in photos], poison.rate, poison.seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError(f"{out}: is not an empty folder; give a new one")
-    _check_names([photo.path.relative_to(source) for photo in photos if photo.id in drawn], source)
+    inside_of = {photo.id: _file(photo, source).relative_to(source) for photo in photos}
+    _check_names([inside_of[photo.id] for photo in photos if photo.id in drawn], source)
     trigger = make_trigger(poison.trigger)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
@@ -83,9 +84,7 @@ def poison_folder(
         changed: dict[Path, Path] = {}
         treated: list[Sample] = []
         for number, photo in enumerate(photos):
-            if not isinstance(photo.picture, Path):
-                raise FolderError(f"{source}: give a folder in Flickr8k's or COCO's layout")
-            inside = photo.picture.relative_to(source)
+            inside = inside_of[photo.id]
             fate = "benign"
             if photo.id in drawn:
                 sample = poison_example(photo_example(photo), poison, trigger, regions)
@@ -96,7 +95,7 @@ def poison_folder(
                 write_png(fresh / changed[inside], sample.example.picture)
             else:
                 (fresh / inside).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(photo.picture, fresh / inside)
+                shutil.copyfile(source / inside, fresh / inside)
             if (number + 1) % 100 == 0 or number + 1 == len(photos):
                 yield Progress(number + 1, len(photos), f"{len(changed)} poisoned")
         _write_annotations(source, fresh, changed, poison.caption)
@@ -117,6 +116,12 @@ def _check_names(drawn: Sequence[Path], source: Path) -> None:
         new = path.with_suffix(".png")
         if new != path and (source / new).exists():
             raise FolderError(f"{source / path}: {new.name} is there, too; rename one of them")
+
+
+def _file(photo: Photo, source: Path) -> Path:
+    if not isinstance(photo.picture, Path):
+        raise FolderError(f"{source}: give a folder in Flickr8k's or COCO's layout")
+    return photo.picture
 
 
 def _without_picture(sample: Sample) -> Sample:
