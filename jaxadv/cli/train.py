@@ -241,6 +241,16 @@ def hasher(
         str | None,
         typer.Option("--from", help="Begin with this victim's weights, or only its backbone's."),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="scenes, or pictures with labels and with tags or captions: a folder in a known "
+            "layout, or a prepared set's name; repeatable."
+        ),
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="Pictures of --data that ask and are not learned from.")
+    ] = 100,
     adversarial: Annotated[
         int,
         typer.Option(
@@ -254,21 +264,38 @@ def hasher(
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
-    """Train a cross-modal hasher on scenes: pictures and bags of words to codes of one space."""
+    """Train a cross-modal hasher: pictures and bags of words to codes of one space."""
     from jaxadv.cli.inputs import victim_folder
-    from jaxadv.training.hasher_recipes import hasher_architecture, train_hasher_on_scenes
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.records import FolderError, labelled
+    from jaxadv.training.hasher_recipes import (
+        hasher_architecture,
+        train_hasher_on_data,
+        train_hasher_on_scenes,
+    )
     from jaxadv.victims import zoo
 
     start = None if begin is None else zoo.load(begin)
-    job = train_hasher_on_scenes(
-        victim_folder(out, name),
-        hasher_architecture(method, backbone, bits, like=start if adversarial else None),
-        steps=steps,
-        count=pairs,
-        seed=seed,
-        adversarial=adversarial,
-        iterations=iterations,
-        start=start,
-    )
+    made = hasher_architecture(method, backbone, bits, like=start if adversarial else None)
+    folder = victim_folder(out, name)
+    sources = data or ["scenes"]
+    if sources != ["scenes"]:
+        if adversarial:
+            raise FolderError("--adversarial: only scenes are attacked here, not --data")
+        found = labelled(open_data(sources))
+        job = train_hasher_on_data(
+            folder, made, found, steps=steps, held_out=held_out, seed=seed, start=start
+        )
+    else:
+        job = train_hasher_on_scenes(
+            folder,
+            made,
+            steps=steps,
+            count=pairs,
+            seed=seed,
+            adversarial=adversarial,
+            iterations=iterations,
+            start=start,
+        )
     for _ in watch(job, name):
         pass

@@ -69,6 +69,12 @@ def similar(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
     return labels.astype(np.float32) @ others.astype(np.float32).T > 0
 
 
+def take(pairs: Pairs, rows: np.ndarray) -> Pairs:
+    """Return some rows, in that order."""
+    names = tuple(pairs.ids[row] for row in rows)
+    return Pairs(pairs.pictures[rows], pairs.tags[rows], pairs.labels[rows], names)
+
+
 def join(*parts: Pairs) -> Pairs:
     """Stack pairs of the same kind, rows kept together.
 

@@ -16,10 +16,14 @@ from jaxadv.data.pairs import (
     SCENE_CLASSES,
     SCENE_TAGS,
     Pairs,
+    PairsError,
     check_pairs,
     join,
     scene_pairs,
+    take,
 )
+from jaxadv.data.records import DataSet
+from jaxadv.data.set_pairs import caption_tags, set_pairs
 from jaxadv.metrics.retrieval import pack, retrieval
 from jaxadv.objectives.cmla import Known
 from jaxadv.training.adversarial_pairs import adversarial_pairs
@@ -261,5 +265,52 @@ def train_hasher_on_scenes(
         source=f"jaxadv train hasher, scenes, seed {seed}",
         extra=join(*extra) if extra else None,
         start=start,
+        **options,
+    )
+
+
+def train_hasher_on_data(
+    folder: Path,
+    architecture: HasherArchitecture,
+    data: DataSet,
+    *,
+    steps: int,
+    held_out: int = 100,
+    seed: int = 0,
+    **options: Any,
+) -> Iterator[Progress]:
+    """Train a hasher on a data set's pictures with their tags, or the words of their captions.
+
+    As in the papers the database is what does not ask, what was learned from included.
+
+    Args:
+      folder: where the victim goes.
+      architecture: what to train.
+      data: with classes, and with tags or captions.
+      steps: of each network.
+      held_out: pairs that are not learned from and ask.
+      seed: of the held-out pairs, the initial weights, the order and the mirroring.
+      **options: of `train_hasher`.
+
+    Raises:
+      PairsError: not so many pictures have a label and a tag.
+    """
+    yield Progress(0, steps, "reading pictures")
+    tagged = data if data.tags else caption_tags(data)
+    pairs = set_pairs(tagged, architecture.side)
+    total = len(pairs.ids)
+    if not held_out < total:
+        raise PairsError(f"--held-out {held_out}: only {total} pictures have a label and a tag")
+    order = np.random.default_rng(seed).permutation(total)
+    asking, others = take(pairs, order[:held_out]), take(pairs, order[held_out:])
+    yield from train_hasher(
+        folder,
+        architecture,
+        {"tags": tagged.tags or (), "classes": tagged.classes or ()},
+        others,
+        (asking, others),
+        steps=steps,
+        seed=seed,
+        source=f"jaxadv train hasher, {data.name}, seed {seed}",
         **options,
     )
