@@ -1,6 +1,7 @@
 """Training taggers: the loss, a toy problem that is learned, and the whole command on scenes."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -111,10 +112,22 @@ def ported(tmp_path_factory):
     return folder
 
 
-def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, yolo, ported):
+@pytest.fixture(params=["folder", "prepared"])
+def photographs(request, yolo, tmp_path, monkeypatch):
+    """What `--data` takes: the folder itself, or the name under which it was prepared."""
+    if request.param == "folder":
+        return yolo
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "kept"))
+    assert call("data", "prepare", "coloured", "--from", yolo)[0] == 0
+    shutil.rmtree(yolo)
+    return "coloured:data"
+
+
+def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, photographs, ported):
     """The whole way: other classes, another side, held-out pictures only in the table."""
     out = tmp_path / "victims"
-    train = ["train", "classifier", "--name", "mine", "--data", yolo, "--out", out]
+    train = ["train", "classifier", "--name", "mine", "--data", photographs, "--out", out]
     from_victim = ["--backbone-from", ported, "--side", "40"]
     code, _, err = call(*train, *from_victim, "--steps", "60", "--held-out", "3")
     assert code == 0, err
@@ -132,7 +145,7 @@ def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, yolo, ported):
     )
     assert all(jax.tree.leaves(same))
 
-    evaluate = ["evaluate", "labels", "--victim", out / "mine", "--data", yolo, "--k", "1"]
+    evaluate = ["evaluate", "labels", "--victim", out / "mine", "--data", photographs, "--k", "1"]
     few = ["--specified", "1", "--iterations", "1", "--method", "tkmia"]
     code, _, err = call(*evaluate, *few, "--out", tmp_path / "table")
     assert code == 0, err
