@@ -107,7 +107,9 @@ def prepare(
         folder, kept, {"source": source, "version": VERSION, "format": "array_record"}
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloads, and there are none
-        builder.download_and_prepare(file_format="array_record")
+        builder.download_and_prepare(
+            download_dir=str(staging / "downloads"), file_format="array_record"
+        )
     shutil.rmtree(staging)
     yield Progress(total, total, f"{len(kept.records)} of {total} in {builder.data_dir}")
 

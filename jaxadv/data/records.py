@@ -127,7 +127,7 @@ def example(data: DataSet, record: Record) -> Example:
         record.id,
         load(record),
         record.captions,
-        None if record.labels is None else _vector(record.labels, data.classes or ()),
+        None if record.labels is None else _rows([record.labels], data.classes or ())[0],
         _tag_vector(record.tags, data.tags or ()),
         record.boxes,
     )
@@ -140,16 +140,15 @@ def examples(data: DataSet) -> Iterable[Example]:
 
 def label_matrix(data: DataSet) -> np.ndarray:
     """All label vectors, bool[n, c]; of a record without labels, no class."""
-    rows = [_vector(r.labels or (), data.classes or ()) for r in data.records]
-    return np.array(rows, bool).reshape(len(rows), len(data.classes or ()))
+    return _rows([record.labels or () for record in data.records], data.classes or ())
 
 
 def tag_matrix(data: DataSet) -> np.ndarray:
     """All tag vectors, f32[n, w]; of a record without tags, zeros."""
-    nothing = np.zeros(len(data.tags or ()))
-    rows = [_tag_vector(record.tags, data.tags or ()) for record in data.records]
-    matrix = [nothing if row is None else row for row in rows]
-    return np.array(matrix, np.float32).reshape(len(rows), len(nothing))
+    if any(isinstance(record.tags, np.ndarray) for record in data.records):
+        return np.stack([np.asarray(record.tags, np.float32) for record in data.records])
+    words = [() if isinstance(r.tags, np.ndarray) else r.tags or () for r in data.records]
+    return _rows(words, data.tags or ()).astype(np.float32)
 
 
 def captioned(data: DataSet) -> DataSet:
@@ -219,12 +218,17 @@ def _file(record: Record) -> str:
     return record.picture.name if isinstance(record.picture, Path) else record.id
 
 
-def _vector(names: Iterable[str], order: tuple[str, ...]) -> np.ndarray:
-    present = set(names)
-    return np.array([name in present for name in order], dtype=bool)
+def _rows(named: Sequence[tuple[str, ...]], order: tuple[str, ...]) -> np.ndarray:
+    """Vectors of truth values, one for each record's names; bool[n, len(order)]."""
+    place = {name: i for i, name in enumerate(order)}
+    rows = np.zeros((len(named), len(order)), bool)
+    for row, names in zip(rows, named, strict=True):
+        row[[place[name] for name in names]] = True
+    return rows
 
 
 def _tag_vector(tags: Tags | None, order: tuple[str, ...]) -> np.ndarray | None:
     if tags is None or isinstance(tags, np.ndarray):
         return tags
-    return _vector(tags, order)
+    vector: np.ndarray = _rows([tags], order)[0]
+    return vector

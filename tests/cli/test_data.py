@@ -25,7 +25,7 @@ def test_prepare_show_list(name, kept, tmp_path):
     code, out, err = call("data", "prepare", name, "--from", tmp_path / "from")
     assert code == 0, err
     assert f"{name} {COUNT}/{COUNT}" in err  # progress
-    assert f"│ all" in out and f" {COUNT} │" in out  # noqa: F541
+    assert "│ all" in out and f" {COUNT} │" in out
     if name == "mirflickr25k":
         assert "differs: all: 12, where 25,000 are expected (-24,988)" in out
     page = tmp_path / "pages" / "page.png"

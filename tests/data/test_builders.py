@@ -92,6 +92,8 @@ def test_killed_process_and_resumed(tmp_path):
     assert not (tmp_path / "killed" / "many" / "1.0.0").exists()
     list(prepare(data, tmp_path / "killed"))
     assert contents(tmp_path / "killed") == contents(tmp_path / "once")
+    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["many"]  # nothing is left behind
+    assert [p.name for p in (tmp_path / "killed" / "many").iterdir()] == ["1.0.0"]
 
 
 def test_what_is_staged_of_other_pictures_is_not_used(tmp_path, small_shards):
