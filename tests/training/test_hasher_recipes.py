@@ -1,5 +1,7 @@
 """Training hashers: toy pairs that are learned, the whole command on scenes, wrong inputs."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from jaxadv.training.ssah import fit_ssah
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture, VictimError
 from jaxadv.victims.nets.dcmh import DCMH
-from jaxadv.victims.nets.hash_net import PooledFeatures, initial_variables
+from jaxadv.victims.nets.hash_net import PooledFeatures
 from jaxadv.victims.nets.resnet import ResNet
 from jaxadv.victims.nets.ssah import SSAH
 
@@ -54,15 +56,15 @@ def tiny(method):
     return SSAH(features, BITS, CLASSES, semantic=12, hidden=16, windows=(1,))
 
 
-def drawn(net, seed=0):
-    """Weights to start from, as Flax draws them, which takes long to compile."""
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(net.init, jax.random.key(0), np.zeros((SIDE, SIDE, 3)), np.zeros(TAGS))
+def drawn(net, side=SIDE, tags=TAGS):
+    """Weights to start from, about as Flax draws them, which takes long to compile."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), np.zeros((side, side, 3)), np.zeros(tags))
 
     def draw(path, leaf):
         name = path[-1].key
         if name == "kernel" and leaf.size > 1:
-            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(leaf.dtype)
+            return rng.standard_normal(leaf.shape, leaf.dtype) * math.prod(leaf.shape[:-1]) ** -0.5
         return np.full(leaf.shape, float(name in ("kernel", "scale", "var")), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
@@ -164,9 +166,7 @@ def test_published_sizes_train_a_step(method, backbone):
     architecture = hasher_architecture(method, backbone, 64)
     net = architecture.network(len(SCENE_NAMES["classes"]))
     pairs = scene_pairs(0, 2, side=architecture.side)
-    start = initial_variables(
-        net, architecture.image_shape, len(SCENE_NAMES["tags"]), jax.random.key(0)
-    )
+    start = drawn(net, architecture.side, len(SCENE_NAMES["tags"]))
     job = FITS[method](
         net, start, pairs, steps=1, batch=2, learning_rate=1e-4, key=jax.random.key(1)
     )
