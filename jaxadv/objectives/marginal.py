@@ -8,6 +8,7 @@ place depends on the target only through how many latent words lie before it; th
 many lanes as the batch needs there (`largest_in_batch`), and none past the last place of interest.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.data.vocabulary import END
-from jaxadv.objectives.batching import held, largest_in_batch, scan_switch
+from jaxadv.objectives.batching import any_in_batch, held, largest_in_batch, scan_switch
 from jaxadv.objectives.target import PartialCaption
 from jaxadv.victims.captioner import Captioner, Features, Params, State
 
@@ -129,6 +130,8 @@ def marginal(
         jnp.arange(length) < places, 1 + jnp.minimum(before, len(counts) - 1), 0
     ).astype(jnp.int32)
     level = largest_in_batch(level)
+    # and lanes branch only where some example's word is latent
+    kind = jnp.where(level > 0, 2 * level - 1 + any_in_batch(latent), 0)
 
     state = victim.begin(params, features)
     first = victim.logits(params, state)
@@ -156,21 +159,29 @@ def marginal(
     take = partial(_take_place, top=top, joint=joint)
     frontier, seen = take(frontier, jax.tree.map(lambda x: x[0], place), jnp.stack([first, first]))
 
-    def run(
-        count: int, fixed: tuple[Params, Features], frontier: _Lanes, place: _Place
+    def rest(
+        fixed: tuple[Params, Features], frontier: _Lanes, place: _Place
     ) -> tuple[_Lanes, _Seen]:
-        if count == 0:
-            return frontier, _Seen.nothing(top, first.dtype)
+        return frontier, _Seen.nothing(top, first.dtype)
+
+    def run(
+        count: int,
+        take: Callable[[_Lanes, _Place, Array], tuple[_Lanes, _Seen]],
+        fixed: tuple[Params, Features],
+        frontier: _Lanes,
+        place: _Place,
+    ) -> tuple[_Lanes, _Seen]:
         alive = jax.tree.map(lambda x: x[: 1 + count], (frontier.state, frontier.token))
         state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
         logits = jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state)
         return take(frontier._replace(state=_over(frontier.state, state)), place, logits)
 
+    stay = partial(_stay_at_place, top=top, joint=joint)
     frontier, later = scan_switch(
-        tuple(partial(run, count) for count in (0, *counts)),
+        (rest, *(partial(run, count, how) for count in counts for how in (stay, take))),
         (params, features),
         frontier,
-        level[1:],
+        kind[1:],
         jax.tree.map(lambda x: x[1:], place),
     )
     seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), seen, later)
@@ -260,28 +271,71 @@ def _take_place(
     if joint:  # the branches' ln P is in `grown` already
         stayed = stayed + jax.lax.stop_gradient(gained)
     kept_weight = jnp.where(place.latent, grown, stayed)
-    used = kept_weight > -jnp.inf
+    inherited: _Lanes = jax.tree.map(lambda x: _inherit(x[:count], parent), frontier)
+    moved = inherited._replace(token=token, log_weight=kept_weight)
+    found = words, jnp.where(place.latent, q, 0.0)
+    return _arrive(speaker, frontier, moved, place, gained, found)
 
+
+def _stay_at_place(
+    frontier: _Lanes,
+    place: _Place,
+    logits: Array,
+    *,
+    top: int,
+    joint: bool,
+) -> tuple[_Lanes, _Seen]:
+    """Do what `_take_place` does where the word is observed: every lane stays and takes it."""
+    speaker = _speak(jax.tree.map(lambda x: x[:1], frontier), place, logits[:1])
+    frontier, logits = jax.tree.map(lambda x: x[1:], (frontier, logits))
+    count = len(logits)
+    token = jnp.full(count, place.token, jnp.int32)
+    gained = _pick(logits, token) - jax.nn.logsumexp(logits, axis=-1)
+    stayed: _Lanes = jax.tree.map(lambda x: x[:count], frontier)
+    log_weight = stayed.log_weight
+    if joint:
+        log_weight = log_weight + jax.lax.stop_gradient(gained)
+    moved = stayed._replace(token=token, log_weight=log_weight)
+    nothing = jnp.zeros(top, jnp.int32), jnp.zeros(top, logits.dtype)
+    return _arrive(speaker, frontier, moved, place, gained, nothing)
+
+
+def _arrive(
+    speaker: _Lanes,
+    frontier: _Lanes,
+    moved: _Lanes,
+    place: _Place,
+    gained: Array,
+    found: tuple[Array, Array],
+) -> tuple[_Lanes, _Seen]:
+    """Put the lanes that moved over the first ones of the frontier, and add up what they gained.
+
+    Args:
+      speaker: row 0, which has spoken.
+      frontier: the lanes before the place.
+      moved: those that may be alive after it, with their words and weights.
+      place: the place.
+      gained: `ln P(S_t | S_<t)` of each of them.
+      found: the kept states and their q, where the place is latent.
+    """
+    used = moved.log_weight > -jnp.inf
     at = jnp.arange(frontier.configuration.shape[-1]) == place.at
-    inherit = partial(_inherit, parent=parent)
-    new = _Lanes(
-        state=jax.tree.map(lambda x: inherit(x[:count]), frontier.state),
-        token=token,
-        log_weight=kept_weight,
-        score=inherit(frontier.score[:count]) + jnp.where(used & place.scored, gained, 0.0),
-        configuration=jnp.where(at, token[:, None], inherit(frontier.configuration)),
+    new = moved._replace(
+        score=moved.score + jnp.where(used & place.scored, gained, 0.0),
+        configuration=jnp.where(at, moved.token[:, None], moved.configuration),
     )
     reached = jax.nn.logsumexp(jnp.where(used, new.score, -jnp.inf))
     # past the last place of interest everything stays as it is
-    old = jax.tree.map(lambda x: x[:room], frontier)
+    old = jax.tree.map(lambda x: x[: len(gained)], frontier)
     new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(place.here, x, y), new, old))
-    expected = jnp.where(used, jnp.exp(kept_weight) * gained, 0.0).sum()  # eq. 10's term at t
+    expected = jnp.where(used, jnp.exp(moved.log_weight) * gained, 0.0).sum()  # eq. 10's term at t
     new = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), speaker, new)
+    words, q = found
     return new, _Seen(
         jnp.where(place.here, expected, 0.0),
         jnp.where(place.last, reached, 0.0),
         jnp.where(place.here & place.latent, words, END),
-        jnp.where(place.here & place.latent, q, 0.0),
+        jnp.where(place.here, q, 0.0),
     )
 
 
