@@ -1,1 +1,1 @@
-"""Pictures and what is known of them: scenes, photographs, vocabulary."""
+"""Pictures and what is known of them: scenes, real data sets and folders, vocabulary."""

@@ -19,7 +19,7 @@ from jax import Array
 
 from jaxadv.data.example import Box, Example
 from jaxadv.data.images import ImageError, resize
-from jaxadv.data.records import DataSet, Record, example
+from jaxadv.data.records import DataSet, Record, example, load
 
 Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 Given = TypeVar("Given")
@@ -101,6 +101,31 @@ def read_examples(
             raise found
         else:
             report(str(found))
+
+
+def read_pictures(
+    records: Sequence[Record],
+    shape: tuple[int, int],
+    *,
+    rule: Resize = resize,
+    workers: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Decode and resize the pictures alone, in parallel and in order, some ahead of their use.
+
+    Args:
+      records: whose pictures.
+      shape: height and width that the victim wants.
+      rule: the victim's own resize rule.
+      workers: threads; one a core by default.
+
+    Raises:
+      ImageError: a picture cannot be read.
+    """
+
+    def read(record: Record) -> np.ndarray:
+        return rule(load(record), shape)
+
+    return _in_order(read, records, workers or os.cpu_count() or 1)
 
 
 def batches(

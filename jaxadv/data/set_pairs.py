@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
-from jaxadv.data.images import resize
 from jaxadv.data.pairs import Pairs, PairsError
-from jaxadv.data.records import DataSet, label_matrix, load, tag_matrix
+from jaxadv.data.pipeline import read_pictures
+from jaxadv.data.records import DataSet, label_matrix, tag_matrix
 from jaxadv.data.vocabulary import tokenize
 
 
@@ -43,6 +43,7 @@ def set_pairs(data: DataSet, side: int) -> Pairs:
             f"{data.name}: none of {len(data.records)} pictures has both a label and a tag"
         )
     pictures = np.empty((len(rows), side, side, 3), np.uint8)
-    for place, row in enumerate(rows):
-        pictures[place] = np.round(255 * resize(load(data.records[row]), (side, side)))
+    chosen = [data.records[row] for row in rows]
+    for place, picture in enumerate(read_pictures(chosen, (side, side))):
+        pictures[place] = np.round(255 * picture)
     return Pairs(pictures, tags[rows], labels[rows], tuple(data.records[row].id for row in rows))

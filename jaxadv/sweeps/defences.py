@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxadv.data.images import resize
-from jaxadv.data.records import Record, load
+from jaxadv.data.pipeline import read_pictures
+from jaxadv.data.records import Record
 from jaxadv.poisoning.defences import (
     Detection,
     activation_clustering,
@@ -51,9 +52,10 @@ def measure_defences(
     captioner = victim.captioner
     see = jax.jit(jax.vmap(partial(encoder_features, captioner, victim.params)))
     seen: list[np.ndarray] = []
+    read = read_pictures(photos, captioner.image_shape[:2])
     for start in range(0, len(photos), batch):
         some = photos[start : start + batch]
-        pictures = [resize(load(p), captioner.image_shape[:2]) for p in some]
+        pictures = list(islice(read, len(some)))
         padded = np.stack(pictures + pictures[-1:] * (batch - len(pictures)))
         seen.append(np.asarray(see(padded))[: len(some)])
         yield Progress(start + len(some), len(photos), "features", {})

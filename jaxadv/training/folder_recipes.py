@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.data.images import resize
-from jaxadv.data.records import Record, load
+from jaxadv.data.pipeline import read_pictures
+from jaxadv.data.records import Record
 from jaxadv.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary, tokenize
 from jaxadv.training.captioner import caption_data, fit_likelihood
 from jaxadv.training.recipes import Progress, compute_grids, hold_out
@@ -126,8 +126,8 @@ def train_on_folder(
     training, aside = hold_out(photos, held_out)
     total = len(training) + steps
     inputs = np.empty((len(training), *architecture.image_shape), np.float32)
-    for number, photo in enumerate(training):
-        inputs[number] = resize(load(photo), architecture.image_shape[:2])
+    for number, picture in enumerate(read_pictures(training, architecture.image_shape[:2])):
+        inputs[number] = picture
         if (number + 1) % 1000 == 0 or number + 1 == len(training):
             yield Progress(number + 1, total, "pictures read")
     frozen = "batch_stats" not in start.variables

@@ -5,6 +5,7 @@ Each recipe is a generator of progress that ends by saving the victim with what 
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ import numpy as np
 from jax import Array
 
 from jaxadv.data import scenes
-from jaxadv.data.images import resize
-from jaxadv.data.records import FolderError, Record, load
+from jaxadv.data.pipeline import read_pictures
+from jaxadv.data.records import FolderError, Record
 from jaxadv.data.vocabulary import Vocabulary, build_vocabulary
 from jaxadv.metrics.scenes import Match, match
 from jaxadv.training.captioner import (
@@ -294,10 +295,10 @@ def train_on_photos(
 
     total = len(photos) + steps
     grids: dict[str, np.ndarray] = {}
+    pictures = read_pictures(photos, architecture.image_shape[:2])
     for i in range(0, len(photos), 20):
         some = photos[i : i + 20]
-        pictures = [resize(load(p), architecture.image_shape[:2]) for p in some]
-        seen = compute_grids(net, variables, np.stack(pictures))
+        seen = compute_grids(net, variables, np.stack(list(islice(pictures, len(some)))))
         grids |= {p.id: grid for p, grid in zip(some, seen, strict=True)}
         yield Progress(len(grids), total, f"features of {len(grids)} photographs")
 

@@ -5,6 +5,7 @@ A recipe is a generator of progress that ends by saving the victim with what it 
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from jax import Array
 
 from jaxadv.data import scenes
 from jaxadv.data.example import Example
-from jaxadv.data.images import resize
-from jaxadv.data.records import DataSet, Record, label_matrix, load
+from jaxadv.data.pipeline import read_pictures
+from jaxadv.data.records import DataSet, Record, label_matrix
 from jaxadv.metrics.ranking import mean_average_precision
 from jaxadv.training.classifier import LabelData, fit_head, fit_labels
 from jaxadv.training.recipes import Progress, hold_out
@@ -168,9 +169,10 @@ def train_tagger_on_photos(
     total = len(photos) + steps
     see = jax.jit(partial(net.apply, method="see"))
     features: dict[str, np.ndarray] = {}
+    pictures = read_pictures(photos, architecture.image_shape[:2])
     for start in range(0, len(photos), at_once):
         some = photos[start : start + at_once]
-        shown = [resize(load(p), architecture.image_shape[:2]) for p in some]
+        shown = list(islice(pictures, len(some)))
         both = np.stack([*shown, *(picture[:, ::-1] for picture in shown)])
         seen = np.asarray(see(variables, both)).reshape(2, len(some), -1)
         features |= {p.id: seen[:, i] for i, p in enumerate(some)}

@@ -13,8 +13,8 @@ from PIL import Image
 
 from jaxadv.data.images import ImageError, read_image, resize
 from jaxadv.data.opening import open_data
-from jaxadv.data.pipeline import batches, read_examples, resized, share
-from jaxadv.data.records import example
+from jaxadv.data.pipeline import batches, read_examples, read_pictures, resized, share
+from jaxadv.data.records import example, load
 from jaxadv.data.resampling import resample, weights
 from jaxadv.data.sets import registry
 
@@ -82,6 +82,11 @@ def test_a_rule_of_the_victims_own(data):
 
     (one, *_) = read_examples(data, (3, 4), rule=corner)
     np.testing.assert_array_equal(one.picture, read_image(data.records[0].picture)[:3, :4])
+
+
+def test_pictures_alone(data):
+    found = list(read_pictures(data.records, (5, 6), workers=3))
+    np.testing.assert_array_equal(found, [resize(load(r), (5, 6)) for r in data.records])
 
 
 def test_features_are_left_as_they_are(tmp_path):
