@@ -53,6 +53,9 @@ def captioner(
         int | None,
         typer.Option(min=1, help="Steps: 4000 on scenes, 1200 on folders, 400 to fine-tune."),
     ] = None,
+    learning_rate: Annotated[
+        float, typer.Option(help="With --fine-tune: Adam's at the start of the cosine.")
+    ] = 2e-3,
     self_critical_steps: Annotated[
         int, typer.Option(min=0, help="Scenes: then so many steps of self-critical training.")
     ] = 0,
@@ -132,6 +135,7 @@ def captioner(
                 start,
                 photos,
                 steps=steps or (1200 if fine_tune is None else 400),
+                learning_rate=learning_rate,
                 held_out=held_out,
                 seed=seed,
                 **record,
