@@ -74,7 +74,7 @@ def test_killed_process_and_resumed(tmp_path):
         "import sys, time; from pathlib import Path; from jaxadv.data import builders\n"
         "from jaxadv.data.sets import registry\n"
         "builders.SHARD = 256; slow = builders._encode\n"
-        "builders._encode = lambda r: (time.sleep(0.004), slow(r))[1]\n"
+        "builders._encode = lambda r: (time.sleep(0.05 * (int(r.id) >= 256)), slow(r))[1]\n"
         "data = registry.read('many', Path(sys.argv[1]))\n"
         "print('go', flush=True)\n"
         "for _ in builders.prepare(data, Path(sys.argv[2]), workers=1): print(_, flush=True)\n"
