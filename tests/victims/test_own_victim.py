@@ -1,0 +1,68 @@
+"""Bring your own victim: in Flax NNX, in Equinox or by hand, the attacks run on it unchanged."""
+
+import jax
+import jax.numpy as jnp
+import nnx_tagger
+import optax
+import pytest
+from nnx_tagger import LABELS
+from tiny import batch_of, tiny_image
+
+from jaxadv.attacks.drive import run
+from jaxadv.attacks.gem import gem
+from jaxadv.attacks.labels import label_optimiser
+from jaxadv.attacks.ssvm import ssvm
+from jaxadv.attacks.tkmia import tkmia
+from jaxadv.objectives.labels import make_label_target
+from jaxadv.objectives.target import make_target
+from jaxadv.victims import check
+from jaxadv.victims.captioner import greedy
+
+COUNT = 3
+
+
+def in_equinox():
+    own = pytest.importorskip("equinox_captioner", reason="a victim in Equinox (extra `test`)")
+    return own.equinox_captioner(own.Net(jax.random.key(0)))
+
+
+def pictures():
+    return batch_of(lambda seed: tiny_image(seed, "float32"), COUNT)
+
+
+def stack(targets):
+    return jax.tree.map(lambda *x: jnp.stack(x), *targets)
+
+
+def test_tagger_in_nnx():
+    """The best label of each picture is pushed out of the first two."""
+    victim, params = nnx_tagger.nnx_tagger(nnx_tagger.net())
+    assert check(victim, params) == []
+    images = pictures()
+    rank = jax.vmap(lambda image: jnp.argsort(-victim.logits(params, image)))(images)
+    marked = jax.vmap(lambda row: jnp.zeros(LABELS, bool).at[row].set(True))
+    aims = zip(marked(rank[:, :3]), marked(rank[:, :1]), strict=True)
+    targets = stack([make_label_target(*aim, k=2, classes=victim.classes) for aim in aims])
+    attack = tkmia(victim, optimiser=label_optimiser(1.0))
+    before = jax.vmap(attack.judge, in_axes=(None, 0, 0))(params, images, targets)
+    assert not before.success.any()
+    result = run(attack, params, images, targets, iterations=60)
+    assert result.best.success.all()
+
+
+@pytest.mark.parametrize("make", [pytest.param(gem, marks=pytest.mark.slow), ssvm])
+def test_captioner_in_equinox(make):
+    """It says of a picture what it said of another one."""
+    victim, params = in_equinox()
+    if make is ssvm:
+        assert check(victim, params) == []
+    said = jax.jit(lambda image: greedy(victim, params, victim.encode(params, image)).tokens)
+    images = pictures()
+    others = [tiny_image(100 + seed, "float32") for seed in range(20)]
+    aims = []
+    for image in images:
+        tokens = next(t for x in others if (t := said(x).tolist()) != said(image).tolist())
+        aims.append(make_target([token for token in tokens if token], victim.max_length))
+    attack = make(victim, tradeoff=1e-3, optimiser=optax.adam(0.02))
+    result = run(attack, params, images, stack(aims), iterations=100)
+    assert result.best.success.sum() >= COUNT - 1
