@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from jaxadv.attacks.attack import Attack, default_optimiser, descend
+from jaxadv.attacks.attack import Attack, Objective, default_optimiser, descend
 from jaxadv.attacks.captions import Termed, caption_judge, caption_objective
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.criteria import says_target
@@ -49,6 +49,27 @@ def gem(
       stop_at_success: stop at the first picture that fools the victim (paper: no).
     """
 
+    return descend(
+        objective(victim, tradeoff=tradeoff, posterior=posterior, top=top, lanes=lanes, tail=tail),
+        caption_judge(victim, says_target),
+        constraint=constraint or clip(),
+        optimiser=optimiser or default_optimiser(),
+        start=start,
+        stop_at_success=stop_at_success,
+    )
+
+
+def objective(
+    victim: Captioner,
+    *,
+    tradeoff: float = 0.1,
+    posterior: Posterior = "factorised",
+    top: int = 3,
+    lanes: int = 27,
+    tail: bool = True,
+) -> Objective:
+    """Return what a round descends; the arguments are `gem`'s."""
+
     def term(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
         found = marginal(
             victim, params, features, target, posterior=posterior, top=top, lanes=lanes, tail=tail
@@ -56,11 +77,4 @@ def gem(
         reports = {"log_likelihood": jnp.asarray(found.log_likelihood)}
         return Termed(-found.bound, latent, found.said, reports)
 
-    return descend(
-        caption_objective(victim, says_target, term, tradeoff),
-        caption_judge(victim, says_target),
-        constraint=constraint or clip(),
-        optimiser=optimiser or default_optimiser(),
-        start=start,
-        stop_at_success=stop_at_success,
-    )
+    return caption_objective(victim, says_target, term, tradeoff)

@@ -1,0 +1,69 @@
+"""What may become of a picture on its way to the victim, differentiable and of fixed shapes.
+
+A transformation is a pure function of a key and one picture f32[H, W, 3] in [0, 1], which it
+returns in the same size. `jpeg` has a file of its own.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Transformation = Callable[[Array, Array], Array]
+"""`(key, picture f32[H, W, 3]) -> picture f32[H, W, 3]`."""
+
+
+def noise(deviation: float) -> Transformation:
+    """Add Gaussian noise of that standard deviation to every value, and clip to [0, 1]."""
+
+    def add(key: Array, image: Array) -> Array:
+        drawn = jax.random.normal(key, image.shape, image.dtype)
+        return jnp.clip(image + deviation * drawn, 0.0, 1.0)
+
+    return add
+
+
+def resizing(least: float, most: float = 1.0) -> Transformation:
+    """Shrink a picture to a drawn share of its sides, and enlarge it back, as Pillow's `BILINEAR`.
+
+    Args:
+      least: smallest share, above 0.
+      most: largest share, at most 1: then nothing is changed.
+    """
+
+    def shrink_and_enlarge(key: Array, image: Array) -> Array:
+        share = jax.random.uniform(key, (), image.dtype, least, most)
+        for axis in (0, 1):
+            size = image.shape[axis]
+            small = jnp.clip(jnp.round(share * size), 1, size)
+            there = _triangle(size, size, small, size).astype(image.dtype)
+            back = _triangle(size, size, size, small).astype(image.dtype)
+            image = jnp.moveaxis(jnp.tensordot(back @ there, image, (1, axis)), 0, axis)
+        return image
+
+    return shrink_and_enlarge
+
+
+def _triangle(rows: int, columns: int, wanted: Array | int, size: Array | int) -> Array:
+    """Weights of `size` old pixels in `wanted` new ones, f32[rows, columns], zero beyond these.
+
+    `data.resampling.weights`, for sizes that are drawn.
+    """
+    scale = size / wanted
+    reach = jnp.maximum(scale, 1.0)
+    new, old = jnp.arange(rows)[:, None] + 0.5, jnp.arange(columns)[None] + 0.5
+    heights = jnp.maximum(1 - jnp.abs(old - new * scale) / reach, 0.0)
+    heights = jnp.where((old < size) & (new < wanted), heights, 0.0)
+    return heights / jnp.maximum(heights.sum(axis=1, keepdims=True), 1e-6)
+
+
+def in_turn(*transformations: Transformation) -> Transformation:
+    """Apply one transformation after the other, each with randomness of its own."""
+
+    def apply(key: Array, image: Array) -> Array:
+        for number, transformation in enumerate(transformations):
+            image = transformation(jax.random.fold_in(key, number), image)
+        return image
+
+    return apply
