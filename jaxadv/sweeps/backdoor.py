@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxadv.data.example import Example
-from jaxadv.data.images import resize
+from jaxadv.data.images import resize, round_8bit
 from jaxadv.data.vocabulary import tokenize
 from jaxadv.errors import InputError
 from jaxadv.metrics.backdoor import (
@@ -112,7 +112,8 @@ def measure_backdoors(
 ) -> Iterator[Progress]:
     """Caption benign and triggered pictures with every victim.
 
-    The trigger is drawn anew for every picture, as the attacker would at test time.
+    The trigger is drawn anew for every picture, as the attacker would at test time. Pictures are
+    8-bit ones, as people have them.
 
     Args:
       cases: victims and triggers, those of a victim one after the other.
@@ -125,6 +126,7 @@ def measure_backdoors(
     Raises:
       InputError: no picture can carry the trigger.
     """
+    examples = [e._replace(picture=round_8bit(e.picture)) for e in examples]
     triggered: dict[TriggerSettings, dict[str, np.ndarray]] = {}
     done = 0
     for _, some in itertools.groupby(cases, lambda case: id(case.victim)):

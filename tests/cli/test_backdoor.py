@@ -84,6 +84,7 @@ def test_evaluate_writes_the_table_and_both_figures(attacked, clean, tmp_path):
         ("clean", 10), ("clean", 30), ("attacked", 10), ("attacked", 30),
     ]  # fmt: skip
     assert [r["rate"] for r in rows] == [None, None, 0.5, 0.5]
+    assert all(0 < r["changed"] < 0.6 for r in rows)  # only half of the boxes' pixels
     assert rows[2]["psnr"] > rows[3]["psnr"] and rows[2]["norm"] < rows[3]["norm"]
     assert {p.name for p in (tmp_path / "t").iterdir()} == {
         "table.json", "records.jsonl", "figure.png", "curves.png",
