@@ -123,7 +123,7 @@ def test_transfers_are_asked_of_the_other_victim(news):
 
 def test_snapshots_are_runs_of_each_length():
     """Whatever the batch: the last one is filled up, and cut again."""
-    codes = encode(HASHER, PARAMS, DATABASE, batch=6)
+    codes = encode(HASHER, PARAMS, DATABASE)
     what = known(PARAMS, codes)
     news = list(
         attack_queries(
@@ -132,13 +132,13 @@ def test_snapshots_are_runs_of_each_length():
             DATABASE.labels,
             partial(examples_of, QUERIES, "image"),
             QUERIES.labels,
-            iterations=(2, 5),
-            batch=3,
+            iterations=PLAN.iterations,
+            batch=4,
         )
     )
-    assert [n.done for n in news] == [3, 6, 7]
+    assert [n.done for n in news] == [4, 7]
     examples = jnp.asarray(examples_of(QUERIES, "image", np.arange(7)))
-    for place, iterations in enumerate((2, 5)):
+    for place, iterations in enumerate(PLAN.iterations):
         got = join([n.snapshots[place] for n in news])
         whole = run(ATTACKS["image"], what, examples, TARGETS, iterations=iterations).final
         np.testing.assert_allclose(got.examples, whole.image, atol=1e-5)
