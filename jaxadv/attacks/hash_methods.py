@@ -30,7 +30,7 @@ class Settings:
     modality: Modality = "image"
     bound: float | None = None
     learning_rate: float | None = None
-    norm: Norm = "l1"
+    norm: Norm = "l2"
     inter: float = 1.0
     intra: float = 1.0
     distortion: float = 1.0

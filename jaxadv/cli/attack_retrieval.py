@@ -60,14 +60,15 @@ def retrieval(
     learning_rate: Annotated[
         float | None, typer.Option(help="Adam's (paper: 0.5 for pictures, 0.002 for texts).")
     ] = None,
-    norm: Annotated[
-        str, typer.Option(help="p of the distortion term: l1 (released code), l2 or linf.")
-    ] = "l1",
+    norm: Annotated[str, typer.Option(help="p of the distortion term: l1, l2 or linf.")] = "l2",
     inter: Annotated[float, typer.Option(help="α or λ, of the inter-modal term.")] = 1.0,
     intra: Annotated[float, typer.Option(help="β or ξ, of the intra-modal term.")] = 1.0,
     distortion: Annotated[float, typer.Option(help="γ or η, of the distortion term.")] = 1.0,
     non_negative: Annotated[
         bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
+    ] = False,
+    signs: Annotated[
+        bool, typer.Option("--signs", help="Show attacks the signs of codes (released code).")
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
 ) -> None:
@@ -103,7 +104,7 @@ def retrieval(
         truth = _guessed(subject, modality, queries.examples, library)
     job = attack_queries(
         attack,
-        known(subject.params, library.codes),
+        known(subject.params, library.codes, signs=signs),
         library.pairs.labels[:CONTEXT],
         queries.examples.__getitem__,
         truth,
@@ -115,7 +116,12 @@ def retrieval(
     rows, panels = [], []
     for number, name in enumerate(queries.names):
         entry, panel = _say(subject, modality, library, queries, truth[number], found, number)
-        entry |= {"victim": subject.name, "settings": vars(settings), "iterations": iterations}
+        entry |= {
+            "victim": subject.name,
+            "settings": vars(settings),
+            "iterations": iterations,
+            "signs": signs,
+        }
         entry |= {"toward": toward, "labels_given": queries.labels is not None}
         _write(out, name, entry, modality, found.examples[number])
         other = "texts" if modality == "image" else "pictures"

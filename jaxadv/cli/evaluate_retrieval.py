@@ -31,9 +31,7 @@ def retrieval(
     text_rate: Annotated[
         float | None, typer.Option(help="Adam's learning rate for texts (paper: 0.002).")
     ] = None,
-    norm: Annotated[
-        str, typer.Option(help="p of the distortion term: l1 (released code), l2 or linf.")
-    ] = "l1",
+    norm: Annotated[str, typer.Option(help="p of the distortion term: l1, l2 or linf.")] = "l2",
     inter: Annotated[float, typer.Option(help="α and λ, of the inter-modal term.")] = 1.0,
     intra: Annotated[float, typer.Option(help="β and ξ, of the intra-modal term.")] = 1.0,
     distortion: Annotated[float, typer.Option(help="γ and η, of the distortion term.")] = 1.0,
@@ -43,6 +41,9 @@ def retrieval(
     ablation: Annotated[
         bool, typer.Option(help="Attack without the intra-modal term as well (Figure 5).")
     ] = True,
+    signs: Annotated[
+        bool, typer.Option("--signs", help="Show attacks the signs of codes (released code).")
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
 ) -> None:
     """Attack queries of held-out scenes: the columns of the paper's Tables 1-3, curves, transfer.
@@ -79,6 +80,7 @@ def retrieval(
         _counts(iterations),
         ablation,
         context,
+        signs,
         batch,
     )
     check_plan(plan)
@@ -108,6 +110,8 @@ def retrieval(
             "database": database,
             "without_relevant": lonely,
             "settings": [vars(s) for s in plan.attacks],
+            "context": min(context, database),
+            "signs": signs,
             "cells": [entry(cell) for cell in cells],
             "transfers": [t._asdict() for t in transfers],
         },

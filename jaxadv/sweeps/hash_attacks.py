@@ -14,7 +14,7 @@ from jaxadv.attacks.drive import snapshots
 from jaxadv.data.pairs import Pairs
 from jaxadv.metrics.retrieval import distortion
 from jaxadv.objectives.cmla import HashTarget, Known, hash_target
-from jaxadv.victims.hasher import CrossModalHasher, Params
+from jaxadv.victims.hasher import CrossModalHasher, Params, binary_code
 
 CONTEXT = 10_000
 """The most pairs that an attack looks at: as many as the paper's victims are trained on."""
@@ -74,9 +74,17 @@ def examples_of(pairs: Pairs, modality: Modality, rows: np.ndarray) -> np.ndarra
     return pairs.pictures[rows] * np.float32(1 / 255)  # as `data.images` does
 
 
-def known(params: Params, codes: Codes, most: int = CONTEXT) -> Known:
-    """Give an attack the codes of the first pairs of a database as its context."""
-    return Known(params, jnp.asarray(codes.image[:most]), jnp.asarray(codes.text[:most]))
+def known(params: Params, codes: Codes, most: int = CONTEXT, *, signs: bool = False) -> Known:
+    """Give an attack the codes of the first pairs of a database as its context.
+
+    Args:
+      params: the victim's.
+      codes: of the database.
+      most: so many pairs.
+      signs: only their signs, as in the released code.
+    """
+    shown = (jnp.asarray(some[:most]) for some in codes)
+    return Known(params, *(binary_code(some) if signs else some for some in shown))
 
 
 def attack_queries(

@@ -47,6 +47,7 @@ class Plan:
       iterations: numbers of steps after which the attacks are looked at (paper: 100, 200, 500).
       ablation: whether they are run without the intra-modal term as well.
       context: the most items of the database whose codes an attack sees.
+      signs: whether it sees only their signs, as in the released code.
       batch: attacks at once.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     iterations: Sequence[int] = (100, 200, 500)
     ablation: bool = True
     context: int = CONTEXT
+    signs: bool = False
     batch: int = 50
 
 
@@ -203,7 +205,7 @@ def _attack(
     modality, here = run.settings.modality, asked[subject.name]
     job = attack_queries(
         prepare(subject.hasher, run.settings),
-        known(subject.params, here.codes, plan.context),
+        known(subject.params, here.codes, plan.context, signs=plan.signs),
         here.labels[: plan.context],
         partial(examples_of, queries, modality),
         queries.labels,
