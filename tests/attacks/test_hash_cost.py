@@ -11,7 +11,7 @@ from jaxadv.objectives.cmla import Known, hash_target
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
 
-BATCH, ITEMS, BITS, TAGS, LABELS, STEPS = 8, 10_000, 64, 1386, 24, 3
+BATCH, ITEMS, BITS, TAGS, LABELS, STEPS = 4, 10_000, 64, 1386, 24, 3
 
 
 @pytest.mark.slow
