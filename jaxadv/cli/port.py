@@ -24,6 +24,13 @@ def port(
             "Others: classes one a line, or JSON; numbered if not given."
         ),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help=".npz with some inputs and what the original network makes of them: images and "
+            "logits; images, tokens and log_probabilities; images, image_codes, tags, text_codes."
+        ),
+    ] = None,
     licence: Annotated[str, typer.Option(help="Of the checkpoint, for the record.")] = "unknown",
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
@@ -39,10 +46,14 @@ def port(
     read = read_lexicon if chosen.kind == "captioner" else read_names
     ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
     folder = victim_folder(out, name)
-    save(folder, ported, licence)
+    save(folder, ported, licence, reference)
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
     print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
-    console.print(f"of a generated scene it says: {_say(zoo.load(str(folder)))}", highlight=False)
+    victim = zoo.load(str(folder))
+    if reference is not None:
+        error = victim.record["parity_error"]
+        console.print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
+    console.print(f"of a generated scene it says: {_say(victim)}", highlight=False)
     console.print(f"written to {folder}/", highlight=False)
 
 

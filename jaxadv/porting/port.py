@@ -17,6 +17,7 @@ from jaxadv.porting.hash_tables import (
     sizes_of_dcmh,
     sizes_of_ssah,
 )
+from jaxadv.porting.parity import parity_error
 from jaxadv.porting.readers import parts, read
 from jaxadv.porting.tables import (
     SCORES,
@@ -162,8 +163,25 @@ def _named(words: Names, what: str, count: int, source: str) -> tuple[str, ...]:
     return tuple(words[what])
 
 
-def save(folder: Path, ported: Ported, licence: str = "unknown") -> None:
-    """Write the victim's folder, whole or not at all."""
+def save(
+    folder: Path, ported: Ported, licence: str = "unknown", reference: Path | None = None
+) -> None:
+    """Write the victim's folder, whole or not at all.
+
+    Args:
+      folder: where.
+      ported: the victim.
+      licence: of the checkpoint.
+      reference: outputs of the original network (see `parity`), to be compared with first; the
+        largest difference goes into the record.
+
+    Raises:
+      PortingError: the victim's outputs are not those of the reference.
+    """
+    parity = None
+    if reference is not None:
+        functions = ported.architecture.functions(ported.names)
+        parity = parity_error(functions, ported.variables, reference)
     zoo.save(
         folder,
         ported.architecture,
@@ -172,6 +190,7 @@ def save(folder: Path, ported: Ported, licence: str = "unknown") -> None:
         source="jaxadv port",
         licence=licence,
         files=[source._asdict() for source in ported.sources],
+        parity_error=parity,
     )
 
 
