@@ -96,7 +96,7 @@ def test_evaluate_prints_the_papers_columns(tagger, tmp_path):
         (["--form", "printed"], "must be paper or released"),
         (["--among", "some"], "must be relevant or said"),
         (["--learning-rate", "5e-4,fast"], "learning rate '5e-4,fast': give a number"),
-        (["--learning-rate", "5e-4,0"], "must be finite"),
+        (["--learning-rate", "5e-4,0"], "must be positive and finite"),
         (["--data", "/absent"], "/absent: no such folder"),
     ],
 )

@@ -68,8 +68,16 @@ def test_gradient_with_respect_to_the_victims_parameters(latent, float64):
     assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(gradient[1]))
 
 
-@pytest.mark.parametrize("posterior", ["factorised", "joint"])
-@pytest.mark.parametrize("name", ["scenes-scst", "scenes-show-tell", "scenes-show-attend-tell"])
+@pytest.mark.parametrize(
+    ("name", "posterior"),
+    [
+        ("scenes-show-attend-tell", "factorised"),
+        pytest.param("scenes-show-attend-tell", "joint", marks=pytest.mark.slow),
+        pytest.param("scenes-scst", "factorised", marks=pytest.mark.slow),
+        pytest.param("scenes-scst", "joint", marks=pytest.mark.slow),
+        pytest.param("scenes-show-tell", "factorised", marks=pytest.mark.slow),
+    ],
+)
 def test_gradient_on_a_shipped_victim_leads_uphill(name, posterior):
     """In single precision over a batch: finite, and a small step along it gains likelihood."""
     loaded = zoo.load(name)

@@ -128,7 +128,8 @@ def test_cut_off_and_gone_on_with_gives_the_same_bits(whole, tmp_path, share):
     assert sum(1 for _ in store.read(folder)) == len(rows(whole))
 
 
-@pytest.mark.parametrize("slots", [1, pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [1, 32])
 def test_batch_does_not_matter(whole, tmp_path, slots):
     """Decisions are equal, numbers to rounding."""
     make(tmp_path, slots=slots)
@@ -181,7 +182,7 @@ def test_a_job_array_says_its_share(monkeypatch):
 LISTED = """
 [[captions]]
 victim = "scenes-scst"
-method = "gem"
+method = "ssvm"
 rounds = 3
 learning_rate = 0.02
 tradeoff = [0.1, 1e38]
