@@ -1,5 +1,6 @@
 """What tests may need: two devices, the real data, double precision, PyTorch."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,6 +10,19 @@ import jax
 import pytest
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+MOST_MAPPINGS = 30_000  # of 65,530 that Linux gives a process: XLA dies of the one after
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+    """Forget compiled programs, which take mappings of memory, before there are too many."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
