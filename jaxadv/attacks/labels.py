@@ -28,6 +28,11 @@ Term = Callable[[Array, LabelTarget, Any], Termed]
 """`(scores f32[c], target, latent) -> Termed`."""
 
 
+def stateless(loss: Callable[[Array, LabelTarget], Array]) -> Term:
+    """Make a term of a loss that carries nothing from step to step."""
+    return lambda scores, target, latent: Termed(loss(scores, target), latent)
+
+
 def label_optimiser(learning_rate: float = LEARNING_RATE) -> optax.GradientTransformation:
     """SGD with momentum 0.9, as in the paper's section 5.1."""
     return optax.sgd(learning_rate, momentum=0.9)

@@ -1,6 +1,6 @@
 """TkMIA: specified labels leave the first k, the others stay (TkMIA paper, Algorithm 1)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import optax
@@ -15,6 +15,7 @@ from jaxadv.attacks.labels import (
     label_judge,
     label_objective,
     label_optimiser,
+    stateless,
 )
 from jaxadv.objectives import tkmia as losses
 from jaxadv.objectives.labels import LabelTarget
@@ -74,15 +75,12 @@ def objective(
 ) -> Objective:
     """Eq. 6; the arguments are `tkmia`'s."""
 
-    def exact(scores: Array, target: LabelTarget, latent: Any) -> Termed:
-        return Termed(losses.least_loss(scores, target), latent)
-
     def gradient(scores: Array, target: LabelTarget, latent: Multipliers) -> Termed:
         value = losses.loss_at(scores, target, latent)
         return Termed(value, losses.step_multipliers(scores, target, latent, multiplier_rate))
 
     if inner == "exact":
-        return label_objective(victim, exact, tradeoff, delta=delta)
+        return label_objective(victim, stateless(losses.least_loss), tradeoff, delta=delta)
     return label_objective(victim, gradient, tradeoff, delta=delta, first=_first_multipliers)
 
 

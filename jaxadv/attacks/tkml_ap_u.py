@@ -1,15 +1,17 @@
 """TkML-AP-U: every relevant label leaves the first k (Hu et al. 2021; TkMIA paper, B.2)."""
 
-from typing import Any
-
 import optax
-from jax import Array
 
 from jaxadv.attacks.attack import Attack, Objective, descend
 from jaxadv.attacks.constraints import Constraint, signed
-from jaxadv.attacks.labels import TRADEOFF, Termed, label_judge, label_objective, label_optimiser
+from jaxadv.attacks.labels import (
+    TRADEOFF,
+    label_judge,
+    label_objective,
+    label_optimiser,
+    stateless,
+)
 from jaxadv.objectives import tkml_ap_u as losses
-from jaxadv.objectives.labels import LabelTarget
 from jaxadv.victims.classifier import MultiLabelClassifier
 
 
@@ -47,8 +49,4 @@ def objective(
     victim: MultiLabelClassifier, *, tradeoff: float = TRADEOFF, delta: int | None = None
 ) -> Objective:
     """Return what it minimises; the arguments are `tkml_ap_u`'s."""
-
-    def term(scores: Array, target: LabelTarget, latent: Any) -> Termed:
-        return Termed(losses.loss(scores, target), latent)
-
-    return label_objective(victim, term, tradeoff, delta=delta)
+    return label_objective(victim, stateless(losses.loss), tradeoff, delta=delta)

@@ -19,6 +19,7 @@ from tiny_hasher import (
     stack,
     target,
 )
+from traces import count_traces
 
 from jaxadv.attacks.attack import default_optimiser
 from jaxadv.attacks.cmla import BOUNDS, LEARNING_RATES, UNITS, bounded, cmla, released
@@ -177,21 +178,12 @@ def test_gradient_through_three_steps():
 def test_contexts_and_targets_are_data():
     """Another context, other weights and another S compile nothing anew."""
     modality, attack = "image", ATTACKS["image"]
-    counted = attack._replace(step=_count_traces(attack.step))
+    counted = attack._replace(step=count_traces(attack.step))
     for seed in range(4):
         aims = stack(target(10 * seed + i) for i in range(2))
         what = known(seed, dtype="float32")
         run(counted, what, examples(modality, 2), aims, iterations=2)
     assert counted.step.traces == 1
-
-
-def _count_traces(step):
-    def counting(*arguments):
-        counting.traces += 1
-        return step(*arguments)
-
-    counting.traces = 0
-    return counting
 
 
 @BOTH

@@ -9,6 +9,7 @@ import optax
 import pytest
 from attack_table import ATTACKS, LENGTH, PARAMETERS, VICTIM, pictures, targets_of
 from tiny import tiny_captioner, tiny_image, tiny_parameters
+from traces import count_traces
 
 from jaxadv.attacks import drive
 from jaxadv.attacks.attack import Status
@@ -88,21 +89,12 @@ def test_same_results_whatever_the_batch(name):
 def test_fifty_targets_compile_once(name):
     """Different lengths and latent places are data, not shapes."""
     attack, kind = ATTACKS[name]
-    counted = attack._replace(step=_count_traces(attack.step))
+    counted = attack._replace(step=count_traces(attack.step))
     images, targets = pictures(50), targets_of(kind, 50)
     for i in range(50):
         one = jax.tree.map(lambda x, i=i: x[i : i + 1], targets)
         run(counted, PARAMETERS, images[i : i + 1], one, iterations=2)
     assert counted.step.traces == 1
-
-
-def _count_traces(step):
-    def counting(*arguments):
-        counting.traces += 1
-        return step(*arguments)
-
-    counting.traces = 0
-    return counting
 
 
 @EVERY_ATTACK

@@ -11,6 +11,7 @@ import pytest
 from label_table import ATTACKS, FAST, PARAMETERS, RATE, pictures, targets
 from tiny import tiny_image
 from tiny_tagger import TAGGER, label_target, tagger_parameters
+from traces import count_traces
 
 from jaxadv.attacks.attack import Status
 from jaxadv.attacks.constraints import signed, tanh_of_picture
@@ -192,22 +193,13 @@ def test_same_results_whatever_the_batch(name):
 @EVERY_ATTACK
 def test_targets_of_different_labels_and_k_compile_once(name):
     attack = ATTACKS[name]
-    counted = attack._replace(step=_count_traces(attack.step))
+    counted = attack._replace(step=count_traces(attack.step))
     images, aims = pictures(12), targets(12)
     assert len({int(k) for k in aims.k}) == 3 and len({int(s.sum()) for s in aims.specified}) == 2
     for i in range(12):
         one = jax.tree.map(lambda x, i=i: x[i : i + 1], aims)
         run(counted, PARAMETERS, images[i : i + 1], one, iterations=2)
     assert counted.step.traces == 1
-
-
-def _count_traces(step):
-    def counting(*arguments):
-        counting.traces += 1
-        return step(*arguments)
-
-    counting.traces = 0
-    return counting
 
 
 @EVERY_ATTACK
