@@ -126,25 +126,17 @@ def caption(
 
 def _aims(captioner: Any, method: Any, text: str | None) -> Any:
     """Read the target; return how to make the requests once the benign captions are known."""
-    from jaxadv.objectives.show_and_fool import parse_keywords
-    from jaxadv.objectives.target import TargetError, make_target, parse_target
-    from jaxadv.sweeps.captions import Request
+    from jaxadv.objectives.target import TargetError, make_target
+    from jaxadv.sweeps.captions import Request, read_target
 
-    if method.aims_at == "present caption":
-        if text is not None:
-            raise TargetError("an untargeted attack takes no --target")
+    if method.aims_at == "present caption" and text is None:
         return lambda benign: [
             Request(i, "untargeted", make_target(tokens, captioner.max_length))
             for i, tokens in enumerate(benign)
         ]
     if text is None:
         raise TargetError('--target: say what to aim at, such as "a _ is on the grass"')
-    if method.aims_at == "keywords":
-        target: Any = parse_keywords(text, captioner.vocabulary)
-    else:
-        target = parse_target(text, captioner.vocabulary, captioner.max_length)
-        if not method.gaps and bool(target.latent.any()):
-            raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
+    target = read_target(captioner, method, text)
     return lambda benign: [Request(i, "target", target) for i in range(len(benign))]
 
 

@@ -57,13 +57,22 @@ def caption(
     from jaxadv.attacks.methods import Settings, prepare
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
-    from jaxadv.sweeps.captions import Outcome, attack_all, choose_targets, record, say, tabulate
+    from jaxadv.sweeps.captions import (
+        Outcome,
+        attack_all,
+        choose_targets,
+        record,
+        say,
+        settings_named,
+        tabulate,
+    )
     from jaxadv.sweeps.pictures import held_out
     from jaxadv.victims import zoo
 
     loaded = zoo.load(victim)
     captioner, params = loaded.captioner, loaded.params
-    chosen = _settings(settings)
+    named = [] if settings == "all" else [name.strip() for name in settings.split(",")]
+    chosen = settings_named(named)
     tradeoffs: list[float | None] = [*tradeoff] if tradeoff else [None]
     combinations = [
         Settings(
@@ -84,8 +93,7 @@ def caption(
         if prepared.aims_at != "caption":
             raise InputError(f"method {combination.method!r}: the table is of targeted captions")
     sources = data or ["scenes"]
-    count = max(2 * images, 200) if sources == ["scenes"] else images
-    pictures = [picture.load() for picture in held_out(loaded, sources, count)]
+    pictures = [picture.load() for picture in held_out(loaded, sources, images)]
     writable(out)
     captions = say(captioner, params, pictures, batch)
     rows: list[list[Any]] = []
@@ -117,17 +125,3 @@ def _title(combination: Any) -> str:
     joint = " joint" if combination.posterior == "joint" else ""
     cut = "" if combination.tail else " without tail"
     return f"{combination.method}{joint}{cut}{extra}"
-
-
-def _settings(text: str) -> list[Any]:
-    from jaxadv.errors import InputError
-    from jaxadv.sweeps.captions import TABLE_1
-
-    if text == "all":
-        return list(TABLE_1)
-    known = {s.name: s for s in TABLE_1}
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise InputError(f"--settings {name!r}: must be all, or among {', '.join(known)}")
-    return [known[name] for name in names]

@@ -12,22 +12,20 @@ from jaxadv.attacks import stream
 from jaxadv.attacks.drive import Result
 from jaxadv.attacks.methods import Method, prepare
 from jaxadv.data.images import ImageError
-from jaxadv.objectives.show_and_fool import parse_keywords
-from jaxadv.objectives.target import TargetError, parse_target, write_target
+from jaxadv.objectives.target import write_target
 from jaxadv.sweeps.captions import (
-    TABLE_1,
     Request,
-    Setting,
     choose_targets,
     outcome,
+    read_target,
     record,
     say,
+    settings_named,
     width,
 )
 from jaxadv.sweeps.job import Job, Planned
 from jaxadv.sweeps.pictures import Picture, held_out, read_resized
 from jaxadv.sweeps.plan import CaptionDesign, Cell, PlanError
-from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.zoo import Victim
 
 
@@ -69,9 +67,8 @@ def _drawn(cell: Cell, victim: Victim, method: Method, design: CaptionDesign) ->
     """Aim at captions predicted on other pictures, in the settings of Table 1."""
     if method.aims_at != "caption":
         raise PlanError(f"{_name(cell)} aims at {method.aims_at}: list its targets in `requests`")
-    columns = [s for s in _settings(design.settings) if method.gaps or s.latent == 0]
-    needed = max(2 * design.images, 200) if design.data == ("scenes",) else design.images
-    pictures = held_out(victim, design.data, needed)
+    columns = [s for s in settings_named(design.settings) if method.gaps or s.latent == 0]
+    pictures = held_out(victim, design.data, design.images)
     captions = _captions(victim, pictures)
     requests = choose_targets(
         captions,
@@ -120,14 +117,6 @@ def _captions(victim: Victim, pictures: Sequence[Picture]) -> list[list[int]]:
     return captions
 
 
-def _settings(names: Sequence[str]) -> list[Setting]:
-    known = {setting.name: setting for setting in TABLE_1}
-    for name in names:
-        if name not in known:
-            raise PlanError(f"settings = {name!r}: must be among {', '.join(known)}")
-    return [known[name] for name in names or known]
-
-
 def _listed(victim: Victim, method: Method, path: Path) -> Iterator[Planned]:
     """Read attacks from a CSV file; a target that makes no sense fails when its turn comes."""
     shape = victim.captioner.image_shape[:2]
@@ -142,22 +131,12 @@ def _listed(victim: Victim, method: Method, path: Path) -> Iterator[Planned]:
     for number, row in enumerate(rows):
         about = {"image": row["image"], "setting": "listed", "target": row["target"]}
         picture = partial(read_resized, path.parent / row["image"], shape)
-        yield Planned(
-            number, about, partial(_parsed, victim.captioner, method, row["target"], picture)
-        )
+        target = partial(read_target, victim.captioner, method, row["target"] or "")
+        yield Planned(number, about, partial(_read, picture, target))
 
 
-def _parsed(
-    captioner: Captioner, method: Method, text: str, picture: Callable[[], np.ndarray]
-) -> tuple[np.ndarray, Any]:
-    if method.aims_at == "present caption":
-        raise TargetError("an untargeted attack takes no target")
-    if method.aims_at == "keywords":
-        return picture(), parse_keywords(text, captioner.vocabulary)
-    target = parse_target(text, captioner.vocabulary, captioner.max_length)
-    if not method.gaps and bool(target.latent.any()):
-        raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
-    return picture(), target
+def _read(picture: Callable[[], np.ndarray], target: Callable[[], Any]) -> tuple[np.ndarray, Any]:
+    return picture(), target()
 
 
 def _name(cell: Cell) -> str:

@@ -12,8 +12,16 @@ import numpy as np
 from jaxadv.attacks.drive import Iterate, compiled
 from jaxadv.attacks.methods import Method
 from jaxadv.data.vocabulary import END
+from jaxadv.errors import InputError
 from jaxadv.metrics.captions import caption_scores
-from jaxadv.objectives.target import PartialCaption, make_target, write_target
+from jaxadv.objectives.show_and_fool import parse_keywords
+from jaxadv.objectives.target import (
+    PartialCaption,
+    TargetError,
+    make_target,
+    parse_target,
+    write_target,
+)
 from jaxadv.victims.captioner import Captioner, Params, greedy
 
 
@@ -29,6 +37,36 @@ TABLE_1 = (
     *(Setting(f"{n} latent", latent=n) for n in range(4)),
     *(Setting(f"{n} obser", observed=n) for n in range(1, 4)),
 )
+
+
+def settings_named(names: Sequence[str]) -> list[Setting]:
+    """Return columns of Table 1 by name; all of them where none is named.
+
+    Raises:
+      InputError: there is none of that name.
+    """
+    known = {setting.name: setting for setting in TABLE_1}
+    for name in names:
+        if name not in known:
+            raise InputError(f"setting {name!r}: must be among {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
+def read_target(captioner: Captioner, method: Method, text: str) -> Any:
+    """Read what a method shall aim at, a caption or keywords, as people write it.
+
+    Raises:
+      TargetError: it makes no sense, or the method cannot aim at it.
+      UnknownWordError: a word that the victim does not know.
+    """
+    if method.aims_at == "present caption":
+        raise TargetError("an untargeted attack takes no target")
+    if method.aims_at == "keywords":
+        return parse_keywords(text, captioner.vocabulary)
+    target = parse_target(text, captioner.vocabulary, captioner.max_length)
+    if not method.gaps and bool(target.latent.any()):
+        raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
+    return target
 
 
 class Request(NamedTuple):

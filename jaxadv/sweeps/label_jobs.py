@@ -17,7 +17,7 @@ from jaxadv.metrics.ranking import Form, RankingScores, excluded, ranking_scores
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.sweeps.job import Job, Planned
 from jaxadv.sweeps.label_pools import Pool, benign_scores, photo_pools, scene_pool
-from jaxadv.sweeps.labels import choose, labels_of_type
+from jaxadv.sweeps.labels import choose, first, labels_of_type, named
 from jaxadv.sweeps.plan import Cell, LabelDesign, PlanError
 from jaxadv.victims.zoo import Victim
 
@@ -52,9 +52,9 @@ def label_job(cell: Cell, victim: Victim) -> Job:
             **{name: float(value) for name, value in change["paper"].items()},
             **{f"{name}_released": float(change["released"][name]) for name in FORMED},
             "excluded": int(gone),
-            "before": _said(before, tagger.classes, k),
-            "after": _said(final.output, tagger.classes, k),
-            "after_8bit": _said(final.output_8bit, tagger.classes, k),
+            "before": first(before, tagger.classes, k),
+            "after": first(final.output, tagger.classes, k),
+            "after_8bit": first(final.output_8bit, tagger.classes, k),
             "success": bool(final.success),
             "success_8bit": bool(final.success_8bit),
             "norm": float(final.norm),
@@ -116,8 +116,8 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, pool: Pool) -> lis
                     "image": pool.ids[image],
                     "setting": name,
                     "k": k,
-                    "specified": _named(target.specified, classes),
-                    "relevant": _named(target.relevant, classes),
+                    "specified": named(target.specified, classes),
+                    "relevant": named(target.relevant, classes),
                 }
                 planned.append(Planned(len(planned), about, partial(_load, pool, image, target)))
     return planned
@@ -125,11 +125,3 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, pool: Pool) -> lis
 
 def _load(pool: Pool, number: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
     return pool.read(number), target
-
-
-def _named(mask: Any, classes: tuple[str, ...]) -> list[str]:
-    return [name for name, here in zip(classes, mask, strict=True) if here]
-
-
-def _said(scores: np.ndarray, classes: tuple[str, ...], k: int) -> list[str]:
-    return [classes[i] for i in np.argsort(-scores, stable=True)[:k]]

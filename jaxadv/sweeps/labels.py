@@ -260,25 +260,29 @@ def tabulate(
     return Row(count, measures, float(outcomes.success_8bit.mean()), seconds / count)
 
 
+def named(mask: Any, classes: Sequence[str]) -> list[str]:
+    """Name the labels of a mask bool[c]."""
+    return [name for name, here in zip(classes, np.asarray(mask), strict=True) if here]
+
+
+def first(scores: Any, classes: Sequence[str], k: int) -> list[str]:
+    """Name the k labels of highest score f32[c], the highest first."""
+    return [classes[i] for i in np.argsort(-np.asarray(scores), stable=True)[:k]]
+
+
 def record(
     outcomes: Outcomes, targets: LabelTarget, number: int, classes: Sequence[str]
 ) -> dict[str, Any]:
     """Say the outcome of that number in JSON."""
     k = int(targets.k[number])
 
-    def named(mask: Any) -> list[str]:
-        return [name for name, here in zip(classes, np.asarray(mask[number]), strict=True) if here]
-
-    def said(scores: np.ndarray) -> list[str]:
-        return [classes[i] for i in np.argsort(-scores[number], stable=True)[:k]]
-
     return {
         "k": k,
-        "specified": named(targets.specified),
-        "relevant": named(targets.relevant),
-        "before": said(outcomes.before),
-        "after": said(outcomes.after),
-        "after_8bit": said(outcomes.after_8bit),
+        "specified": named(targets.specified[number], classes),
+        "relevant": named(targets.relevant[number], classes),
+        "before": first(outcomes.before[number], classes, k),
+        "after": first(outcomes.after[number], classes, k),
+        "after_8bit": first(outcomes.after_8bit[number], classes, k),
         "success": bool(outcomes.success[number]),
         "success_8bit": bool(outcomes.success_8bit[number]),
         "norm": float(outcomes.norm[number]),

@@ -27,19 +27,22 @@ class Picture(NamedTuple):
 
 
 def held_out(victim: Victim, data: Sequence[str], count: int) -> list[Picture]:
-    """List pictures that a captioner was not trained on: all photographs, or `count` scenes.
+    """List pictures that a captioner was not trained on, those to attack first.
+
+    Others follow, so that there are captions to aim at: all photographs, or as many scenes.
 
     Args:
       victim: says in its record which photographs were held out.
       data: "scenes", or folders and prepared sets (`open_data`).
-      count: how many are needed.
+      count: how many are attacked.
 
     Raises:
       FolderError: there are fewer photographs.
     """
     shape = victim.captioner.image_shape[:2]
     if list(data) == ["scenes"]:
-        return [Picture(f"scene-{i}", partial(_scene, i, shape)) for i in range(count)]
+        drawn = range(max(2 * count, 200))
+        return [Picture(f"scene-{i}", partial(_scene, i, shape)) for i in drawn]
     photos = captioned(open_data(data)).records
     known = victim.record.get("held_out")
     if known is not None:
