@@ -130,7 +130,7 @@ def marginal(
         jnp.arange(length) < places, 1 + jnp.minimum(before, len(counts) - 1), 0
     ).astype(jnp.int32)
     level = largest_in_batch(level)
-    # and lanes branch only where some example's word is latent
+    # level i becomes 2i - 1 where lanes only stay, 2i where some word is latent and they may branch
     kind = jnp.where(level > 0, 2 * level - 1 + any_in_batch(latent), 0)
 
     state = victim.begin(params, features)
@@ -156,8 +156,9 @@ def marginal(
         configuration=jnp.zeros((1 + lanes, length), jnp.int32),
     )
 
-    take = partial(_take_place, top=top, joint=joint)
-    frontier, seen = take(frontier, jax.tree.map(lambda x: x[0], place), jnp.stack([first, first]))
+    stay, branch = (partial(move, top=top, joint=joint) for move in (_stay, _branch_or_stay))
+    start = jax.tree.map(lambda x: x[0], place)
+    frontier, seen = _take_place(branch, frontier, start, jnp.stack([first, first]))
 
     def rest(
         fixed: tuple[Params, Features], frontier: _Lanes, place: _Place
@@ -166,7 +167,7 @@ def marginal(
 
     def run(
         count: int,
-        take: Callable[[_Lanes, _Place, Array], tuple[_Lanes, _Seen]],
+        move: Callable[[_Lanes, _Place, Array], _Move],
         fixed: tuple[Params, Features],
         frontier: _Lanes,
         place: _Place,
@@ -174,11 +175,11 @@ def marginal(
         alive = jax.tree.map(lambda x: x[: 1 + count], (frontier.state, frontier.token))
         state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
         logits = jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state)
-        return take(frontier._replace(state=_over(frontier.state, state)), place, logits)
+        moved_on = frontier._replace(state=_over(frontier.state, state))
+        return _take_place(move, moved_on, place, logits)
 
-    stay = partial(_stay_at_place, top=top, joint=joint)
     frontier, later = scan_switch(
-        (rest, *(partial(run, count, how) for count in counts for how in (stay, take))),
+        (rest, *(partial(run, count, how) for count in counts for how in (stay, branch))),
         (params, features),
         frontier,
         kind[1:],
@@ -239,17 +240,53 @@ def _inherit(values: Array, parent: Array) -> Array:
     return jnp.tensordot(chosen, values, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
+class _Move(NamedTuple):
+    """What lanes do at a place.
+
+    `lanes`: those that may be alive after it, with their words and weights; `gained`:
+    `ln P(S_t | S_<t)` of each; `words`, `posterior`: the kept states and their q, if it is latent.
+    """
+
+    lanes: _Lanes
+    gained: Array
+    words: Array
+    posterior: Array
+
+
 def _take_place(
+    move: Callable[[_Lanes, _Place, Array], _Move],
     frontier: _Lanes,
     place: _Place,
     logits: Array,
-    *,
-    top: int,
-    joint: bool,
 ) -> tuple[_Lanes, _Seen]:
     """Give every lane its word at a place; `logits` f32[1 + count, V] are the scores before it."""
     speaker = _speak(jax.tree.map(lambda x: x[:1], frontier), place, logits[:1])
     frontier, logits = jax.tree.map(lambda x: x[1:], (frontier, logits))
+    moved, gained, words, q = move(frontier, place, logits)
+    used = moved.log_weight > -jnp.inf
+    at = jnp.arange(frontier.configuration.shape[-1]) == place.at
+    new = moved._replace(
+        score=moved.score + jnp.where(used & place.scored, gained, 0.0),
+        configuration=jnp.where(at, moved.token[:, None], moved.configuration),
+    )
+    reached = jax.nn.logsumexp(jnp.where(used, new.score, -jnp.inf))
+    # past the last place of interest everything stays as it is
+    old = jax.tree.map(lambda x: x[: len(gained)], frontier)
+    new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(place.here, x, y), new, old))
+    expected = jnp.where(used, jnp.exp(moved.log_weight) * gained, 0.0).sum()  # eq. 10's term at t
+    new = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), speaker, new)
+    return new, _Seen(
+        jnp.where(place.here, expected, 0.0),
+        jnp.where(place.last, reached, 0.0),
+        jnp.where(place.here & place.latent, words, END),
+        jnp.where(place.here & place.latent, q, 0.0),
+    )
+
+
+def _branch_or_stay(
+    frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool
+) -> _Move:
+    """Branch where the place is latent; where it is observed take its word."""
     lanes = len(frontier.token)
     count = len(logits)
     room = min(count * top, lanes)  # lanes that may be alive afterwards
@@ -266,28 +303,17 @@ def _take_place(
     parent = jnp.where(place.latent, kept // top, stay)
     token = jnp.where(place.latent, of_lane.reshape(-1)[kept], place.token).astype(jnp.int32)
 
-    gained = _pick(_inherit(log_p, parent), token)  # ln P(S_t | S_<t) of each lane
+    gained = _pick(_inherit(log_p, parent), token)
     stayed = jnp.where(jnp.arange(room) < count, log_weight[stay], -jnp.inf)
     if joint:  # the branches' ln P is in `grown` already
         stayed = stayed + jax.lax.stop_gradient(gained)
     kept_weight = jnp.where(place.latent, grown, stayed)
     inherited: _Lanes = jax.tree.map(lambda x: _inherit(x[:count], parent), frontier)
-    moved = inherited._replace(token=token, log_weight=kept_weight)
-    found = words, jnp.where(place.latent, q, 0.0)
-    return _arrive(speaker, frontier, moved, place, gained, found)
+    return _Move(inherited._replace(token=token, log_weight=kept_weight), gained, words, q)
 
 
-def _stay_at_place(
-    frontier: _Lanes,
-    place: _Place,
-    logits: Array,
-    *,
-    top: int,
-    joint: bool,
-) -> tuple[_Lanes, _Seen]:
-    """Do what `_take_place` does where the word is observed: every lane stays and takes it."""
-    speaker = _speak(jax.tree.map(lambda x: x[:1], frontier), place, logits[:1])
-    frontier, logits = jax.tree.map(lambda x: x[1:], (frontier, logits))
+def _stay(frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool) -> _Move:
+    """Do what `_branch_or_stay` does where the place is observed in the whole batch."""
     count = len(logits)
     token = jnp.full(count, place.token, jnp.int32)
     gained = _pick(logits, token) - jax.nn.logsumexp(logits, axis=-1)
@@ -295,48 +321,8 @@ def _stay_at_place(
     log_weight = stayed.log_weight
     if joint:
         log_weight = log_weight + jax.lax.stop_gradient(gained)
-    moved = stayed._replace(token=token, log_weight=log_weight)
     nothing = jnp.zeros(top, jnp.int32), jnp.zeros(top, logits.dtype)
-    return _arrive(speaker, frontier, moved, place, gained, nothing)
-
-
-def _arrive(
-    speaker: _Lanes,
-    frontier: _Lanes,
-    moved: _Lanes,
-    place: _Place,
-    gained: Array,
-    found: tuple[Array, Array],
-) -> tuple[_Lanes, _Seen]:
-    """Put the lanes that moved over the first ones of the frontier, and add up what they gained.
-
-    Args:
-      speaker: row 0, which has spoken.
-      frontier: the lanes before the place.
-      moved: those that may be alive after it, with their words and weights.
-      place: the place.
-      gained: `ln P(S_t | S_<t)` of each of them.
-      found: the kept states and their q, where the place is latent.
-    """
-    used = moved.log_weight > -jnp.inf
-    at = jnp.arange(frontier.configuration.shape[-1]) == place.at
-    new = moved._replace(
-        score=moved.score + jnp.where(used & place.scored, gained, 0.0),
-        configuration=jnp.where(at, moved.token[:, None], moved.configuration),
-    )
-    reached = jax.nn.logsumexp(jnp.where(used, new.score, -jnp.inf))
-    # past the last place of interest everything stays as it is
-    old = jax.tree.map(lambda x: x[: len(gained)], frontier)
-    new = _over(frontier, jax.tree.map(lambda x, y: jnp.where(place.here, x, y), new, old))
-    expected = jnp.where(used, jnp.exp(moved.log_weight) * gained, 0.0).sum()  # eq. 10's term at t
-    new = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), speaker, new)
-    words, q = found
-    return new, _Seen(
-        jnp.where(place.here, expected, 0.0),
-        jnp.where(place.last, reached, 0.0),
-        jnp.where(place.here & place.latent, words, END),
-        jnp.where(place.here, q, 0.0),
-    )
+    return _Move(stayed._replace(token=token, log_weight=log_weight), gained, *nothing)
 
 
 def _speak(speaker: _Lanes, place: _Place, logits: Array) -> _Lanes:
