@@ -5,14 +5,17 @@ an example's own upwards gives the same result and only costs more, the batch ma
 largest index: one branch runs, and a function written for one example stays one.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
+
+from jaxadv.victims.captioner import KEPT
 
 
 @custom_vmap
@@ -58,6 +61,8 @@ def _held(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     return primals[0], jax.tree.map(jnp.zeros_like, tangents[0])
 
 
+_ONLY_KEPT = jax.checkpoint_policies.save_only_these_names(KEPT)
+
 Branch = Callable[[Any, Any, Any], tuple[Any, Any]]
 """`(fixed, carry, x) -> (carry, y)`."""
 
@@ -69,7 +74,8 @@ def scan_switch(
     """Scan over `xs`, running `branches[level](fixed, carry, x)` at each; a lean reverse pass.
 
     JAX's own derivative of a `switch` in a `scan` stores all that the branches read, a victim's
-    parameters among it, once an iteration. This one stores the carries, and runs each branch again.
+    parameters among it, once an iteration. This one stores the carries and what was marked
+    `kept`, packed into one array a type, and computes the rest again.
 
     Args:
       branches: alternatives of the same result; they may close over nothing that is traced.
@@ -89,51 +95,128 @@ def scan_switch(
     return jax.lax.scan(body, carry, (levels, xs))
 
 
+class _Source(NamedTuple):
+    """Where an array that a reverse pass reads is found.
+
+    `at` is its number among the branch's arguments, or where it begins in what is packed.
+    """
+
+    at: int
+    shape: tuple[int, ...]
+    dtype: str
+    is_argument: bool
+
+
+class _Pull(NamedTuple):
+    """The reverse pass of one branch, without the arrays that it reads."""
+
+    form: Any  # a PyTreeDef
+    sources: tuple[_Source, ...]
+
+
+@jax.tree_util.register_static
+class _Pulls(tuple[_Pull, ...]):
+    """One of each branch; as no arrays are in it, it travels in a pytree as a constant."""
+
+
+def _linearised(
+    branch: Branch, chosen: Any, fixed: Any, carry: Any, x: Any
+) -> tuple[tuple[Any, Any], dict[str, Array], _Pull]:
+    """Run a branch, and return beside its result what its reverse pass needs, packed by type.
+
+    It is evaluated as JAX does under a derivative, so that a rule such as `held` is used up by it.
+    """
+    (wanted, unwanted), (moving, still) = _split(fixed, chosen), _split(carry)
+
+    @partial(jax.checkpoint, policy=_ONLY_KEPT, prevent_cse=False)
+    def run(wanted: Any, moving: Any, unwanted: Any, still: Any, x: Any) -> tuple[Any, Any]:
+        return _split(branch(_join(wanted, unwanted), _join(moving, still), x))
+
+    out, pull, rest = jax.vjp(
+        lambda wanted, moving: run(wanted, moving, unwanted, still, x),
+        wanted,
+        moving,
+        has_aux=True,
+    )
+    arguments = [id(argument) for argument in jax.tree.leaves((fixed, carry, x))]
+    read, form = jax.tree.flatten(pull)
+    sources = []
+    packed: dict[str, list[Array]] = {}
+    for value in read:
+        dtype = str(value.dtype)
+        is_argument = id(value) in arguments
+        if is_argument:
+            at = arguments.index(id(value))
+        else:
+            at = sum(other.size for other in packed.setdefault(dtype, []))
+            packed[dtype].append(value.reshape(-1))
+        sources.append(_Source(at, value.shape, dtype, is_argument))
+    flat = {dtype: jnp.concatenate(values) for dtype, values in packed.items()}
+    return _join(out, rest), flat, _Pull(form, tuple(sources))
+
+
 def _scan_forward(
     branches: tuple[Branch, ...], *arguments: Any
 ) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
     fixed, carry, levels, xs = jax.tree.map(lambda p: p.value, arguments)
-    wanted = _split(fixed, jax.tree.map(lambda p: p.perturbed, arguments[0]))
+    chosen = jax.tree.map(lambda p: p.perturbed, arguments[0])
+    pulls: dict[int, _Pull] = {}  # noted while a branch is traced
 
-    def differentiated(branch: Branch, carry: Any, x: Any) -> tuple[Any, Any]:
-        # evaluated as JAX does under a derivative, so that a rule such as `held` is used up by it
-        moving, still = _split(carry)
-        out, _, rest = jax.vjp(
-            lambda moving: _split(branch(fixed, _join(moving, still), x)), moving, has_aux=True
-        )
-        return _join(out, rest)
+    def run(number: int, fixed: Any, carry: Any, x: Any) -> tuple[tuple[Any, Any], Any]:
+        result, flat, pulls[number] = _linearised(branches[number], chosen, fixed, carry, x)
+        return result, flat
+
+    one = jax.tree.map(lambda x: x[0], xs)
+    sizes: dict[str, int] = {}  # what the branch that keeps most of a type needs
+    for number in range(len(branches)):
+        _, flat = jax.eval_shape(partial(run, number), fixed, carry, one)
+        sizes.update({dtype: max(x.size, sizes.get(dtype, 0)) for dtype, x in flat.items()})
+
+    def padded(number: int, fixed: Any, carry: Any, x: Any) -> tuple[tuple[Any, Any], Any]:
+        result, flat = run(number, fixed, carry, x)
+        some = {dtype: flat.get(dtype, jnp.zeros(0, dtype)) for dtype in sizes}
+        return result, {d: jnp.pad(x, (0, sizes[d] - x.size)) for d, x in some.items()}
 
     def body(carry: Any, at: tuple[Array, Any]) -> tuple[Any, Any]:
         level, x = at
-        taken = [partial(differentiated, branch) for branch in branches]
-        new, y = jax.lax.switch(level, taken, carry, x)
-        return new, (y, carry)
+        every = [partial(padded, number) for number in range(len(branches))]
+        (new, y), packed = jax.lax.switch(level, every, fixed, carry, x)
+        return new, (y, (carry, packed))
 
-    end, (ys, carries) = jax.lax.scan(body, carry, (levels, xs))
-    return (end, ys), (wanted, carries, levels, xs)
+    end, (ys, (carries, packed)) = jax.lax.scan(body, carry, (levels, xs))
+    in_order = _Pulls(pulls[number] for number in range(len(branches)))
+    return (end, ys), (in_order, _split(fixed, chosen)[0], fixed, carries, xs, packed, levels)
 
 
 def _scan_backward(
     branches: tuple[Branch, ...], kept: tuple[Any, ...], cotangent: tuple[Any, Any]
 ) -> tuple[Any, ...]:
-    (wanted, unwanted), carries, levels, xs = kept
+    del branches
+    pulls, wanted, fixed, carries, xs, packed, levels = kept
     d_end, d_ys = jax.tree.map(_instantiate, cotangent)
 
-    def pull(branch: Branch, summed: Any, d_new: Any, d_y: Any, carry: Any, x: Any) -> Any:
-        moving, still = _split(carry)
+    def take(pull: _Pull, sums: Any, d_y: Any, fixed: Any, carry: Any, x: Any, packed: Any) -> Any:
+        arguments = jax.tree.leaves((fixed, carry, x))
 
-        def run(wanted: Any, moving: Any) -> tuple[Any, Any]:
-            return _split(branch(_join(wanted, unwanted), _join(moving, still), x))[0]
+        def find(source: _Source) -> Array:
+            if source.is_argument:
+                return jnp.asarray(arguments[source.at])
+            end = source.at + math.prod(source.shape)
+            return jnp.asarray(packed[source.dtype][source.at : end].reshape(source.shape))
 
-        d_wanted, d_carry = jax.vjp(run, wanted, moving)[1]((d_new, d_y))
+        summed, d_new = sums
+        pulled = jax.tree.unflatten(pull.form, map(find, pull.sources))
+        d_wanted, d_carry = pulled((d_new, d_y))
         return jax.tree.map(jnp.add, summed, d_wanted), d_carry
 
     def body(sums: tuple[Any, Any], at: Any) -> tuple[tuple[Any, Any], None]:
-        level, *rest = at
-        return jax.lax.switch(level, [partial(pull, b) for b in branches], *sums, *rest), None
+        level, d_y, *rest = at
+        return jax.lax.switch(
+            level, [partial(take, pull) for pull in pulls], sums, d_y, fixed, *rest
+        ), None
 
     start = (jax.tree.map(jnp.zeros_like, wanted), d_end)
-    at = (levels, d_ys, carries, xs)
+    at = (levels, d_ys, carries, xs, packed)
     (d_fixed, d_carry), _ = jax.lax.scan(body, start, at, reverse=True)
     return d_fixed, d_carry, None, None
 

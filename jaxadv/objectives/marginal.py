@@ -19,7 +19,7 @@ from jax import Array
 from jaxadv.data.vocabulary import END
 from jaxadv.objectives.batching import any_in_batch, held, largest_in_batch, scan_switch
 from jaxadv.objectives.target import PartialCaption
-from jaxadv.victims.captioner import Captioner, Features, Params, State
+from jaxadv.victims.captioner import Captioner, Features, Params, State, kept
 
 Posterior = Literal["factorised", "joint"]
 
@@ -174,7 +174,7 @@ def marginal(
     ) -> tuple[_Lanes, _Seen]:
         alive = jax.tree.map(lambda x: x[: 1 + count], (frontier.state, frontier.token))
         state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
-        logits = jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state)
+        logits = kept(jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state))
         moved_on = frontier._replace(state=_over(frontier.state, state))
         return _take_place(move, moved_on, place, logits)
 

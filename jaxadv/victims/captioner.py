@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxadv.data.vocabulary import END, Vocabulary
 
@@ -39,6 +40,18 @@ class Captioner(NamedTuple):
     vocabulary: Vocabulary
     max_length: int
     image_shape: tuple[int, int, int]
+
+
+KEPT = "kept by the decoder"
+
+
+def kept(value: Array) -> Array:
+    """Mark what the reverse pass over a caption had better keep than compute again.
+
+    Of everything else in `advance` and `logits` only the state is kept. Worth marking is what is
+    dear to compute and small: sums of products with matrices. Changes no result.
+    """
+    return jnp.asarray(checkpoint_name(value, KEPT))
 
 
 class Caption(NamedTuple):

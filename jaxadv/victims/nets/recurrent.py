@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxadv.victims.captioner import kept
+
 Memory = tuple[Array, Array]  # hidden state h and cell c, f32[units] each
 
 
@@ -46,7 +48,8 @@ class LSTM(nn.Module):
         of_input = nn.Dense(
             4 * self.units, use_bias=self.bias, kernel_init=open_forget_gate, name="weight_ih"
         )
-        gates = of_input(x) + nn.Dense(4 * self.units, use_bias=False, name="weight_hh")(h)
+        of_hidden = nn.Dense(4 * self.units, use_bias=False, name="weight_hh")
+        gates = kept(of_input(x) + of_hidden(h))
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(c), c
@@ -65,7 +68,8 @@ class MaxoutLSTM(nn.Module):
     def __call__(self, memory: Memory, x: Array, attended: Array | None = None) -> Memory:
         """Advance the memory by one input f32[inputs] and, for Att2in, the attended cell."""
         h, c = memory
-        sums = nn.Dense(5 * self.units, name="i2h")(x) + nn.Dense(5 * self.units, name="h2h")(h)
+        of_input, of_hidden = (nn.Dense(5 * self.units, name=name) for name in ("i2h", "h2h"))
+        sums = kept(of_input(x) + of_hidden(h))
         i, f, o = jnp.split(nn.sigmoid(sums[..., : 3 * self.units]), 3, axis=-1)
         candidates = sums[..., 3 * self.units :]
         if attended is not None:
@@ -103,7 +107,7 @@ class AdditiveAttention(nn.Module):
             return jnp.tanh(keys + query) @ w + bias
 
         some = _cells_at_once(len(keys))
-        scores = jax.lax.map(score, keys.reshape(-1, some, self.units)).reshape(-1)
+        scores = kept(jax.lax.map(score, keys.reshape(-1, some, self.units)).reshape(-1))
         return jnp.asarray(nn.softmax(scores) @ cells)
 
 
