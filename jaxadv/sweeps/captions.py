@@ -2,14 +2,14 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.attacks.drive import Iterate, compiled
+from jaxadv.attacks.drive import Iterate, Result, compiled
 from jaxadv.attacks.methods import Method
 from jaxadv.data.vocabulary import END
 from jaxadv.errors import InputError
@@ -197,6 +197,21 @@ def _partial(
     return make_target(tokens, max_length, set(range(len(tokens))) - seen, ends=False)
 
 
+def compile_attacks(
+    params: Params,
+    images: Sequence[np.ndarray],
+    requests: Sequence[Request],
+    method: Method,
+    batch: int,
+    seed: int = 0,
+) -> Callable[..., Result]:
+    """Compile what `attack_all` with these arguments runs; several can be compiled at once."""
+    some = next(_numbered(requests, batch))
+    return compiled(
+        method.attack, params, *_arrays(images, some, seed), iterations=method.iterations
+    )
+
+
 def attack_all(
     victim: Captioner,
     params: Params,
@@ -205,27 +220,20 @@ def attack_all(
     method: Method,
     batch: int,
     seed: int = 0,
+    attack_batch: Callable[..., Result] | None = None,
 ) -> Iterator[Progress]:
-    """Make every attack, `batch` at a time, compiled once.
+    """Make every attack, `batch` at a time, compiled once; `attack_batch` if it is already.
 
     Attacks of like cost go together: a batch decodes as many configurations as its widest target
     has. The last batch is filled up with copies, which are dropped. Each attack's randomness
     follows from its own number among the requests.
     """
-    numbered = sorted(enumerate(requests), key=lambda r: width(r[1].target))
-    key = jax.random.key(seed)
-    batch = min(batch, len(requests))
-    attack_batch = None
+    if attack_batch is None:
+        attack_batch = compile_attacks(params, images, requests, method, batch, seed)
     done = 0
-    for some in _batches(numbered, batch):
-        pictures = jnp.stack([images[r.image] for _, r in some.padded])
-        targets = jax.tree.map(lambda *x: jnp.stack(x), *(r.target for _, r in some.padded))
-        ids = jnp.asarray([number for number, _ in some.padded])
-        arguments = (params, pictures, targets, key, ids)
-        if attack_batch is None:
-            attack_batch = compiled(method.attack, *arguments, iterations=method.iterations)
+    for some in _numbered(requests, batch):
         began = time.perf_counter()
-        result = jax.block_until_ready(attack_batch(*arguments))
+        result = jax.block_until_ready(attack_batch(params, *_arrays(images, some, seed)))
         seconds = time.perf_counter() - began
         reported = jax.tree.map(np.asarray, method.report(result))
         taken = np.asarray(result.iterations)
@@ -235,9 +243,24 @@ def attack_all(
         ]
         done += some.real
         fooled = np.mean([o.success for o in outcomes])
-        yield Progress(
-            done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * some.real / batch
-        )
+        real = some.real / len(some.padded)
+        yield Progress(done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * real)
+
+
+def _numbered(requests: Sequence[Request], batch: int) -> "Iterator[_Batch]":
+    """Batches of `(number, request)`, those of like cost together."""
+    in_order = sorted(enumerate(requests), key=lambda r: width(r[1].target))
+    return _batches(in_order, min(batch, len(requests)))
+
+
+def _arrays(images: Sequence[np.ndarray], some: "_Batch", seed: int) -> tuple[Any, ...]:
+    """Pictures, targets, key and ids of a batch."""
+    return (
+        jnp.stack([images[r.image] for _, r in some.padded]),
+        jax.tree.map(lambda *x: jnp.stack(x), *(r.target for _, r in some.padded)),
+        jax.random.key(seed),
+        jnp.asarray([number for number, _ in some.padded]),
+    )
 
 
 def width(target: Any) -> tuple[int, ...]:
