@@ -1,12 +1,16 @@
 """`jaxadv evaluate retrieval`: the tables and figures of the CMLA paper."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.outputs import write_json
+
+if TYPE_CHECKING:
+    from jaxadv.data.pairs import Pairs
+    from jaxadv.sweeps.retrieval import Subject
 
 
 def retrieval(
@@ -14,8 +18,14 @@ def retrieval(
     out: Annotated[Path, typer.Option(help="Folder for the tables and the curves.")],
     iterations: Annotated[str, typer.Option(help="Steps of the attacks.")] = "100,200,500",
     modality: Annotated[str, typer.Option(help="What is attacked: image, text or both.")] = "both",
-    queries: Annotated[int, typer.Option(min=1, help="Held-out scenes that ask.")] = 300,
-    database: Annotated[int, typer.Option(min=1, help="Held-out scenes that are asked.")] = 5000,
+    queries: Annotated[int, typer.Option(min=1, help="Held-out pairs that ask, at most.")] = 300,
+    database: Annotated[
+        int, typer.Option(min=1, help="Held-out scenes that are asked; of --data all the others.")
+    ] = 5000,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="scenes, or what the victims were trained on by --data; repeatable."),
+    ] = None,
     context: Annotated[
         int, typer.Option(min=1, help="Items of the database whose codes an attack sees, at most.")
     ] = 10_000,
@@ -46,15 +56,12 @@ def retrieval(
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
 ) -> None:
-    """Attack queries of held-out scenes: the columns of the paper's Tables 1-3, curves, transfer.
+    """Attack held-out queries: the columns of the paper's Tables 1-3, curves, transfer.
 
     Queries to which nothing in the database is relevant are counted, and count as 0 in MAP.
     """
     from jaxadv.attacks.hash_methods import Settings
-    from jaxadv.cli.hashers import scene_hasher
     from jaxadv.cli.inputs import writable
-    from jaxadv.data import scenes
-    from jaxadv.data.pairs import scene_pairs
     from jaxadv.errors import InputError
     from jaxadv.figures.captions import save
     from jaxadv.figures.retrieval import draw_curves
@@ -70,7 +77,6 @@ def retrieval(
 
     if modality not in ("image", "text", "both"):
         raise InputError(f"modality {modality!r}: must be image, text or both")
-    subjects = [scene_hasher(name.strip()) for name in victims.split(",")]
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
     plan = Plan(
         [
@@ -85,9 +91,8 @@ def retrieval(
     )
     check_plan(plan)
     writable(out)
-    side = subjects[0].hasher.image_shape[0]
-    asking = scene_pairs(scenes.HELD_OUT_SEED, queries, side=side)
-    asked = scene_pairs(scenes.HELD_OUT_SEED, database, queries, side=side)
+    names = [name.strip() for name in victims.split(",")]
+    subjects, asking, asked = _subjects(names, data or ["scenes"], queries, database)
     cells: list[Cell] = []
     transfers: list[Transfer] = []
     for news in watch(evaluate(subjects, asking, asked, plan), "CMLA"):
@@ -95,8 +100,8 @@ def retrieval(
         transfers += news.transfers
     lonely = without_relevant(asking.labels, asked.labels)
     console.print(
-        f"{queries} queries of a database of {database}; nothing is relevant to {lonely} of them, "
-        "which count as 0 in MAP",
+        f"{len(asking.ids)} queries of a database of {len(asked.ids)}; nothing is relevant to "
+        f"{lonely} of them, which count as 0 in MAP",
         highlight=False,
     )
     bits = {s.name: s.hasher.bits for s in subjects}
@@ -106,11 +111,11 @@ def retrieval(
         out / "table.json",
         {
             "victims": bits,
-            "queries": queries,
-            "database": database,
+            "queries": len(asking.ids),
+            "database": len(asked.ids),
             "without_relevant": lonely,
             "settings": [vars(s) for s in plan.attacks],
-            "context": min(context, database),
+            "context": min(context, len(asked.ids)),
             "signs": signs,
             "cells": [entry(cell) for cell in cells],
             "transfers": [t._asdict() for t in transfers],
@@ -120,6 +125,33 @@ def retrieval(
     write_curves(lines, out)
     save(draw_curves(lines), out / "curves.png")
     console.print(f"written to {out}/", highlight=False)
+
+
+def _subjects(
+    names: list[str], data: list[str], queries: int, database: int
+) -> tuple[list["Subject"], "Pairs", "Pairs"]:
+    """Load the victims, and the pairs that ask and are searched."""
+    from jaxadv.cli.hashers import scene_hasher
+    from jaxadv.data import scenes
+    from jaxadv.data.opening import open_data
+    from jaxadv.data.pairs import scene_pairs
+    from jaxadv.data.records import labelled
+    from jaxadv.errors import InputError
+    from jaxadv.sweeps.retrieval import Subject
+    from jaxadv.training.hasher_recipes import held_out_pairs
+    from jaxadv.victims import zoo
+
+    if data == ["scenes"]:
+        subjects = [scene_hasher(name) for name in names]
+        side = subjects[0].hasher.image_shape[0]
+        asking = scene_pairs(scenes.HELD_OUT_SEED, queries, side=side)
+        return subjects, asking, scene_pairs(scenes.HELD_OUT_SEED, database, queries, side)
+    found = labelled(open_data(data))
+    victims = [zoo.load(name) for name in names]
+    parts = [held_out_pairs(victim, found, queries) for victim in victims]
+    if any(part[0].ids != parts[0][0].ids for part in parts):
+        raise InputError("victims whose held-out pictures differ: evaluate them one by one")
+    return [Subject(v.name, v.hasher, v.params) for v in victims], *parts[0]
 
 
 def _counts(text: str) -> list[int]:

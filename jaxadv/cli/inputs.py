@@ -45,16 +45,21 @@ def victim_folder(out: Path, name: str) -> Path:
     return writable(out) / name
 
 
-def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> list[Picture]:
+def read_pictures(paths: Sequence[Path], image_shape: tuple[int, ...]) -> list[Picture]:
     """Read what can be read, at the victim's resolution; say of each other file what is wrong.
 
     Raises:
       ImageError: no picture could be read.
+      InputError: the victim takes published features, not pictures.
     """
+    if len(image_shape) != 3:
+        raise InputError(f"the victim takes {image_shape[0]} features of a picture, not pictures")
     pictures = []
     for path in paths:
         try:
-            pictures.append(Picture(path, resize(read_image(path), image_shape[:2])))
+            pictures.append(
+                Picture(path, resize(read_image(path), (image_shape[0], image_shape[1])))
+            )
         except ImageError as problem:
             fail(str(problem))
     if not pictures:

@@ -70,7 +70,7 @@ def _say(victim: "Victim") -> str:
 
     scene = scenes.example(scenes.HELD_OUT_SEED, 0).picture
     functions = victim.functions
-    picture = jnp.asarray(resize(scene, functions.image_shape[:2]))
+    picture = jnp.asarray(resize(scene, (functions.image_shape[0], functions.image_shape[1])))
     match functions:
         case Captioner():
             speak = jax.jit(lambda p, i: greedy(functions, p, functions.encode(p, i)).tokens)

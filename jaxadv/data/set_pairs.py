@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxadv.data.pairs import Pairs, PairsError
 from jaxadv.data.pipeline import read_pictures
-from jaxadv.data.records import DataSet, label_matrix, tag_matrix
+from jaxadv.data.records import DataSet, Record, label_matrix, load, tag_matrix
 from jaxadv.data.vocabulary import tokenize
 
 
@@ -22,6 +22,12 @@ def caption_tags(data: DataSet, pictures: int = 5) -> DataSet:
     counts = Counter(word for words in said for word in words)
     most = len(said) / 3
     tags = tuple(sorted(word for word, count in counts.items() if pictures <= count <= most))
+    return tag_by_captions(data, tags)
+
+
+def tag_by_captions(data: DataSet, tags: tuple[str, ...]) -> DataSet:
+    """Give each record those of the tags that its captions say."""
+    said = [{w for text in r.captions or () for w in tokenize(text)} for r in data.records]
     records = (
         record._replace(tags=tuple(tag for tag in tags if tag in words))
         for record, words in zip(data.records, said, strict=True)
@@ -29,11 +35,16 @@ def caption_tags(data: DataSet, pictures: int = 5) -> DataSet:
     return data._replace(records=tuple(records), tags=tags)
 
 
-def set_pairs(data: DataSet, side: int) -> Pairs:
-    """Make pairs of the records that have a label and a tag, pictures of that side.
+def set_pairs(data: DataSet, image_shape: tuple[int, ...]) -> Pairs:
+    """Make pairs of the records that have a label and a tag.
+
+    Args:
+      data: records with labels and tags.
+      image_shape: (H, W, 3) that pictures are resized to, or (d,) where features are published.
 
     Raises:
-      PairsError: there is none.
+      PairsError: there is none, or the data has pictures where features are wanted, or the other
+        way round, or features of another width or outside [0, 1].
       ImageError: a picture cannot be read.
     """
     tags, labels = tag_matrix(data), label_matrix(data)
@@ -42,8 +53,36 @@ def set_pairs(data: DataSet, side: int) -> Pairs:
         raise PairsError(
             f"{data.name}: none of {len(data.records)} pictures has both a label and a tag"
         )
-    pictures = np.empty((len(rows), side, side, 3), np.uint8)
     chosen = [data.records[row] for row in rows]
-    for place, picture in enumerate(read_pictures(chosen, (side, side))):
+    if (width := feature_width(data)) != (image_shape[0] if len(image_shape) == 1 else None):
+        raise PairsError(
+            f"{data.name} has {_what(width)}, the hasher takes "
+            f"{_what(image_shape[0] if len(image_shape) == 1 else None)}"
+        )
+    pictures = _pictures(chosen, image_shape) if width is None else _features(data.name, chosen)
+    return Pairs(pictures, tags[rows], labels[rows], tuple(record.id for record in chosen))
+
+
+def feature_width(data: DataSet) -> int | None:
+    """Return how many features a set publishes of each picture; None if it has the pictures."""
+    first = data.records[0].picture
+    return len(first) if isinstance(first, np.ndarray) and first.ndim == 1 else None
+
+
+def _what(width: int | None) -> str:
+    return "pictures" if width is None else f"{width} features a picture"
+
+
+def _pictures(records: list[Record], image_shape: tuple[int, ...]) -> np.ndarray:
+    pictures = np.empty((len(records), *image_shape), np.uint8)
+    for place, picture in enumerate(read_pictures(records, (image_shape[0], image_shape[1]))):
         pictures[place] = np.round(255 * picture)
-    return Pairs(pictures, tags[rows], labels[rows], tuple(data.records[row].id for row in rows))
+    return pictures
+
+
+def _features(name: str, records: list[Record]) -> np.ndarray:
+    features = np.stack([load(record) for record in records]).astype(np.float32)
+    if not ((features >= 0) & (features <= 1)).all():
+        least, most = features.min(), features.max()
+        raise PairsError(f"{name}: features from {least:g} to {most:g}; must be in [0, 1]")
+    return features

@@ -11,7 +11,7 @@ import numpy as np
 from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.cmla import Modality
 from jaxadv.attacks.drive import snapshots
-from jaxadv.data.pairs import Pairs
+from jaxadv.data.pairs import Pairs, as_examples
 from jaxadv.metrics.retrieval import distortion
 from jaxadv.objectives.cmla import HashTarget, Known, hash_target
 from jaxadv.victims.hasher import CrossModalHasher, Params, binary_code
@@ -71,7 +71,7 @@ def examples_of(pairs: Pairs, modality: Modality, rows: np.ndarray) -> np.ndarra
     """Return the pictures or the texts of some pairs as they are attacked, in [0, 1]."""
     if modality == "text":
         return pairs.tags[rows]
-    return pairs.pictures[rows] * np.float32(1 / 255)  # as `data.images` does
+    return np.asarray(as_examples(pairs.pictures[rows]))
 
 
 def known(params: Params, codes: Codes, most: int = CONTEXT, *, signs: bool = False) -> Known:

@@ -17,7 +17,7 @@ from jax import Array
 from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.cmla import Modality, cmla
 from jaxadv.attacks.drive import run
-from jaxadv.data.pairs import Pairs, PairsError
+from jaxadv.data.pairs import Pairs, PairsError, as_examples
 from jaxadv.objectives.cmla import HashTarget, Known, hash_target
 from jaxadv.victims.hasher import CrossModalHasher
 
@@ -74,7 +74,7 @@ def _attacked(
     """Attack some rows and return them, changed in one modality."""
     targets = _targets(jnp.asarray(pairs.labels[rows]), jnp.asarray(pairs.labels))
     pictures, tags = pairs.pictures[rows], pairs.tags[rows]
-    examples = jnp.asarray(pictures / np.float32(255) if modality == "image" else tags)
+    examples = jnp.asarray(as_examples(pictures) if modality == "image" else tags)
     result = run(attack, known, examples, targets, iterations=iterations, ids=jnp.asarray(rows))
     changed = np.asarray(result.final.image)
     return Pairs(

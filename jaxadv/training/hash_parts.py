@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxadv.data.pairs import Pairs, PairsError
+from jaxadv.data.pairs import Pairs, PairsError, as_examples
 from jaxadv.victims.nets.hash_net import HashNet
 
 
@@ -87,7 +87,9 @@ def see(net: HashNet, method: str, layers: Any, rest: Any, images: Array) -> tup
 
 
 def mirror(pictures: Array, key: Array) -> Array:
-    """Return pictures u8[b, H, W, 3] as images in [0, 1], half of them mirrored."""
+    """Return pictures u8[b, H, W, 3] as images in [0, 1], half of them mirrored; or features."""
+    if pictures.ndim == 2:
+        return pictures
     mirrored = jax.random.bernoulli(key, shape=(len(pictures), 1, 1, 1))
     return jnp.where(mirrored, pictures[:, :, ::-1], pictures) / 255
 
@@ -118,7 +120,7 @@ def hash_pairs(net: HashNet, variables: Any, pairs: Pairs, batch: int = 200) -> 
 
 @partial(jax.jit, static_argnames="net")
 def _image_code(net: HashNet, variables: Any, pictures: Array) -> Any:
-    return net.apply(variables, pictures / 255, method="image_code")
+    return net.apply(variables, as_examples(pictures), method="image_code")
 
 
 @partial(jax.jit, static_argnames="net")

@@ -3,7 +3,8 @@
 A recipe is a generator of progress that ends by saving the victim with what it can do.
 """
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from jaxadv.data.pairs import (
     take,
 )
 from jaxadv.data.records import DataSet
-from jaxadv.data.set_pairs import caption_tags, set_pairs
+from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs, tag_by_captions
 from jaxadv.metrics.retrieval import pack, retrieval
 from jaxadv.objectives.cmla import Known
 from jaxadv.training.adversarial_pairs import adversarial_pairs
@@ -142,6 +143,7 @@ def train_hasher(
     *,
     steps: int,
     source: str,
+    held_out_ids: Sequence[str] | None = None,
     extra: Pairs | None = None,
     start: Victim | None = None,
     batch: int = 64,
@@ -158,6 +160,7 @@ def train_hasher(
       held_out: queries, and the database in which they search.
       steps: of each network.
       source: where this comes from, for the record.
+      held_out_ids: of the queries, for the record; where others cannot draw them anew.
       extra: pairs to add: for adversarial training attacked pictures with the tags and labels of
         the clean ones, and attacked tags with their pictures and labels.
       start: a victim whose weights to begin with (`begin_from`); random ones by default.
@@ -195,6 +198,7 @@ def train_hasher(
         source=source,
         training={"steps": steps, "batch": batch, "learning_rate": learning_rate, **begun, **sizes},
         measures={"held_out_pairs": {**reached._asdict(), **counts}},
+        **({} if held_out_ids is None else {"held_out": list(held_out_ids)}),
     )
     yield Progress(
         steps,
@@ -281,7 +285,8 @@ def train_hasher_on_data(
 ) -> Iterator[Progress]:
     """Train a hasher on a data set's pictures with their tags, or the words of their captions.
 
-    As in the papers the database is what does not ask, what was learned from included.
+    As in the papers the database is what does not ask, what was learned from included. What asks
+    is in the victim's record.
 
     Args:
       folder: where the victim goes.
@@ -297,7 +302,10 @@ def train_hasher_on_data(
     """
     yield Progress(0, steps, "reading pictures")
     tagged = data if data.tags else caption_tags(data)
-    pairs = set_pairs(tagged, architecture.side)
+    width = feature_width(data)
+    if width is not None and architecture.backbone == "features":
+        architecture = dataclasses.replace(architecture, side=width)
+    pairs = set_pairs(tagged, architecture.image_shape)
     total = len(pairs.ids)
     if not held_out < total:
         raise PairsError(f"--held-out {held_out}: only {total} pictures have a label and a tag")
@@ -312,5 +320,33 @@ def train_hasher_on_data(
         steps=steps,
         seed=seed,
         source=f"jaxadv train hasher, {data.name}, seed {seed}",
+        held_out_ids=asking.ids,
         **options,
     )
+
+
+def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, Pairs]:
+    """Part a data set into what asks, held out when the victim was trained, and what is searched.
+
+    Args:
+      victim: a hasher of `train_hasher_on_data`.
+      data: what it was trained on.
+      queries: at most so many ask.
+
+    Raises:
+      PairsError: the victim has other tags or classes, or none of these pictures was held out.
+    """
+    hasher = victim.hasher
+    tagged = data if data.tags else tag_by_captions(data, hasher.tags)
+    for what, theirs, its in (
+        ("tags", tagged.tags, hasher.tags),
+        ("classes", tagged.classes, hasher.classes),
+    ):
+        if theirs != its:
+            raise PairsError(f"{data.name}: its {what} are not those of victim {victim.name!r}")
+    pairs = set_pairs(tagged, hasher.image_shape)
+    aside = set(victim.record.get("held_out") or ())
+    asks = np.array([name in aside for name in pairs.ids])
+    if not asks.any():
+        raise PairsError(f"{data.name}: none was held out when victim {victim.name!r} was trained")
+    return take(pairs, np.flatnonzero(asks)[:queries]), take(pairs, np.flatnonzero(~asks))

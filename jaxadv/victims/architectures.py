@@ -23,7 +23,7 @@ from jaxadv.victims.nets.att2in import Att2in
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
 from jaxadv.victims.nets.classifier_net import ClassifierNet, as_classifier
 from jaxadv.victims.nets.dcmh import DCMH
-from jaxadv.victims.nets.hash_net import HashNet, PooledFeatures, as_hasher
+from jaxadv.victims.nets.hash_net import HashNet, HiddenLayer, PooledFeatures, as_hasher
 from jaxadv.victims.nets.inception_v3 import InceptionV3
 from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
 from jaxadv.victims.nets.response_norm import PYTORCH_RESPONSE
@@ -60,8 +60,8 @@ class Architecture(Protocol):
         """What it is made of, in a few words."""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, 3); a hasher's may be (d,)."""
 
     def shapes(self, names: Names) -> Params:
         """Shapes and types of its variables."""
@@ -239,7 +239,7 @@ class HasherArchitecture:
       method: "dcmh" or "ssah".
       backbone: a key of `FEATURES`.
       bits: K, the length of the codes.
-      side: of the square pictures, in pixels.
+      side: of the square pictures, in pixels; for the backbone "features", how many there are.
       units: of the text's hidden layer (and the labels', for SSAH).
       semantic: SSAH's semantic features.
       windows: SSAH's scales of texts, in words.
@@ -267,9 +267,9 @@ class HasherArchitecture:
         return f"{self.method} over {self.backbone}"
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
-        return (self.side, self.side, 3)
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, 3), or (d,) for published features."""
+        return (self.side,) if self.backbone == "features" else (self.side, self.side, 3)
 
     def network(self, classes: int) -> HashNet:
         """Build the Linen module."""
@@ -299,6 +299,7 @@ FEATURES: dict[str, Callable[[int], nn.Module]] = {  # of a hasher's pictures, b
     "vgg-f-small": lambda side: VggF(side, width=8, units=256, stem=Window(5, 2)),
     "resnet-small": _pooled("resnet-small"),
     "resnet50": _pooled("resnet50"),
+    "features": lambda side: HiddenLayer(),
 }
 
 

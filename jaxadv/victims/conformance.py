@@ -61,7 +61,7 @@ sign, argmax or stop_gradient)']
     if type(victim) not in looks:
         kinds = ", ".join(kind.__name__ for kind in looks)
         return [f"victim: is a {type(victim).__name__}; must be one of {kinds}"]
-    found = [*_parameters(params), *_image_shape(victim.image_shape)]
+    found = [*_parameters(params), *_image_shape(victim)]
     return found or list(looks[type(victim)](victim, params))
 
 
@@ -80,7 +80,10 @@ def _parameters(params: Any) -> Findings:
             yield f"{name}: holds NaN or infinity; must be finite"
 
 
-def _image_shape(shape: Any) -> Findings:
+def _image_shape(victim: Victim) -> Findings:
+    shape: Any = victim.image_shape
+    if isinstance(victim, CrossModalHasher) and isinstance(shape, tuple) and len(shape) == 1:
+        return  # published features
     sizes = isinstance(shape, tuple) and len(shape) == 3 and all(type(n) is int for n in shape)
     if not sizes or min(shape) < 1 or shape[2] != 3:
         yield f"image_shape: is {shape!r}; must be (height, width, 3), the colours last"

@@ -21,7 +21,7 @@ class CrossModalHasher(NamedTuple):
         (of its tanh, where there is one). The network's own normalisation is part of it.
       text_code: `(params, bag f32[T]) -> f32[K]`, of a bag of words: 1 where a tag is given.
       bits: K.
-      image_shape: (H, W, 3).
+      image_shape: (H, W, 3); or (d,) where a data set publishes features, not pictures.
       tags: the T words of the bag.
       classes: the labels that say what is alike: two items that share one are similar.
     """
@@ -29,7 +29,7 @@ class CrossModalHasher(NamedTuple):
     image_code: Callable[[Params, Array], Array]
     text_code: Callable[[Params, Array], Array]
     bits: int
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     tags: tuple[str, ...]
     classes: tuple[str, ...]
 

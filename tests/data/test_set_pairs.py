@@ -3,13 +3,18 @@
 import layouts
 import numpy as np
 import pytest
+import scipy.io
 from commands import call
 
 from jaxadv.data.images import write_png
 from jaxadv.data.pairs import PairsError
 from jaxadv.data.records import DataSet, Record
 from jaxadv.data.set_pairs import caption_tags, set_pairs
-from jaxadv.training.hasher_recipes import hasher_architecture, train_hasher_on_data
+from jaxadv.training.hasher_recipes import (
+    hasher_architecture,
+    held_out_pairs,
+    train_hasher_on_data,
+)
 from jaxadv.victims import zoo
 
 
@@ -33,7 +38,7 @@ def test_words_of_captions_become_tags(data):
 
 
 def test_pictures_with_a_label_and_a_tag_are_kept(data):
-    pairs = set_pairs(caption_tags(data, pictures=2), side=4)
+    pairs = set_pairs(caption_tags(data, pictures=2), image_shape=(4, 4, 3))
     assert pairs.ids == ("p0", "p3", "p4", "p5", "p6", "p7", "p8")
     for picture, tags, labels, name in zip(*pairs, strict=True):
         np.testing.assert_array_equal(tags > 0, labels)
@@ -42,7 +47,7 @@ def test_pictures_with_a_label_and_a_tag_are_kept(data):
 
 def test_nothing_to_pair_is_said(data):
     with pytest.raises(PairsError, match="some: none of 9 pictures has both a label and a tag"):
-        set_pairs(data._replace(tags=("cat",)), side=4)
+        set_pairs(data._replace(tags=("cat",)), image_shape=(4, 4, 3))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,88 @@ def test_more_held_out_than_there_are_is_said(data, tmp_path):
     job = train_hasher_on_data(tmp_path / "x", architecture, tagged, steps=1, held_out=7)
     with pytest.raises(PairsError, match="--held-out 7: only 7 pictures have a label and a tag"):
         list(job)
+
+
+@pytest.fixture
+def features():
+    """Forty pictures of which three features and two weights of a text are published."""
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(40):
+        label = number % 2
+        values = np.clip(rng.normal((0.2, 0.8, 0.5) if label else (0.8, 0.2, 0.5), 0.05), 0, 1)
+        text = np.array([1 - label, label], np.float32)
+        labels = (str(label),)
+        records.append(Record(f"p{number:02}", np.float32(values), labels=labels, tags=text))
+    return DataSet("published", tuple(records), classes=("0", "1"), tags=("0", "1"))
+
+
+def test_published_features_stay_as_they_are(features):
+    pairs = set_pairs(features, (3,))
+    assert pairs.pictures.dtype == np.float32
+    np.testing.assert_array_equal(pairs.pictures[7], features.records[7].picture)
+    np.testing.assert_array_equal(pairs.tags.argmax(1), np.arange(40) % 2)
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "message"),
+    [
+        ((64, 64, 3), "published has 3 features a picture, the hasher takes pictures"),
+        ((4,), "published has 3 features a picture, the hasher takes 4 features a picture"),
+    ],
+)
+def test_features_that_do_not_fit_the_hasher_are_said(features, image_shape, message):
+    with pytest.raises(PairsError, match=message):
+        set_pairs(features, image_shape)
+
+
+def test_pictures_do_not_fit_a_hasher_of_features(data):
+    with pytest.raises(PairsError, match="some has pictures, the hasher takes 3 features"):
+        set_pairs(caption_tags(data, pictures=2), (3,))
+
+
+def test_features_outside_their_range_are_said(features):
+    wrong = features.records[3]._replace(picture=np.float32([0.5, 7, 0]))
+    records = (*features.records[:3], wrong, *features.records[4:])
+    with pytest.raises(PairsError, match=r"published: features from 0.* to 7; must be in \[0, 1\]"):
+        set_pairs(features._replace(records=records), (3,))
+
+
+def test_a_hasher_of_published_features_is_trained_and_attacked(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = {}
+    for part, count in (("tr", 70), ("te", 10)):
+        parts |= {f"I_{part}": rng.random((count, 7)), f"T_{part}": rng.random((count, 3))}
+        parts[f"L_{part}"] = 1 + np.arange(count, dtype=np.uint8)[:, None] % 4
+    (tmp_path / "wiki").mkdir()
+    scipy.io.savemat(tmp_path / "wiki" / "wikiData.mat", parts)
+    data = ("--data", tmp_path / "wiki")
+    train = ("train", "hasher", "--name", "x", "--out", tmp_path, *data, "--steps", "1")
+    code, _, err = call(*train)
+    assert code == 2 and "has 7 features a picture, the hasher takes pictures" in err
+    code, _, _ = call(*train, "--backbone", "features", "--held-out", "4")
+    assert code == 0
+    victim = zoo.load(str(tmp_path / "x"))
+    assert len(victim.record["held_out"]) == 4 and victim.hasher.image_shape == (7,)
+
+    asked = ("--victims", tmp_path / "x", "--out", tmp_path / "t", "--iterations", "2")
+    code, out, _ = call("evaluate", "retrieval", *asked, *data)
+    assert code == 0 and "4 queries of a database of" in out
+    code, _, err = call("evaluate", "retrieval", *asked)
+    assert code == 2 and "does not know the tags and labels of scenes" in err
+
+
+def test_what_a_hasher_learned_from_asks_nothing(features, tmp_path):
+    architecture = hasher_architecture("dcmh", "features")
+    list(train_hasher_on_data(tmp_path / "x", architecture, features, steps=1, held_out=5, batch=8))
+    victim = zoo.load(str(tmp_path / "x"))
+    asking, asked = held_out_pairs(victim, features, 3)
+    assert len(asking.ids) == 3 and len(asked.ids) == 35 and not set(asking.ids) & set(asked.ids)
+    others = features._replace(records=tuple(r for r in features.records if r.id in asked.ids))
+    with pytest.raises(PairsError, match="published: none was held out when victim 'x'"):
+        held_out_pairs(victim, others, 3)
+    with pytest.raises(PairsError, match="published: its classes are not those of victim 'x'"):
+        held_out_pairs(victim, features._replace(classes=("0", "1", "2")), 3)
 
 
 @pytest.mark.slow

@@ -34,12 +34,29 @@ class PooledFeatures(nn.Module):
         return grid.mean(axis=(-3, -2))
 
 
+class HiddenLayer(nn.Module):
+    """The image side where a data set publishes features, not pictures: one hidden layer.
+
+    The features of a picture are centred and scaled first: histograms of many bins are all small.
+
+    Attributes:
+      units: of the layer.
+    """
+
+    units: int = 256
+
+    @nn.compact
+    def __call__(self, features: Array, **options: Any) -> Array:
+        """Hidden f32[..., units] of features f32[..., d]."""
+        return nn.relu(nn.Dense(self.units)(nn.LayerNorm()(features)))
+
+
 HashNet = DCMH | SSAH
 
 
 def as_hasher(
     net: HashNet,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     tags: tuple[str, ...],
     classes: tuple[str, ...],
 ) -> CrossModalHasher:
@@ -58,8 +75,6 @@ def as_hasher(
     )
 
 
-def initial_variables(
-    net: HashNet, image_shape: tuple[int, int, int], tags: int, key: Array
-) -> Any:
+def initial_variables(net: HashNet, image_shape: tuple[int, ...], tags: int, key: Array) -> Any:
     """Draw random parameters for pictures of that shape and bags of so many words."""
     return jax.jit(net.init)(key, jnp.zeros(image_shape), jnp.zeros(tags))
