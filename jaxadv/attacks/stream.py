@@ -7,9 +7,9 @@ What comes of an example is what `run` gives: each has its own state, target and
 """
 
 import time
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,19 @@ class Finished(NamedTuple):
     slot_steps: int
 
 
+class Keeper(Protocol):
+    """Where attacks under way are kept, so that an interrupted job can go on in their midst."""
+
+    def recall(self, number: int, /) -> list[np.ndarray] | None:
+        """Return where the attack of that id stood, the leaves of its `Course`, if it is known."""
+
+    def due(self) -> bool:
+        """Return whether it is time to keep them."""
+
+    def keep(self, courses: Mapping[int, Sequence[np.ndarray]], /) -> None:
+        """Keep the leaves of all that are under way, by id."""
+
+
 class _Arrivals(NamedTuple):
     """Requests laid out by slots, and which slots they are for."""
 
@@ -88,6 +101,7 @@ def stream(
     chunk: int = 8,
     key: Array | None = None,
     sharding: NamedSharding | None = None,
+    keeper: Keeper | None = None,
 ) -> Iterator[Finished]:
     """Make any number of attacks, in the order in which they come to an end.
 
@@ -103,6 +117,7 @@ def stream(
       chunk: most steps between two looks at what is through.
       key: randomness, folded with a request's id.
       sharding: of the slots' axis over devices, whose number must divide `slots`.
+      keeper: keeps what is under way, and knows what was when an earlier call was interrupted.
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1].
@@ -130,6 +145,7 @@ def stream(
         chunk=chunk,
         key=key,
         sharding=sharding,
+        keeper=keeper,
     )
     made = yield from serve(of_first_kind(), before=0)
     for some in others.values():
@@ -191,6 +207,7 @@ def _serve(
     chunk: int,
     key: Array,
     sharding: NamedSharding | None,
+    keeper: Keeper | None,
     before: int,
 ) -> Generator[Finished, None, int]:
     """Serve requests of one kind; return how many slot-steps have been made in all."""
@@ -218,18 +235,41 @@ def _serve(
             at |= {slot: request.id for slot, request in new.items()}
             arrivals = jax.device_put(_arrivals(new, slots), sharding)
             on_device = _fill(attack, params, arrivals, key, on_device, iterations)
+            on_device = _recalled(keeper, new, on_device)
         if on_device is None or not at:
             break
         on_device, steps, going = _chunk(attack, params, on_device, chunk)
         made += int(steps) * slots
         ended = [slot for slot in at if not going[slot]]
         through += [(at.pop(slot), jax.device_get(_row(on_device, slot))) for slot in ended]
+        if keeper is not None and keeper.due() and (at or through):
+            rows = {number: jax.device_get(_row(on_device, slot)) for slot, number in at.items()}
+            rows |= dict(through)
+            keeper.keep({number: jax.tree.leaves(row.courses) for number, row in rows.items()})
         while len(through) >= width:
             yield from judge(through[:width])
             del through[:width]
     if through:
         yield from judge(through)
     return made
+
+
+def _recalled(keeper: Keeper | None, new: dict[int, Request], on_device: _Slots) -> _Slots:
+    """Put those that were under way when an earlier call was interrupted back where they stood."""
+    for slot, request in new.items():
+        leaves = None if keeper is None else keeper.recall(request.id)
+        fresh, form = jax.tree.flatten(on_device.courses)
+        wanted = [(leaf.shape[1:], leaf.dtype) for leaf in fresh]
+        if leaves is not None and [(leaf.shape, leaf.dtype) for leaf in leaves] == wanted:
+            courses = _put(on_device.courses, slot, jax.tree.unflatten(form, leaves))
+            on_device = on_device._replace(courses=courses)
+    return on_device
+
+
+@partial(jax.jit, donate_argnames="courses")
+def _put(courses: Course, slot: int, course: Course) -> Course:
+    put: Course = jax.tree.map(lambda all_, one: all_.at[slot].set(one), courses, course)
+    return put
 
 
 def _judged_at_once(slots: int, sharding: NamedSharding | None) -> int:

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding
 
 from jaxadv.attacks.attack import Attack, Params, Status, Target
 from jaxadv.attacks.drive import Result, check_pictures
-from jaxadv.attacks.stream import Request, stream
+from jaxadv.attacks.stream import Keeper, Request, stream
 from jaxadv.errors import InputError
 
 
@@ -77,6 +77,7 @@ def carry_out(
     chunk: int = 8,
     key: jax.Array,
     sharding: NamedSharding | None = None,
+    keeper: Keeper | None = None,
 ) -> Iterator[Done]:
     """Make the attacks that are wanted, as they come to an end.
 
@@ -90,13 +91,14 @@ def carry_out(
       chunk: most steps between two looks at what is through.
       key: randomness, folded with an attack's number.
       sharding: of the slots' axis over devices.
+      keeper: of the attacks under way.
     """
     size = slots if job.together else max(len(job.planned), 1)
     for start in range(0, len(job.planned), size):
         batch = job.planned[start : start + size]
         if any(wanted(planned.id) for planned in batch):
             some = batch if job.together else [p for p in batch if wanted(p.id)]
-            for done in _stream(job, some, slots, chunk, key, sharding):
+            for done in _stream(job, some, slots, chunk, key, sharding, keeper):
                 if wanted(done.planned.id):
                     yield done
 
@@ -108,6 +110,7 @@ def _stream(
     chunk: int,
     key: jax.Array,
     sharding: NamedSharding | None,
+    keeper: Keeper | None,
 ) -> Iterator[Done]:
     under_way: dict[int, tuple[Planned, Request]] = {}
     failed: list[Done] = []
@@ -132,6 +135,7 @@ def _stream(
         chunk=chunk,
         key=key,
         sharding=sharding,
+        keeper=keeper,
     )
     for number, result, seconds, _ in finished:
         yield from failed

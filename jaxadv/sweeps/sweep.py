@@ -19,6 +19,7 @@ from jaxadv.sweeps.job import Done, Job, Planned, carry_out
 from jaxadv.sweeps.label_jobs import label_job
 from jaxadv.sweeps.plan import Cell
 from jaxadv.sweeps.retrieval_jobs import retrieval_job
+from jaxadv.sweeps.running import SECONDS, Running
 from jaxadv.victims import zoo
 
 JOBS: dict[str, Callable[[Cell, zoo.Victim], Job]] = {
@@ -102,6 +103,7 @@ def sweep(
     shard: Shard = ALL,
     sharding: NamedSharding | None = None,
     pictures: Pictures = "none",
+    keep_every: float = SECONDS,
 ) -> Iterator[Progress]:
     """Make every attack that is not recorded in the folder yet, and record it.
 
@@ -112,6 +114,7 @@ def sweep(
       shard: which share is made here.
       sharding: of the slots' axis over devices.
       pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+      keep_every: seconds after which the attacks under way are kept, for a run that is interrupted.
 
     Raises:
       StoreError: the folder cannot be written, or holds records of other weights.
@@ -138,12 +141,15 @@ def sweep(
     writer = store.Writer(folder)
     for cell, job, _ in prepared:
         digest = cell.digest
+        share = f"{digest}-{shard.number}-of-{shard.of}"
+        running = Running(folder / "running" / share, keep_every)
         for one in carry_out(
             job,
             lambda number, digest=digest: (digest, number) in left,  # type: ignore[misc]
             slots=slots,
             key=jax.random.key(cell.seed),
             sharding=sharding,
+            keeper=running if jax.process_count() == 1 else None,
         ):
             if one.image is not None:
                 _keep(folder, f"{digest}-{one.planned.id}", one.image, pictures)
@@ -151,6 +157,7 @@ def sweep(
             made += 1
             failed += one.failed is not None
             yield progress(f"{cell.settings.method} on {cell.victim}")
+        running.forget()
     writer.close()
 
 

@@ -14,6 +14,7 @@ from jaxadv.data.images import read_image, write_png
 from jaxadv.sweeps import store
 from jaxadv.sweeps.devices import over_local_devices, parse_shard
 from jaxadv.sweeps.plan import plan
+from jaxadv.sweeps.running import Running
 from jaxadv.sweeps.sweep import Shard, complete, prepare, sweep
 from jaxadv.victims import zoo
 
@@ -126,6 +127,25 @@ def test_cut_off_and_gone_on_with_gives_the_same_bits(whole, tmp_path, share):
     make(folder)
     assert rows(folder) == rows(whole)
     assert sum(1 for _ in store.read(folder)) == len(rows(whole))
+
+
+def test_cut_off_while_it_keeps_what_is_under_way(whole, tmp_path, monkeypatch):
+    """Those attacks go on in their midst, to the same bits; nothing of it is left at the end."""
+    keep, kept = Running.keep, []
+
+    def keep_and_die(self, courses):
+        keep(self, courses)
+        kept.append(len(courses))
+        if len(kept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Running, "keep", keep_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "sweep", keep_every=0.0)
+    assert any((tmp_path / "sweep" / "running").iterdir())
+    make(tmp_path / "sweep", keep_every=0.0)
+    assert rows(tmp_path / "sweep") == rows(whole)
+    assert sum(kept) > 0 and not (tmp_path / "sweep" / "running").exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,82 @@
+"""Attacks that are interrupted in their midst go on from there, to the same bits."""
+
+from functools import partial
+
+import attack_table
+import jax
+import numpy as np
+import pytest
+
+from jaxadv.attacks.stream import Request, stream
+from jaxadv.sweeps.running import Running
+from jaxadv.sweeps.store import StoreError
+
+COUNT, STEPS, SLOTS, CHUNK = 4, 24, 4, 5
+
+
+class Killed(Exception):
+    """What stands for a kill here."""
+
+
+class Fragile(Running):
+    """Is interrupted after keeping so many times."""
+
+    left = 3
+
+    def keep(self, courses):
+        super().keep(courses)
+        self.left -= 1
+        if not self.left:
+            raise Killed
+
+
+def attacks(name, keeper, steps=STEPS):
+    attack, kind = attack_table.ATTACKS[name]
+    images, targets = attack_table.pictures(COUNT), attack_table.targets_of(kind, COUNT)
+    requests = [
+        Request(i, np.asarray(images[i]), jax.tree.map(lambda x, i=i: np.asarray(x[i]), targets))
+        for i in range(COUNT)
+    ]
+    make = partial(stream, attack, attack_table.PARAMETERS, requests)
+    return make(iterations=steps, slots=SLOTS, chunk=CHUNK, keeper=keeper)
+
+
+@pytest.mark.parametrize("name", ["gem", "ssvm", "margin"])
+def test_an_interrupted_attack_goes_on_in_its_midst(tmp_path, name):
+    whole = {f.id: f for f in attacks(name, None)}
+    with pytest.raises(Killed):
+        list(attacks(name, Fragile(tmp_path / "running", 0)))
+    again = {f.id: f for f in attacks(name, Running(tmp_path / "running"))}
+    for number in range(COUNT):
+        jax.tree.map(np.testing.assert_array_equal, again[number].result, whole[number].result)
+    made, anew = (max(f.slot_steps for f in found.values()) for found in (again, whole))
+    assert made <= anew - 2 * CHUNK * SLOTS
+
+
+def test_what_was_kept_for_other_settings_is_not_used(tmp_path):
+    with pytest.raises(Killed):
+        list(attacks("gem", Fragile(tmp_path / "running", 0)))
+    fewer = STEPS - 2
+    again = {f.id: f for f in attacks("gem", Running(tmp_path / "running"), fewer)}
+    for finished in attacks("gem", None, fewer):
+        expected = again[finished.id].result
+        jax.tree.map(np.testing.assert_array_equal, finished.result, expected)
+
+
+def test_only_the_last_is_kept_and_nothing_is_left(tmp_path):
+    running = Running(tmp_path / "running" / "cell")
+    for value in (1.0, 2.0):
+        running.keep({7: [np.float32([value]), np.int32(3)]})
+    assert len(list((tmp_path / "running" / "cell").iterdir())) == 1
+    again = Running(tmp_path / "running" / "cell")
+    assert again.recall(8) is None
+    value, steps = again.recall(7)
+    assert value.tolist() == [2.0] and steps == 3 and again.recall(7) is None
+    again.forget()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "running").write_text("in the way")
+    with pytest.raises(StoreError, match="running/cell: cannot be written"):
+        Running(tmp_path / "running" / "cell").keep({0: [np.zeros(1)]})
