@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -27,7 +28,7 @@ errors = Console(stderr=True)
 
 def fail(line: str) -> None:
     """Print one line about what went wrong."""
-    errors.print(f"[red]error:[/red] {line}", soft_wrap=True, highlight=False, markup=True)
+    errors.print(f"[red]error:[/red] {escape(line)}", soft_wrap=True, highlight=False, markup=True)
 
 
 class News(Protocol):

@@ -195,6 +195,9 @@ def _cells(task: str, grid: Mapping[str, Any]) -> Iterator[Cell]:
     design = design_type(
         **{key: _value(key, grid[key], kind) for key, kind in design_keys.items() if key in grid}
     )
+    for key, value in dataclasses.asdict(design).items():
+        if few := [n for n in (value if isinstance(value, tuple) else (value,)) if _too_few(n)]:
+            raise PlanError(f"{key} = {few[0]}: must be at least 1")
     lists = {
         key: [_value(key, value, kind) for value in _listed(key, grid[key])]
         for key, kind in axes.items()
@@ -204,6 +207,11 @@ def _cells(task: str, grid: Mapping[str, Any]) -> Iterator[Cell]:
         chosen = dict(zip(lists, values, strict=True))
         victim, seed = chosen.pop("victim"), chosen.pop("seed", 0)
         yield Cell(task, victim, seed, settings_type(**chosen), design)
+
+
+def _too_few(value: Any) -> bool:
+    """Whether it is a number of things, but not of any."""
+    return type(value) is int and value < 1
 
 
 def _listed(key: str, value: Any) -> list[Any]:

@@ -238,8 +238,11 @@ def train_hasher_on_scenes(
       **options: of `train_hasher`.
 
     Raises:
-      VictimError: there are to be adversarial pairs, and no hasher of that make to attack.
+      VictimError: there are to be adversarial pairs, and no hasher of that make to attack; or the
+        hasher takes no pictures.
     """
+    if len(architecture.image_shape) != 3:
+        raise VictimError("backbone 'features': scenes are pictures; give data with features")
     if adversarial and (start is None or start.architecture != architecture):
         raise VictimError(
             "adversarial training retrains a hasher: give the one to attack and to begin from"

@@ -56,6 +56,8 @@ def test_the_digest_tells_every_difference():
         (grid(rounds=2.5), "rounds = 2.5: must be a whole number"),
         (grid(tradeoff="big"), "tradeoff = 'big': must be a number"),
         (grid(tail=1), "tail = 1: must be true or false"),
+        (grid(images=0), "images = 0: must be at least 1"),
+        ({"labels": [{"victim": "x", "k": [3, -1]}]}, "k = -1: must be at least 1"),
         (grid(method=[]), "method = .*: give at least one value"),
         (grid(posterior="exact"), "posterior = 'exact': must be one of factorised, joint"),
         ({"captions": [{"method": "gem"}]}, "no victim"),

@@ -277,6 +277,14 @@ def test_wrong_options_are_one_line(tmp_path, more, message):
     assert code == 2 and message in said
 
 
+def test_what_is_wrong_in_the_file_is_one_line(tmp_path):
+    """Square brackets and all."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 0\n')
+    code, said = invoke("sweep", str(file), "--out", str(tmp_path / "out"))
+    assert code == 2 and "mine.toml: [[labels]] number 1: images = 0: must be at least 1" in said
+
+
 def test_an_unwritable_folder_is_one_line(tmp_path):
     """Before anything is made."""
     (tmp_path / "file").write_text("")
