@@ -74,6 +74,8 @@ def retrieval(
         regular,
         write_curves,
     )
+    from jaxadv.training.hasher_recipes import adversarial_samples
+    from jaxadv.victims import zoo
 
     if modality not in ("image", "text", "both"):
         raise InputError(f"modality {modality!r}: must be image, text or both")
@@ -111,6 +113,8 @@ def retrieval(
         out / "table.json",
         {
             "victims": bits,
+            "samples": {v.name: adversarial_samples(v) for v in map(zoo.load, names)},
+            "data": ", ".join(data or ["scenes"]),
             "queries": len(asking.ids),
             "database": len(asked.ids),
             "without_relevant": lonely,

@@ -96,11 +96,13 @@ class RetrievalDesign:
     """What a hasher's cell attacks, as in the CMLA paper's section 4.
 
     Attributes:
-      queries: held-out scenes that ask.
-      database: held-out scenes that are asked.
+      data: "scenes", or what the victim was trained on.
+      queries: held-out pairs that ask, at most.
+      database: held-out scenes that are asked; of other data all that did not ask.
       context: items of the database whose codes an attack sees, at most.
     """
 
+    data: tuple[str, ...] = ("scenes",)
     queries: int = 300
     database: int = 5000
     context: int = CONTEXT

@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
 from jaxadv.sweeps import store
 from jaxadv.sweeps.paper_tables import PaperTable, TableError
 from jaxadv.sweeps.plan import TASKS
+from jaxadv.sweeps.retrieval import ABLATED, FULL, NONE
+from jaxadv.sweeps.retrieval_tables import DIRECTIONS
 from jaxadv.sweeps.tables import BESIDE, WHOSE, Group, Row, Table, beside
 
 
@@ -62,7 +66,7 @@ _ROUNDS = {
 
 
 def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Table:
-    """Make a paper's table of a folder: a sweep's, or for CMLA one of `jaxadv evaluate retrieval`.
+    """Make a paper's table of a folder: a sweep's, or one of `jaxadv evaluate retrieval`.
 
     Raises:
       InputError: the folder holds nothing of the kind.
@@ -71,10 +75,7 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
         return tabulate(paper, store.read_cells(folder), store.read(folder), victims)
     path = folder / "table.json"
     if not path.is_file():
-        raise TableError(
-            f"{folder}: sweeps record no retrieval, and there is no table.json as jaxadv evaluate "
-            "retrieval writes it"
-        )
+        return tabulate_retrieval(paper, _as_evaluated(store.read(folder)))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
@@ -326,8 +327,8 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     """
     if not {"victims", "cells", "queries"} <= found.keys():
         raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
-    if "samples" in paper.keys:
-        raise TableError(f"{paper.name}: no command records its samples; only the paper's numbers")
+    if not found["cells"]:
+        raise TableError(f"{paper.name}: is of retrieval, of which this sweep has no attack")
     groups = [
         _retrieved(paper, cell, direction, found)
         for cell in found["cells"]
@@ -335,18 +336,48 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
         if direction in cell and cell["attack"] in paper.where["attack"]
     ]
     note = (
-        f"here: {', '.join(found['victims'])}; scenes: other data and other victims than the "
-        "paper's, so compare which row is better, not the numbers"
+        f"here: {', '.join(found['victims'])}; {found.get('data', 'scenes')}: other data and other "
+        "victims than the paper's, so compare which row is better, not the numbers"
     )
     return beside(paper, groups, (), (note,))
 
 
+def _as_evaluated(rows: Iterable[Row]) -> dict[str, Any]:
+    """Average a sweep's attacks on hashers cell by cell, as `jaxadv evaluate retrieval` does."""
+    by_cell: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["task"] == "retrieval" and not row["failed"]:
+            by_cell.setdefault(row["cell"], []).append(row)
+    found: dict[str, Any] = {"victims": {}, "samples": {}, "data": "", "queries": 0}
+    cells = {}  # benign queries are the same, however many steps the attacks of a cell take
+    for some in by_cell.values():
+        one = some[0]
+        victim, direction = one["victim"], DIRECTIONS[one["modality"]][0]
+        found["victims"][victim], found["samples"][victim] = one["bits"], one["samples"]
+        found["data"], found["queries"] = one["data"], max(found["queries"], len(some))
+        attack = FULL if one["intra"] else ABLATED
+        for what, steps, column in (
+            (NONE, 0, "ap_cross_benign"),
+            (attack, one["iterations"], "ap_cross"),
+        ):
+            cells[victim, direction, what, steps] = {
+                "victim": victim,
+                "data": one["data"],
+                "attack": what,
+                "iterations": steps,
+                direction: float(np.mean([row[column] for row in some])),
+                "D": float(np.mean([row["distortion"] for row in some])) if steps else 0.0,
+            }
+    return {**found, "cells": list(cells.values())}
+
+
 def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:
     columns = {
+        "data": found.get("data", "scenes"),
         **cell,
         "direction": direction,
         "method": cell["victim"],
-        "data": "scenes",
+        "samples": found.get("samples", {}).get(cell["victim"], 0),
         "bits": found["victims"][cell["victim"]],
     }
     keys = {name: columns[name] for name in paper.keys}

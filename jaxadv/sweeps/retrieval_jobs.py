@@ -11,30 +11,29 @@ from jaxadv.attacks.drive import Result
 from jaxadv.attacks.hash_methods import prepare
 from jaxadv.attacks.stream import Request
 from jaxadv.data import scenes
+from jaxadv.data.opening import open_data
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
+from jaxadv.data.records import labelled
 from jaxadv.metrics.retrieval import distortion
 from jaxadv.objectives.cmla import HashTarget, hash_target
 from jaxadv.sweeps.hash_attacks import encode, examples_of, known
 from jaxadv.sweeps.job import Job, Planned
 from jaxadv.sweeps.plan import Cell, PlanError, RetrievalDesign, RetrievalSettings
 from jaxadv.sweeps.retrieval import Asked, measure
+from jaxadv.training.hasher_recipes import adversarial_samples, held_out_pairs
 from jaxadv.victims.zoo import Victim
 
 
 def retrieval_job(cell: Cell, victim: Victim) -> Job:
-    """Attack held-out scenes, or their texts, that ask a database of others.
+    """Attack held-out pictures, or their texts, that ask a database of others.
 
     Raises:
-      InputError: a setting out of range, or a victim that does not know scenes.
+      InputError: a setting out of range, or a victim that does not know these data.
     """
     design, settings, hasher = cell.design, cell.settings, victim.hasher
     assert isinstance(design, RetrievalDesign) and isinstance(settings, RetrievalSettings)
-    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
-        raise PlanError(f"victim {victim.name!r}: does not know the tags and labels of scenes")
-    attack = prepare(hasher, settings)
-    side, modality = hasher.image_shape[0], settings.modality
-    queries = scene_pairs(scenes.HELD_OUT_SEED, design.queries, side=side)
-    database = scene_pairs(scenes.HELD_OUT_SEED, design.database, design.queries, side)
+    queries, database = _pairs(victim, design)
+    attack, modality = prepare(hasher, settings), settings.modality
     codes = encode(hasher, victim.params, database)
     benign = encode(hasher, victim.params, queries)
     before = benign.image if modality == "image" else benign.text
@@ -50,6 +49,9 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, row = result.final, what.id
         return {
+            "data": ", ".join(design.data),
+            "bits": hasher.bits,
+            "samples": adversarial_samples(victim),
             **precisions(before[row], row, "_benign"),
             **precisions(final.output, row, ""),
             **precisions(final.output_8bit, row, "_8bit"),
@@ -74,6 +76,17 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
         picture=lambda result: np.asarray(result.final.image),
         describe=describe,
     )
+
+
+def _pairs(victim: Victim, design: RetrievalDesign) -> tuple[Pairs, Pairs]:
+    """Return what asks and what is asked."""
+    hasher = victim.hasher
+    if design.data != ("scenes",):
+        return held_out_pairs(victim, labelled(open_data(design.data)), design.queries)
+    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
+        raise PlanError(f"victim {victim.name!r}: does not know the tags and labels of scenes")
+    draw = partial(scene_pairs, scenes.HELD_OUT_SEED, side=hasher.image_shape[0])
+    return draw(design.queries), draw(design.database, design.queries)
 
 
 def _load(

@@ -328,6 +328,11 @@ def train_hasher_on_data(
     )
 
 
+def adversarial_samples(victim: Victim) -> int:
+    """Return how many pairs a hasher was trained on as attacked ones, too, in both modalities."""
+    return int(victim.record.get("training", {}).get("extra", 0)) // 2
+
+
 def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, Pairs]:
     """Part a data set into what asks, held out when the victim was trained, and what is searched.
 

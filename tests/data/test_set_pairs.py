@@ -10,6 +10,10 @@ from jaxadv.data.images import write_png
 from jaxadv.data.pairs import PairsError
 from jaxadv.data.records import DataSet, Record
 from jaxadv.data.set_pairs import caption_tags, set_pairs
+from jaxadv.sweeps.paper_tables import paper_table
+from jaxadv.sweeps.plan import plan
+from jaxadv.sweeps.record_tables import table_of
+from jaxadv.sweeps.sweep import prepare, sweep
 from jaxadv.training.hasher_recipes import (
     hasher_architecture,
     held_out_pairs,
@@ -140,6 +144,11 @@ def test_a_hasher_of_published_features_is_trained_and_attacked(tmp_path):
     asked = ("--victims", tmp_path / "x", "--out", tmp_path / "t", "--iterations", "2")
     code, out, _ = call("evaluate", "retrieval", *asked, *data)
     assert code == 0 and "4 queries of a database of" in out
+    grid = {"victim": str(tmp_path / "x"), "data": str(tmp_path / "wiki"), "iterations": 2}
+    list(sweep(prepare(plan({"retrieval": [grid]})), tmp_path / "s", slots=4))
+    rows = table_of(paper_table("cmla-2"), tmp_path / "s").rows
+    (row,) = (row for row in rows if str(tmp_path / "wiki") in row)
+    assert 4 in row  # queries
     code, _, err = call("evaluate", "retrieval", *asked)
     assert code == 2 and "does not know the tags and labels of scenes" in err
 

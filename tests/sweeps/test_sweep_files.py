@@ -6,7 +6,7 @@ import pytest
 
 from jaxadv.sweeps.files import FOLDER, find, names
 from jaxadv.sweeps.paper_tables import paper_tables
-from jaxadv.sweeps.plan import CaptionDesign, LabelDesign, read_plan
+from jaxadv.sweeps.plan import CaptionDesign, LabelDesign, RetrievalDesign, read_plan
 
 OF_STEPS = [t.name for t in paper_tables().values() if "iterations" in t.settings]
 SHIPPED = [name for name in names() if name != "exact-caption-scenes"]
@@ -41,7 +41,7 @@ def test_the_commands(name):
 def test_three_sizes():
     """Of everything that a sweep can make."""
     captions = ("exact-caption", "exact-caption-2", "exact-caption-5")
-    for what in (*captions, "tkmia-random", "tkmia-global"):
+    for what in (*captions, "tkmia-random", "tkmia-global", "cmla"):
         for size in ("scenes", "small", "paper"):
             assert f"{what}-{size}" in names()
 
@@ -51,6 +51,21 @@ def test_the_papers_sizes():
     for cell in read_plan(find(FOLDER / "exact-caption-paper")):
         assert cell.design.images * cell.design.targets == 5000 and not cell.design.settings
         assert cell.settings.tradeoff is cell.settings.rounds is cell.settings.learning_rate is None
+
+
+@pytest.mark.parametrize("name", ["cmla-1", "cmla-2", "cmla-supplement-1"])
+def test_the_papers_retrieval_attacks(name):
+    """Every method, length, set and number of steps of those tables is in the paper's file."""
+    named = {"MIRFlickr-25K": "flickr25k", "NUS-WIDE": "nus-wide", None: "iapr-tc12"}
+    made = set()
+    for cell in read_plan(find(FOLDER / "cmla-paper")):
+        assert isinstance(cell.design, RetrievalDesign) and cell.design.queries == 2000
+        made.add((cell.victim, cell.settings.modality, cell.settings.iterations))
+    for row in paper_tables()[name].rows:
+        method = row.keys["method"].replace("+", "-plus")
+        victim = f"{named[row.keys.get('data')]}-{method}-{row.keys.get('bits', 32)}"
+        modality = {"I2T": "image", "T2I": "text"}[row.keys["direction"]]
+        assert (victim, modality, row.keys.get("iterations", 500)) in made
 
 
 @pytest.mark.parametrize("name", OF_STEPS)

@@ -288,7 +288,7 @@ def found_by_retrieval():
     cells = [{**cell, "attack": "none", "iterations": 0}, hit, {**text, "attack": "none"}]
     cells[2]["iterations"] = 0
     cells.append({**hit, "attack": "CMLA without the intra-modal term"})
-    return {"victims": {"mine": 32}, "queries": 20, "cells": cells}
+    return {"victims": {"mine": 32}, "samples": {"mine": 9}, "queries": 20, "cells": cells}
 
 
 def test_retrieval_beside_its_paper():
@@ -303,8 +303,8 @@ def test_retrieval_beside_its_paper():
         (100, 0.4, 0.02, 20)
     ]
     assert len(two.rows) == 1 + 48
-    with pytest.raises(TableError, match="no command records its samples"):
-        tabulate_retrieval(paper_table("cmla-supplement-2"), found_by_retrieval())
+    of_samples = tabulate_retrieval(paper_table("cmla-supplement-2"), found_by_retrieval())
+    assert {r["samples"] for r in ours(of_samples)} == {9}
     with pytest.raises(TableError, match="not of jaxadv evaluate retrieval"):
         tabulate_retrieval(paper_table("cmla-1"), {"victim": "x", "rows": []})
 
@@ -319,15 +319,35 @@ def test_of_a_folder(tmp_path):
     writer.append(of_caption(cells[0], 3, np.random.default_rng(0)))
     assert ours(table_of(paper_table("exact-caption-1"), tmp_path))[0]["n"] == 2
     writer.close()
-    with pytest.raises(
-        TableError, match=r"sweeps record no retrieval, and there is no table\.json"
-    ):
+    with pytest.raises(TableError, match="is of retrieval, of which this sweep has no attack"):
         table_of(paper_table("cmla-1"), tmp_path)
     (tmp_path / "table.json").write_text(json.dumps(found_by_retrieval()))
     assert ours(table_of(paper_table("cmla-1"), tmp_path))[0]["MAP"] == 0.9
     (tmp_path / "table.json").write_text("{")
     with pytest.raises(TableError, match=r"table\.json: damaged"):
         table_of(paper_table("cmla-1"), tmp_path)
+
+
+def test_of_a_sweep_of_retrieval(tmp_path):
+    """Benign queries once, however many cells they are in; failed ones not at all."""
+    cells = plan(
+        {"retrieval": [{"victim": "scenes-ssah", "iterations": [100, 200], "intra": [1.0, 0.0]}]}
+    )
+    store.write_plan(tmp_path, [(cell, "w") for cell in cells])
+    writer = store.Writer(tmp_path)
+    for cell in cells:
+        found = {"data": "scenes", "bits": 32, "samples": 0, "distortion": 0.01}
+        for number, precision in enumerate((0.2, 0.4)):
+            scored = {"ap_cross_benign": 0.9, "ap_cross": precision / cell.columns["iterations"]}
+            row = {"cell": cell.digest, "id": number, "failed": None, "seconds": 1.0}
+            writer.append({**row, **found, **scored})
+        writer.append({"cell": cell.digest, "id": 2, "failed": "a reason", "seconds": 1.0})
+    writer.close()
+    (benign,) = ours(table_of(paper_table("cmla-1"), tmp_path))
+    assert (benign["direction"], benign["bits"], benign["MAP"]) == ("I2T", 32, pytest.approx(0.9))
+    steps = {r["iterations"]: r for r in ours(table_of(paper_table("cmla-2"), tmp_path))}
+    assert {n: r["MAP"] for n, r in steps.items()} == pytest.approx({100: 0.003, 200: 0.0015})
+    assert all(r["n"] == 2 and r["D"] == pytest.approx(0.01) for r in steps.values())
 
 
 ODD = Table(
