@@ -83,9 +83,8 @@ def test_names_exist():
     """What the reference documents, and each name of ours that a page mentions."""
     names = {name for page in PAGES for name in re.findall(r"^::: (\S+)$", text_of(page), re.M)}
     assert len(names) > 50
-    names |= {
-        n for page in PAGES for n in re.findall(r"`(jaxadv(?:\.\w+)+)(?:\(|`)", text_of(page))
-    }
+    mentioned = re.compile(r"`(jaxadv(?:\.\w+)+)[(`]")
+    names |= {name for page in PAGES for name in mentioned.findall(text_of(page))}
     assert [name for name in sorted(names) if not exists(name)] == []
 
 
@@ -98,13 +97,12 @@ def test_files_exist():
 
 def test_options_are_those_of_the_functions():
     """A table whose head is a name of ours lists parameters of it, with their defaults."""
+    of_options = re.compile(r"^\| `(jaxadv[\w.]+)`.*\n\|[-|: ]+\n((?:\|.*\n)+)", re.MULTILINE)
     checked = 0
     for page in PAGES:
-        for table in re.findall(
-            r"^\| `(jaxadv[\w.]+)`.*\n\|[-|: ]+\n((?:\|.*\n)+)", text_of(page), re.M
-        ):
-            parameters = inspect.signature(resolve(table[0])).parameters
-            for row in table[1].splitlines():
+        for name, rows in of_options.findall(text_of(page)):
+            parameters = inspect.signature(resolve(name)).parameters
+            for row in rows.splitlines():
                 option, _, default = (cell.strip() for cell in row.split("|")[1:4])
                 known = parameters[option.strip("`")].default
                 assert default.strip("`").replace('"', "'") == repr(known), (page.name, row)
