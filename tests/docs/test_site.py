@@ -1,7 +1,7 @@
 """The documentation: it builds without a warning, and what it says of the code is so."""
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import re
 import shlex
@@ -107,6 +107,15 @@ def test_options_are_those_of_the_functions():
                 assert default.strip("`").replace('"', "'") == repr(known), (page.name, row)
                 checked += 1
     assert checked > 30
+
+
+def test_sweep_files_are_named():
+    """Every sweep file that ships, and no other."""
+    files = {path.stem for path in (ROOT / "jaxadv" / "sweeps" / "files").glob("*.toml")}
+    page = text_of(ROOT / "docs" / "sweeps.md")
+    (told,) = re.findall(r"Sweep files ship for (.*?), each", page, re.DOTALL)
+    sizes = ("scenes", "small", "paper")
+    assert files == {f"{name}-{size}" for name in re.findall(r"`(.*?)`", told) for size in sizes}
 
 
 def test_messages_are_those_of_the_code():
