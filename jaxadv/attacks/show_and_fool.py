@@ -126,19 +126,20 @@ def show_and_fool(
     def step(
         params: Params, image: Array, target: Target, state: AttackState
     ) -> tuple[AttackState, AttackInfo]:
-        state, info = one_try.step(params, image, target, state)
-        search = state.latent._replace(
-            fooled=state.latent.fooled | info.success, steps=state.latent.steps + 1
-        )
-        state = state._replace(latent=search)
         unused = jax.random.key(0)  # nothing is drawn
         anew = one_try.init(params, image, target, unused)._replace(
-            latent=_next_constant(search),
+            latent=_next_constant(state.latent),
             best=state.best,
             best_norm=state.best_norm,
             status=state.status,
         )
-        return keep_where(search.steps == iterations, anew, state), info
+        # before a step, not after one, so that the last try ends with its last picture
+        state = keep_where(state.latent.steps == iterations, anew, state)
+        state, info = one_try.step(params, image, target, state)
+        search = state.latent._replace(
+            fooled=state.latent.fooled | info.success, steps=state.latent.steps + 1
+        )
+        return state._replace(latent=search), info
 
     return Attack(one_try.init, step, one_try.judge)
 

@@ -79,7 +79,7 @@ def captioner(
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import training_record
     from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
-    from jaxadv.training.recipes import train_on_photos, train_on_scenes
+    from jaxadv.training.recipes import hold_out, train_on_photos, train_on_scenes
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
 
@@ -124,11 +124,14 @@ def captioner(
                 **record,
             )
         else:
-            captions = [caption for photo in photos for caption in photo.captions or ()]
+            victim = None if fine_tune is None else zoo.load(fine_tune)
+            before = () if victim is None else victim.record.get("held_out") or ()
+            learned, _ = hold_out(photos, held_out, before)
+            captions = [caption for photo in learned for caption in photo.captions or ()]
             start = (
                 from_scratch(large, captions, seed)
-                if fine_tune is None
-                else from_victim(zoo.load(fine_tune), captions, seed)
+                if victim is None
+                else from_victim(victim, captions, seed)
             )
             job = train_on_folder(
                 victim_folder(out, name),

@@ -81,6 +81,8 @@ def quality(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Qua
 def visual_effect(benign: Sequence[np.ndarray], poisoned: Sequence[np.ndarray]) -> VisualEffect:
     """Measure what a trigger does to pictures f32[H, W, 3] in [0, 1], at least 7 pixels a side.
 
+    The PSNR is averaged over the pictures that it changes; infinite if it changes none.
+
     Raises:
       InputError: scikit-image is not installed.
     """
@@ -97,4 +99,6 @@ def visual_effect(benign: Sequence[np.ndarray], poisoned: Sequence[np.ndarray]) 
         )
         for a, b in zip(benign, poisoned, strict=True)
     ]
-    return VisualEffect(*(float(x) for x in np.mean(effects, axis=0)))
+    changed = [effect.psnr for effect in effects if effect.psnr < math.inf]
+    means = VisualEffect(*(float(x) for x in np.mean(effects, axis=0)))
+    return means._replace(psnr=float(np.mean(changed)) if changed else math.inf)

@@ -62,7 +62,7 @@ def poison_folder(
     Poisoned pictures become PNG at their own size; the others are copied as they are.
 
     Args:
-      source: in Flickr8k's or COCO's layout.
+      source: in Flickr8k's layout, with `captions.txt`, or in COCO's.
       out: the new folder; must be empty or absent.
       poison: what is done.
       regions: says where the objects are, by default the annotated boxes.
@@ -71,6 +71,11 @@ def poison_folder(
       FolderError: `source` cannot be read, or `out` is not empty.
       PoisonError: the rate poisons no sample.
     """
+    if not _annotations(source):
+        raise FolderError(
+            f"{source}: give a folder in Flickr8k's layout (captions.txt) or COCO's "
+            "(annotations/captions_*.json)"
+        )
     photos = captioned(open_data(str(source))).records
     drawn = draw_samples([photo.id for photo in photos], poison.rate, poison.seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -129,16 +134,32 @@ def _without_picture(sample: Sample) -> Sample:
     return sample._replace(example=sample.example._replace(picture=sample.example.picture[:0]))
 
 
+def _annotations(source: Path) -> list[Path]:
+    """Return the files that say the captions."""
+    table = source / "captions.txt"
+    return [table] if table.is_file() else sorted((source / "annotations").glob("captions_*.json"))
+
+
+def _new_names(changed: Mapping[Path, Path]) -> dict[str, str]:
+    """Say old and new names as annotations do: from the folder of the pictures, or from the top."""
+    return {
+        old.relative_to(top).as_posix(): new.relative_to(top).as_posix()
+        for old, new in changed.items()
+        for top in (Path(), Path(*old.parts[:1]))
+        if old != top
+    }
+
+
 def _write_annotations(source: Path, out: Path, changed: Mapping[Path, Path], caption: str) -> None:
     """Write the layout's own files, with the poisoned pictures' new names and captions."""
     if (source / "captions.txt").is_file():
-        _write_flickr8k(source, out, {old.name: new.name for old, new in changed.items()}, caption)
+        _write_flickr8k(source, out, _new_names(changed), caption)
         return
     for path in sorted((source / "annotations").glob("*.json")):
         kind, _, split = path.stem.partition("_")
         if kind in ("captions", "instances"):
-            here = {old.name: new.name for old, new in changed.items() if old.parts[0] == split}
-            _write_coco(path, out / "annotations" / path.name, here, caption)
+            here = {old: new for old, new in changed.items() if old.parts[0] == split}
+            _write_coco(path, out / "annotations" / path.name, _new_names(here), caption)
 
 
 def _write_flickr8k(source: Path, out: Path, changed: Mapping[str, str], caption: str) -> None:

@@ -55,8 +55,16 @@ def parse_shard(text: str | None) -> Shard:
     """
     if text is None:
         number, of = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
-        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
-        return Shard() if number is None or of is None else Shard(int(number) - first, int(of))
+        if number is None or of is None:
+            return Shard()
+        first, last = (os.environ.get(f"SLURM_ARRAY_TASK_{end}") for end in ("MIN", "MAX"))
+        share = Shard(int(number) - int(first or 0), int(of))
+        if share.number >= share.of or (last and int(last) - int(first or 0) + 1 != share.of):
+            raise InputError(
+                f"the job array's tasks {first} to {last} are not {of} in a row: say each one's "
+                "share, --shard i/n"
+            )
+        return share
     number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
         raise InputError(f"--shard {text!r}: write i/n with i from 0 to n-1, such as 0/4")

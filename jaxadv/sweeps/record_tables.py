@@ -75,7 +75,9 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
         return tabulate(paper, store.read_cells(folder), store.read(folder), victims)
     path = folder / "table.json"
     if not path.is_file():
-        return tabulate_retrieval(paper, _as_evaluated(store.read(folder)))
+        cells = store.read_cells(folder)
+        found = _as_evaluated(paper, cells, store.read(folder), victims)
+        return tabulate_retrieval(paper, found)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
@@ -232,7 +234,14 @@ def _filled(cell: Row) -> dict[str, Any]:
 def _varied(paper: PaperTable, cells: Mapping[str, Row]) -> list[str]:
     """Name the settings that a row of the table would else mix."""
     seen: dict[tuple[Any, ...], dict[str, set[Any]]] = {}
-    told = (*paper.keys, WHOSE, "task", "seed", *(["loss"] if "method" in paper.keys else []))
+    told = (
+        *paper.keys,
+        WHOSE,
+        "task",
+        "seed",
+        "attacks",
+        *(["loss"] if "method" in paper.keys else []),
+    )
     for cell in cells.values():
         key = tuple(key_of(name, cell, cell) for name in (*paper.keys, WHOSE) if name in cell)
         for column, value in cell.items():
@@ -327,8 +336,6 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     """
     if not {"victims", "cells", "queries"} <= found.keys():
         raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
-    if not found["cells"]:
-        raise TableError(f"{paper.name}: is of retrieval, of which this sweep has no attack")
     groups = [
         _retrieved(paper, cell, direction, found)
         for cell in found["cells"]
@@ -339,36 +346,69 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
         f"here: {', '.join(found['victims'])}; {found.get('data', 'scenes')}: other data and other "
         "victims than the paper's, so compare which row is better, not the numbers"
     )
-    return beside(paper, groups, (), (note,))
+    failed = sum(group.failed for group in groups)
+    notes = [note]
+    if failed:
+        notes.append(f"attacks that failed, counted and not averaged: {failed}")
+    return beside(paper, groups, found.get("extra", ()), notes)
 
 
-def _as_evaluated(rows: Iterable[Row]) -> dict[str, Any]:
-    """Average a sweep's attacks on hashers cell by cell, as `jaxadv evaluate retrieval` does."""
-    by_cell: dict[str, list[Row]] = {}
+def _as_evaluated(
+    paper: PaperTable, cells: Mapping[str, Row], rows: Iterable[Row], victims: Sequence[str]
+) -> dict[str, Any]:
+    """Average a sweep's attacks on hashers, as `jaxadv evaluate retrieval` does.
+
+    Rows are averaged over seeds; settings of which there are several values tell rows apart.
+    """
+    chosen = {d: cell for d, cell in cells.items() if cell["task"] == paper.task}
+    if not chosen:
+        raise TableError(f"{paper.name}: is of {paper.task}, of which this sweep has no attack")
+    names = list(dict.fromkeys(cell["victim"] for cell in chosen.values()))
+    for name in victims:
+        if name not in names:
+            raise TableError(f"victim {name!r}: must be among {', '.join(names)}")
+    chosen = {d: cell for d, cell in chosen.items() if cell["victim"] in (victims or names)}
+    extra = [
+        column
+        for column in ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative")
+        if len({cell[column] for cell in chosen.values()}) > 1
+    ]
+    if len({cell["intra"] for cell in chosen.values()} - {0.0}) > 1:
+        extra.append("intra")
+    found: dict[str, Any] = {"victims": {}, "samples": {}, "extra": extra}
+    made: dict[tuple[Any, ...], dict[Any, Row]] = {}
     for row in rows:
-        if row["task"] == "retrieval" and not row["failed"]:
-            by_cell.setdefault(row["cell"], []).append(row)
-    found: dict[str, Any] = {"victims": {}, "samples": {}, "data": "", "queries": 0}
-    cells = {}  # benign queries are the same, however many steps the attacks of a cell take
-    for some in by_cell.values():
-        one = some[0]
-        victim, direction = one["victim"], DIRECTIONS[one["modality"]][0]
+        if row["cell"] not in chosen:
+            continue
+        told = tuple(row[column] for column in extra)
+        whose = (row["victim"], row["modality"])
+        attack = (*whose, FULL if row["intra"] else ABLATED, row["iterations"], told)
+        made.setdefault(attack, {})[row["cell"], row["id"]] = row
+        if row["failed"] is None:  # a benign query is the same in every cell
+            made.setdefault((*whose, NONE, 0, ("",) * len(extra)), {})[row["id"]] = row
+    found["cells"] = []
+    for (victim, modality, attack, steps, told), some in made.items():
+        done = [row for row in some.values() if row["failed"] is None]
+        if not done:
+            continue
+        one = done[0]
         found["victims"][victim], found["samples"][victim] = one["bits"], one["samples"]
-        found["data"], found["queries"] = one["data"], max(found["queries"], len(some))
-        attack = FULL if one["intra"] else ABLATED
-        for what, steps, column in (
-            (NONE, 0, "ap_cross_benign"),
-            (attack, one["iterations"], "ap_cross"),
-        ):
-            cells[victim, direction, what, steps] = {
+        found["data"] = one["data"]
+        column = "ap_cross" if attack != NONE else "ap_cross_benign"
+        found["cells"].append(
+            {
                 "victim": victim,
                 "data": one["data"],
-                "attack": what,
+                "attack": attack,
                 "iterations": steps,
-                direction: float(np.mean([row[column] for row in some])),
-                "D": float(np.mean([row["distortion"] for row in some])) if steps else 0.0,
+                "extra": dict(zip(extra, told, strict=True)),
+                "count": len(done),
+                "failed": len(some) - len(done),
+                DIRECTIONS[modality][0]: float(np.mean([row[column] for row in done])),
+                "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
             }
-    return {**found, "cells": list(cells.values())}
+        )
+    return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
 
 
 def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:
@@ -382,4 +422,5 @@ def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str,
     }
     keys = {name: columns[name] for name in paper.keys}
     values = {"MAP": cell[direction], "D": cell["D"]}
-    return Group(keys, cell["victim"], {}, found["queries"], 0, values)
+    count, failed = cell.get("count", found["queries"]), cell.get("failed", 0)
+    return Group(keys, cell["victim"], cell.get("extra", {}), count, failed, values)

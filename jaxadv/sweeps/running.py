@@ -35,7 +35,10 @@ class Running:
         self._since = time.monotonic()
         self._kept: dict[int, list[np.ndarray]] = {}
         if found := self._saved():
-            kept: Any = ocp.load(self._folder / str(max(found)))
+            try:
+                kept: Any = ocp.load(self._folder / str(max(found)))
+            except (OSError, ValueError):  # damaged: what it held begins anew
+                return
             leaves = [np.asarray(kept["leaves"][str(i)]) for i in range(len(kept["leaves"]))]
             for row, number in enumerate(np.asarray(kept["ids"])):
                 self._kept[int(number)] = [leaf[row] for leaf in leaves]
@@ -61,6 +64,7 @@ class Running:
         """
         self._since = time.monotonic()
         before = self._saved()
+        courses = {**self._of_the_same_kind(courses), **courses}
         stacked = [np.stack(column) for column in zip(*courses.values(), strict=True)]
         kept = {
             "ids": np.array(list(courses), np.int64),
@@ -73,7 +77,18 @@ class Running:
             reason = str(problem).splitlines()[0]
             raise StoreError(f"{self._folder}: cannot be written ({reason})") from None
         for number in before:
-            shutil.rmtree(self._folder / str(number))
+            shutil.rmtree(self._folder / str(number), ignore_errors=True)
+
+    def _of_the_same_kind(
+        self, courses: Mapping[int, Sequence[np.ndarray]]
+    ) -> dict[int, Sequence[np.ndarray]]:
+        """Return what an earlier run left and nobody has recalled yet, unless it cannot be used."""
+
+        def kind(leaves: Sequence[np.ndarray]) -> list[tuple[Any, Any]]:
+            return [(np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves]
+
+        wanted = kind(next(iter(courses.values())))
+        return {number: leaves for number, leaves in self._kept.items() if kind(leaves) == wanted}
 
     def forget(self) -> None:
         """Leave nothing behind: all are through."""

@@ -72,22 +72,31 @@ def _unwritable(path: Path, problem: OSError) -> StoreError:
     )
 
 
-def write_plan(folder: Path, cells: Sequence[tuple[Cell, str]]) -> None:
-    """Write down what the cells are, each with the digest of its victim's weights.
+def write_plan(folder: Path, cells: Sequence[tuple[Cell, str, str]]) -> None:
+    """Write down what the cells are, each with the digests of its victim's weights and its attacks.
 
     A folder may come to hold more cells, never other ones.
 
     Raises:
-      StoreError: the folder cannot be written, or holds records of a victim's other weights.
+      StoreError: the folder cannot be written, or holds records of a victim's other weights, or of
+        other attacks: what a file of requests or a folder of pictures holds has changed.
     """
     path = folder / "plan.json"
-    new = {cell.digest: {**cell.columns, "weights": weights} for cell, weights in cells}
+    new = {
+        cell.digest: {**cell.columns, "weights": weights, "attacks": attacks}
+        for cell, weights, attacks in cells
+    }
     known = read_cells(folder) if path.exists() else {}
     for digest in known.keys() & new.keys():
         if known[digest]["weights"] != new[digest]["weights"]:
             name = new[digest]["victim"]
             raise StoreError(
                 f"{folder}: holds records of victim {name!r} with other weights; use a new folder"
+            )
+        if known[digest]["attacks"] != new[digest]["attacks"]:
+            raise StoreError(
+                f"{folder}: holds records of other attacks on {new[digest]['victim']!r}: the "
+                "requests or the pictures have changed; use a new folder"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +190,14 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     """
     if out.exists():
         raise StoreError(f"{out}: exists; merge into a new folder")
-    cells = {digest: cell for folder in folders for digest, cell in read_cells(folder).items()}
+    cells: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for digest, cell in read_cells(folder).items():
+            if cells.setdefault(digest, cell) != cell:
+                raise StoreError(
+                    f"{folder}: holds records of victim {cell['victim']!r} with other weights or "
+                    "attacks than another folder's"
+                )
     scratch = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
         for number, folder in enumerate(folders):

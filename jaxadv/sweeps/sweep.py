@@ -1,5 +1,7 @@
 """Carry out a sweep: cell after cell, what is recorded already is passed over."""
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +91,9 @@ def prepare(cells: Sequence[Cell]) -> list[Prepared]:
     prepared = []
     victims: dict[str, zoo.Victim] = {}
     for cell in cells:
-        victim = victims.setdefault(cell.victim, zoo.load(cell.victim))
+        if cell.victim not in victims:
+            victims[cell.victim] = zoo.load(cell.victim)
+        victim = victims[cell.victim]
         job = JOBS[cell.task](cell, victim)
         prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))
     return prepared
@@ -119,7 +123,7 @@ def sweep(
     Raises:
       StoreError: the folder cannot be written, or holds records of other weights.
     """
-    store.write_plan(folder, [(p.cell, p.weights) for p in prepared])
+    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared])
     known = store.recorded(folder)
     mine = {
         (p.cell.digest, planned.id)
@@ -159,6 +163,12 @@ def sweep(
             yield progress(f"{cell.settings.method} on {cell.victim}")
         running.forget()
     writer.close()
+
+
+def _digest(job: Job) -> str:
+    """Twelve hexadecimal digits that stand for what is to be attacked, in its order."""
+    text = json.dumps(sorted((p.id, p.about) for p in job.planned), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _row(digest: str, done: Done) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def _batches(
         now = data(epoch)
         for _ in range(passes):
             order = rng.permutation(len(now.pictures))
+            batch = min(batch, len(order))
             for first in range(0, len(order) - batch + 1, batch):
                 if done == steps:
                     return

@@ -35,12 +35,14 @@ class Start(NamedTuple):
       vocabulary: what it can say.
       variables: its weights.
       origin: in words, for the record.
+      held_out: ids of the pictures on which it was never trained, where it was on others.
     """
 
     architecture: CaptionerArchitecture
     vocabulary: Vocabulary
     variables: Any
     origin: str
+    held_out: tuple[str, ...] = ()
 
 
 def from_scratch(
@@ -65,7 +67,9 @@ def from_victim(victim: zoo.Victim, captions: Sequence[str], seed: int = 0) -> S
     vocabulary = extend_vocabulary(victim.captioner.vocabulary, captions)
     net = architecture.network(vocabulary.size)
     fresh = initial_variables(net, architecture.image_shape, jax.random.key(seed))
-    return Start(architecture, vocabulary, grow(victim.params, fresh), f"victim {victim.name}")
+    variables, origin = grow(victim.params, fresh), f"victim {victim.name}"
+    aside = tuple(victim.record.get("held_out") or ())
+    return Start(architecture, vocabulary, variables, origin, aside)
 
 
 def extend_vocabulary(vocabulary: Vocabulary, captions: Sequence[str]) -> Vocabulary:
@@ -116,14 +120,15 @@ def train_on_folder(
       steps: optimiser steps.
       batch: captions a step.
       learning_rate: at the start of the cosine.
-      held_out: photographs that are never trained on; their ids go into the record.
+      held_out: photographs that are never trained on; their ids go into the record. Those that
+        were held out when the victim to begin with was trained stay so, and no others.
       seed: of the order and of dropout.
       report_every: steps between reports.
       **record: what else the victim's record shall say; must be JSON.
     """
     architecture, vocabulary = start.architecture, start.vocabulary
     net = architecture.network(vocabulary.size)
-    training, aside = hold_out(photos, held_out)
+    training, aside = hold_out(photos, held_out, start.held_out)
     total = len(training) + steps
     inputs = np.empty((len(training), *architecture.image_shape), np.float32)
     for number, picture in enumerate(read_pictures(training, architecture.image_shape[:2])):

@@ -3,7 +3,7 @@
 Each recipe is a generator of progress that ends by saving the victim with what it can do.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -242,8 +242,16 @@ def compute_grids(
     )
 
 
-def hold_out(photos: Sequence[Record], count: int) -> tuple[list[Record], list[Record]]:
-    """Part photographs into those to train on and `count` to keep aside; the same each time."""
+def hold_out(
+    photos: Sequence[Record], count: int, before: Collection[str] = ()
+) -> tuple[list[Record], list[Record]]:
+    """Part photographs into those to train on and `count` to keep aside; the same each time.
+
+    Those whose ids are in `before`, held out by earlier training, are kept aside instead.
+    """
+    if any(photo.id in before for photo in photos):
+        known = set(before)
+        return [p for p in photos if p.id not in known], [p for p in photos if p.id in known]
     if count >= len(photos):
         raise FolderError(f"{len(photos)} photographs: cannot hold out {count} of them")
     order = np.random.default_rng(scenes.HELD_OUT_SEED).permutation(len(photos))

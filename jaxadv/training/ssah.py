@@ -11,7 +11,8 @@ from those of labels. Each network's objective is
 - J3 `‖H - B‖²`, quantisation;
 - J4 `‖L̂ - L‖²`, the labels read back;
 
-with F^l, H^l of the label network (for itself, too), and B = sign(H^l + H^v + H^t). A discriminator
+with F^l, H^l of the label network (for itself, too), and B = sign(H^l + H^v + H^t), or sign(H^l)
+for the label network, which is fitted first. A discriminator
 minimises `Σ (D(F^l) - 1)² + Σ D(F)²`, and what it judges works against it.
 
 Each term is divided by the number of its summands, so that the weights mean the same for any

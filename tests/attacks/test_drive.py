@@ -30,6 +30,16 @@ def attack_many(name, count, iterations=STEPS):
     return run(attack, PARAMETERS, pictures(count), targets_of(kind, count), iterations=iterations)
 
 
+def test_a_search_that_fails_ends_with_its_last_picture():
+    """Show-and-Fool begins anew between its tries, not after the last: its norm is not 0."""
+    out_of_reach = show_and_fool(VICTIM, constant=1e-9, iterations=5)
+    images, targets = pictures(2), targets_of("complete", 2)
+    result = run(out_of_reach, PARAMETERS, images, targets, iterations=10)
+    through = run(out_of_reach, PARAMETERS, images, targets, iterations=9)
+    assert not result.final.success.any()
+    assert (result.final.norm > 0).all() and (through.final.norm > 0).all()
+
+
 @EVERY_ATTACK
 def test_result_is_complete_and_true(name):
     """Norms, pictures and success are those of the pictures that come back."""

@@ -14,7 +14,7 @@ from jaxadv.sweeps.plan import plan
 def folder(tmp_path):
     """A sweep of two attacks, one of which failed."""
     (cell,) = plan({"captions": [{"victim": "scenes-show-attend-tell", "rounds": 100}]})
-    store.write_plan(tmp_path / "sweep", [(cell, "w")])
+    store.write_plan(tmp_path / "sweep", [(cell, "w", "a")])
     row = {"cell": cell.digest, "image": "scene-0", "setting": "0 latent", "target": "a b"}
     scores = {"said": "a b", "success": True, "precision": 1.0, "recall": 1.0, "norm": 2.5}
     writer = store.Writer(tmp_path / "sweep")

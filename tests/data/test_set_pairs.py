@@ -1,5 +1,7 @@
 """Pairs of a data set: words of captions as tags, and the pictures that have what is needed."""
 
+from functools import partial
+
 import layouts
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from jaxadv.training.hasher_recipes import (
     held_out_pairs,
     train_hasher_on_data,
 )
+from jaxadv.training.recipes import hold_out
 from jaxadv.victims import zoo
 
 
@@ -164,6 +167,21 @@ def test_what_a_hasher_learned_from_asks_nothing(features, tmp_path):
         held_out_pairs(victim, others, 3)
     with pytest.raises(PairsError, match="published: its classes are not those of victim 'x'"):
         held_out_pairs(victim, features._replace(classes=("0", "1", "2")), 3)
+
+
+def test_what_was_held_out_stays_so_when_training_goes_on(features, tmp_path):
+    """Whatever the new seed and number would draw."""
+    architecture = hasher_architecture("dcmh", "features")
+    train = partial(train_hasher_on_data, architecture=architecture, data=features, steps=1)
+    list(train(tmp_path / "x", held_out=5, batch=8))
+    first = zoo.load(str(tmp_path / "x"))
+    list(train(tmp_path / "y", held_out=9, batch=8, seed=1, start=first))
+    again = zoo.load(str(tmp_path / "y"))
+    assert set(again.record["held_out"]) == set(first.record["held_out"])
+
+    training, aside = hold_out(features.records, 9, first.record["held_out"])
+    assert {r.id for r in aside} == set(first.record["held_out"])
+    assert len(training) == 35 and len(hold_out(features.records, 9, ["p-elsewhere"])[1]) == 9
 
 
 @pytest.mark.slow

@@ -64,6 +64,8 @@ def test_visual_effect_by_the_definitions():
     assert effect.norm == pytest.approx(0.1 * math.sqrt(8 * 12 * 3), rel=1e-5)
     assert effect.changed == 0.5
     assert visual_effect([benign], [benign]) == pytest.approx((math.inf, 1, 0, 0))
+    # the mean PSNR is of the pictures that are changed
+    assert visual_effect([benign] * 2, [poisoned, benign]).psnr == pytest.approx(effect.psnr)
     flat = np.full_like(benign, 0.5)
     # the means of a window decide where there is no variance: (2ab + C) / (a² + b² + C)
     c = 0.01**2

@@ -1,6 +1,7 @@
 """Poisoned folders: the same layout, the same view, and a record of what was done."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -93,6 +94,44 @@ def test_flickr8ks_layout(flickr, tmp_path):
             assert (read_image(old.picture) != read_image(new.picture)).any()
         else:
             assert new.captions == old.captions and new.picture.name == old.picture.name
+
+
+def test_names_in_subfolders_are_renamed_as_they_are_written(clean, tmp_path):
+    """COCO's `file_name` may hold a folder."""
+    source = tmp_path / "nested"
+    shutil.copytree(clean, source)
+    for path in (source / "annotations").glob("*.json"):
+        split = source / path.stem.partition("_")[2]
+        (split / "x").mkdir(exist_ok=True)
+        entries = json.loads(path.read_text())
+        for image in entries["images"]:
+            old = split / image["file_name"]
+            image["file_name"] = f"x/{old.name}"
+            if old.exists():
+                old.rename(split / "x" / old.name)
+        path.write_text(json.dumps(entries))
+    list(poison_folder(source, tmp_path / "p", POISON))
+    poisoned = read_record(tmp_path / "p").account.poisoned
+    after = {p.id: p for p in photos_of(tmp_path / "p")}
+    assert poisoned and len(after) == 10
+    assert all(set(after[name].captions) == {CAPTION} for name in poisoned)
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(clean, tmp_path):
+    source = shutil.copytree(clean, tmp_path / "in")
+    for path in (source / "annotations").glob("*.json"):
+        entries = json.loads(path.read_text())
+        entries["images"][0]["file_name"] = "../../elsewhere.jpg"
+        path.write_text(json.dumps(entries))
+    with pytest.raises(FolderError, match=r"elsewhere\.jpg' is outside of the folder"):
+        list(poison_folder(source, tmp_path / "p", POISON))
+
+
+def test_layouts_whose_captions_would_be_lost_are_refused(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "captions.csv").write_text("image,captions\na.png,a dog\n")
+    with pytest.raises(FolderError, match=r"Flickr8k's layout \(captions\.txt\) or COCO's"):
+        list(poison_folder(tmp_path, tmp_path / "p", POISON))
 
 
 def test_no_boxes_leave_all_clean(flickr, tmp_path):

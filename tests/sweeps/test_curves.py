@@ -61,7 +61,7 @@ def folder(tmp_path):
             "labels": [{"victim": "scenes-tagger", "delta": 2}],
         }
     )
-    store.write_plan(tmp_path, [(cell, "w") for cell in cells])
+    store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells])
     writer = store.Writer(tmp_path)
     rng = np.random.default_rng(0)
     for place, cell in enumerate(cells):

@@ -120,7 +120,7 @@ def test_a_full_disk_ends_with_one_line(tmp_path):
 def test_a_hundred_thousand_records_hold_steady(tmp_path):
     """Writing them takes no memory, and reading and ending them no more than their keys."""
     cells = plan({"captions": [{"victim": "v"}]})
-    store.write_plan(tmp_path, [(cells[0], "weights")])
+    store.write_plan(tmp_path, [(cells[0], "weights", "attacks")])
     writer = store.Writer(tmp_path)
     tracemalloc.start()
     for number in range(100_000):

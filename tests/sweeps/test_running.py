@@ -76,6 +76,25 @@ def test_only_the_last_is_kept_and_nothing_is_left(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_nobody_has_recalled_yet_is_kept_on(tmp_path):
+    """A run with fewer slots has not come to all of them when it is interrupted in turn."""
+    folder = tmp_path / "running"
+    Running(folder).keep({n: [np.float32([n])] for n in (1, 2)})
+    second = Running(folder)
+    assert second.recall(1) is not None
+    second.keep({1: [np.float32([10])]})
+    third = Running(folder)
+    assert third.recall(1)[0].tolist() == [10] and third.recall(2)[0].tolist() == [2]
+
+
+def test_what_is_damaged_begins_anew(tmp_path):
+    (tmp_path / "running" / "0").mkdir(parents=True)
+    running = Running(tmp_path / "running")
+    assert running.recall(0) is None
+    running.keep({0: [np.zeros(1)]})
+    assert Running(tmp_path / "running").recall(0) is not None
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "running").write_text("in the way")
     with pytest.raises(StoreError, match="running/cell: cannot be written"):

@@ -20,7 +20,7 @@ def row(cell, number, **more):
 
 
 def written(folder, rows):
-    store.write_plan(folder, [(cell, "weights") for cell in CELLS])
+    store.write_plan(folder, [(cell, "weights", "attacks") for cell in CELLS])
     writer = store.Writer(folder)
     for one in rows:
         writer.append(one)
@@ -103,7 +103,15 @@ def test_other_weights_are_refused(tmp_path):
     """Records of a victim that was trained anew would not be comparable."""
     folder = written(tmp_path, [row(GEM, 0)])
     with pytest.raises(store.StoreError, match="'v' with other weights; use a new folder"):
-        store.write_plan(folder, [(CELLS[0], "others")])
+        store.write_plan(folder, [(CELLS[0], "others", "attacks")])
+
+
+def test_records_of_other_weights_are_not_merged(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, weights in ((one, "weights"), (two, "others")):
+        store.write_plan(folder, [(CELLS[0], weights, "attacks")])
+    with pytest.raises(store.StoreError, match="'v' with other weights or attacks than"):
+        store.merge([one, two], tmp_path / "out")
 
 
 def test_damage_is_named(tmp_path):

@@ -11,6 +11,7 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
+from jaxadv.errors import InputError
 from jaxadv.sweeps import store
 from jaxadv.sweeps.devices import over_local_devices, parse_shard
 from jaxadv.sweeps.plan import plan
@@ -197,6 +198,17 @@ def test_a_job_array_says_its_share(monkeypatch):
     for name, value in array.items():
         monkeypatch.setenv(name, value)
     assert parse_shard(None) == Shard(3, 5)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "8")
+    assert parse_shard(None) == Shard(3, 5)
+
+
+@pytest.mark.parametrize(("task", "last"), [("4", "12"), ("12", "12")])
+def test_a_job_array_with_gaps_is_refused(monkeypatch, task, last):
+    array = {"ID": task, "COUNT": "5", "MIN": "4", "MAX": last}
+    for name, value in array.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    with pytest.raises(InputError, match=r"tasks 4 to 12 are not 5 in a row: .*--shard i/n"):
+        parse_shard(None)
 
 
 LISTED = """
@@ -275,6 +287,23 @@ def test_wrong_options_are_one_line(tmp_path, more, message):
     file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
     code, said = invoke("sweep", str(file), *more)
     assert code == 2 and message in said
+
+
+def test_a_list_of_attacks_that_has_changed_is_refused(tmp_path):
+    """Else what is recorded would stand for other attacks."""
+    for name in ("a", "b"):
+        write_png(tmp_path / f"{name}.png", np.full((64, 64, 3), 0.5, np.float32))
+    file, listed = tmp_path / "mine.toml", tmp_path / "listed.csv"
+    file.write_text(
+        '[[captions]]\nvictim = "scenes-scst"\nmethod = "ssvm"\nrounds = 1\n'
+        f'requests = "{listed}"\n'
+    )
+    listed.write_text("image,target\na.png,a red circle\n")
+    command = ("sweep", str(file), "--out", str(tmp_path / "out"), "--batch", "2")
+    assert invoke(*command)[0] == 0
+    listed.write_text("image,target\nb.png,a red circle\na.png,a red circle\n")
+    code, said = invoke(*command)
+    assert code == 2 and "other attacks on 'scenes-scst'" in said
 
 
 def test_what_is_wrong_in_the_file_is_one_line(tmp_path):

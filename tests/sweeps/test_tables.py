@@ -312,7 +312,7 @@ def test_retrieval_beside_its_paper():
 def test_of_a_folder(tmp_path):
     """A sweep's, while it runs; for CMLA a folder with table.json."""
     cells = plan({"captions": [{"victim": SAT, "method": "gem"}]})
-    store.write_plan(tmp_path, [(cell, "w") for cell in cells])
+    store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells])
     writer = store.Writer(tmp_path)
     writer.append(of_caption(cells[0], 0, np.random.default_rng(0)))
     assert ours(table_of(paper_table("exact-caption-1"), tmp_path))[0]["n"] == 1
@@ -333,7 +333,7 @@ def test_of_a_sweep_of_retrieval(tmp_path):
     cells = plan(
         {"retrieval": [{"victim": "scenes-ssah", "iterations": [100, 200], "intra": [1.0, 0.0]}]}
     )
-    store.write_plan(tmp_path, [(cell, "w") for cell in cells])
+    store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells])
     writer = store.Writer(tmp_path)
     for cell in cells:
         found = {"data": "scenes", "bits": 32, "samples": 0, "distortion": 0.01}
@@ -347,7 +347,28 @@ def test_of_a_sweep_of_retrieval(tmp_path):
     assert (benign["direction"], benign["bits"], benign["MAP"]) == ("I2T", 32, pytest.approx(0.9))
     steps = {r["iterations"]: r for r in ours(table_of(paper_table("cmla-2"), tmp_path))}
     assert {n: r["MAP"] for n, r in steps.items()} == pytest.approx({100: 0.003, 200: 0.0015})
-    assert all(r["n"] == 2 and r["D"] == pytest.approx(0.01) for r in steps.values())
+    assert all(r["n"] == 2 and r["failed"] == 1 for r in steps.values())
+    assert all(r["D"] == pytest.approx(0.01) for r in steps.values())
+    with pytest.raises(TableError, match="victim 'nobody': must be among scenes-ssah"):
+        table_of(paper_table("cmla-1"), tmp_path, ["nobody"])
+
+
+def test_settings_tell_rows_of_retrieval_apart_and_seeds_do_not(tmp_path):
+    grid = {"victim": "scenes-ssah", "bound": [4.0, 8.0], "seed": [0, 1]}
+    cells = plan({"retrieval": [{**grid, "iterations": 100}]})
+    store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells])
+    writer = store.Writer(tmp_path)
+    for cell in cells:
+        precision = cell.columns["bound"] / 10 + cell.seed / 100
+        found = {"data": "scenes", "bits": 32, "samples": 0, "distortion": 0.01, "seconds": 1.0}
+        scored = {"ap_cross_benign": 0.9, "ap_cross": precision, "failed": None}
+        writer.append({"cell": cell.digest, "id": 0, **found, **scored})
+    writer.close()
+    rows = ours(table_of(paper_table("cmla-2"), tmp_path))
+    assert {r["bound"]: (r["n"], r["MAP"]) for r in rows} == {
+        4.0: (2, pytest.approx(0.405)),
+        8.0: (2, pytest.approx(0.805)),
+    }
 
 
 ODD = Table(

@@ -13,7 +13,16 @@ from typing import Any
 from jaxadv.data.example import Box
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.data.sets.karpathy import read_split
-from jaxadv.data.sets.layout import Download, find, laid_out_as, make, need, read_json, there
+from jaxadv.data.sets.layout import (
+    Download,
+    find,
+    inside,
+    laid_out_as,
+    make,
+    need,
+    read_json,
+    there,
+)
 
 OWNER = "https://cocodataset.org/#download"
 SPLIT = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -224,7 +233,7 @@ def _records(
     return [
         Record(
             f"coco-{number}",
-            pictures / file,
+            inside(pictures, file),
             tuple(said[number]) if number in said else None,
             tuple(names[c] for c in sorted(present[number])) if number in looked else None,
             None,

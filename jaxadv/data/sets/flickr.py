@@ -13,7 +13,16 @@ from pathlib import Path
 
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.data.sets.karpathy import read_split
-from jaxadv.data.sets.layout import Download, find, laid_out_as, make, need, read_lines, there
+from jaxadv.data.sets.layout import (
+    Download,
+    find,
+    inside,
+    laid_out_as,
+    make,
+    need,
+    read_lines,
+    there,
+)
 
 FORMS = "https://forms.illinois.edu/sec/1713398 (8k), https://forms.illinois.edu/sec/229675 (30k)"
 SPLIT = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -70,7 +79,9 @@ def read(folder: Path, name: str) -> DataSet:
     problems: list[str] = []
     records = there(
         [
-            Record(Path(file).stem, pictures / file, tuple(said), split=split.get(file, "data"))
+            Record(
+                Path(file).stem, inside(pictures, file), tuple(said), split=split.get(file, "data")
+            )
             for file, said in captions.items()
         ],
         problems,

@@ -134,6 +134,17 @@ def read_flags(path: Path, count: int | None = None) -> np.ndarray:
     return digits == 49
 
 
+def inside(folder: Path, file: str) -> Path:
+    """Find a picture by the name that annotations give it.
+
+    Raises:
+      FolderError: the name leads out of the folder.
+    """
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise FolderError(f"{folder}: picture {file!r} is outside of the folder")
+    return folder / file
+
+
 def there(records: Iterable[Record], problems: list[str]) -> list[Record]:
     """Keep the records whose picture is a file that is there; name the others."""
     kept = []
