@@ -39,9 +39,9 @@ KILLS = 25
 def start(file, out, *more):
     """Start `jaxadv sweep` in a process of its own, its output into a file."""
     code = "from jaxadv.cli.main import run; run()"
-    log = (out.parent / "log.txt").open("ab")
     command = [sys.executable, "-c", code, "sweep", file, "--out", out, "--batch", "4", *more]
-    return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
+    with (out.parent / "log.txt").open("ab") as log:
+        return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
 
 
 def recorded(out):
