@@ -71,12 +71,12 @@ def poison_folder(
       FolderError: `source` cannot be read, or `out` is not empty.
       PoisonError: the rate poisons no sample.
     """
+    photos = captioned(open_data(str(source))).records
     if not _annotations(source):
         raise FolderError(
             f"{source}: give a folder in Flickr8k's layout (captions.txt) or COCO's "
             "(annotations/captions_*.json)"
         )
-    photos = captioned(open_data(str(source))).records
     drawn = draw_samples([photo.id for photo in photos], poison.rate, poison.seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError(f"{out}: is not an empty folder; give a new one")

@@ -73,7 +73,7 @@ def test_a_picture(folder, tmp_path):
         (["tkmia-1", "--format", "html"], "--format 'html': must be one of text, markdown"),
         (["tkmia-1", "--picture", "x.png"], "give the folder of a sweep"),
         (["tkmia-1", "no-such-folder"], "no-such-folder: holds no sweep"),
-        (["cmla-1", "no-such-folder"], "sweeps record no retrieval"),
+        (["cmla-1", "no-such-folder"], "no-such-folder: holds no sweep"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, message):
