@@ -129,7 +129,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(clean, tmp_path):
 
 def test_layouts_whose_captions_would_be_lost_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    (tmp_path / "captions.csv").write_text("image,captions\na.png,a dog\n")
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,a dog\n")
     with pytest.raises(FolderError, match=r"Flickr8k's layout \(captions\.txt\) or COCO's"):
         list(poison_folder(tmp_path, tmp_path / "p", POISON))
 
