@@ -41,7 +41,7 @@ def attacks(name, keeper, steps=STEPS):
     return make(iterations=steps, slots=SLOTS, chunk=CHUNK, keeper=keeper)
 
 
-@pytest.mark.parametrize("name", ["gem", "ssvm", "margin"])
+@pytest.mark.parametrize("name", ["gem", "margin"])
 def test_an_interrupted_attack_goes_on_in_its_midst(tmp_path, name):
     whole = {f.id: f for f in attacks(name, None)}
     with pytest.raises(Killed):

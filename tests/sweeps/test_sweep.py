@@ -130,6 +130,7 @@ def test_cut_off_and_gone_on_with_gives_the_same_bits(whole, tmp_path, share):
     assert sum(1 for _ in store.read(folder)) == len(rows(whole))
 
 
+@pytest.mark.slow
 def test_cut_off_while_it_keeps_what_is_under_way(whole, tmp_path, monkeypatch):
     """Those attacks go on in their midst, to the same bits; nothing of it is left at the end."""
     keep, kept = Running.keep, []
