@@ -256,10 +256,12 @@ def _serve(
 
 def _recalled(keeper: Keeper | None, new: dict[int, Request], on_device: _Slots) -> _Slots:
     """Put those that were under way when an earlier call was interrupted back where they stood."""
+    if keeper is None:
+        return on_device
+    fresh, form = jax.tree.flatten(on_device.courses)
+    wanted = [(leaf.shape[1:], leaf.dtype) for leaf in fresh]
     for slot, request in new.items():
-        leaves = None if keeper is None else keeper.recall(request.id)
-        fresh, form = jax.tree.flatten(on_device.courses)
-        wanted = [(leaf.shape[1:], leaf.dtype) for leaf in fresh]
+        leaves = keeper.recall(request.id)
         if leaves is not None and [(leaf.shape, leaf.dtype) for leaf in leaves] == wanted:
             courses = _put(on_device.courses, slot, jax.tree.unflatten(form, leaves))
             on_device = on_device._replace(courses=courses)

@@ -1,16 +1,12 @@
 """`jaxadv evaluate retrieval`: the tables and figures of the CMLA paper."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.outputs import write_json
-
-if TYPE_CHECKING:
-    from jaxadv.data.pairs import Pairs
-    from jaxadv.sweeps.retrieval import Subject
 
 
 def retrieval(
@@ -65,7 +61,16 @@ def retrieval(
     from jaxadv.errors import InputError
     from jaxadv.figures.captions import save
     from jaxadv.figures.retrieval import draw_curves
-    from jaxadv.sweeps.retrieval import Cell, Plan, Transfer, check_plan, evaluate, without_relevant
+    from jaxadv.sweeps.retrieval import (
+        Cell,
+        Plan,
+        Subject,
+        Transfer,
+        check_plan,
+        evaluate,
+        without_relevant,
+    )
+    from jaxadv.sweeps.retrieval_pools import adversarial_samples, retrieval_pools
     from jaxadv.sweeps.retrieval_tables import (
         attacked,
         curves,
@@ -74,11 +79,12 @@ def retrieval(
         regular,
         write_curves,
     )
-    from jaxadv.training.hasher_recipes import adversarial_samples
     from jaxadv.victims import zoo
 
     if modality not in ("image", "text", "both"):
         raise InputError(f"modality {modality!r}: must be image, text or both")
+    loaded = [zoo.load(name.strip()) for name in victims.split(",")]
+    subjects = [Subject(v.name, v.hasher, v.params) for v in loaded]
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
     plan = Plan(
         [
@@ -93,8 +99,9 @@ def retrieval(
     )
     check_plan(plan)
     writable(out)
-    names = [name.strip() for name in victims.split(",")]
-    subjects, asking, asked = _subjects(names, data or ["scenes"], queries, database)
+    if len({frozenset(v.record.get("held_out") or ()) for v in loaded}) > 1:
+        raise InputError("victims whose held-out pictures differ: evaluate them one by one")
+    asking, asked = retrieval_pools(loaded[0], data or ["scenes"], queries, database)
     cells: list[Cell] = []
     transfers: list[Transfer] = []
     for news in watch(evaluate(subjects, asking, asked, plan), "CMLA"):
@@ -113,7 +120,7 @@ def retrieval(
         out / "table.json",
         {
             "victims": bits,
-            "samples": {v.name: adversarial_samples(v) for v in map(zoo.load, names)},
+            "samples": {v.name: adversarial_samples(v) for v in loaded},
             "data": ", ".join(data or ["scenes"]),
             "queries": len(asking.ids),
             "database": len(asked.ids),
@@ -129,33 +136,6 @@ def retrieval(
     write_curves(lines, out)
     save(draw_curves(lines), out / "curves.png")
     console.print(f"written to {out}/", highlight=False)
-
-
-def _subjects(
-    names: list[str], data: list[str], queries: int, database: int
-) -> tuple[list["Subject"], "Pairs", "Pairs"]:
-    """Load the victims, and the pairs that ask and are searched."""
-    from jaxadv.cli.hashers import scene_hasher
-    from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
-    from jaxadv.data.pairs import scene_pairs
-    from jaxadv.data.records import labelled
-    from jaxadv.errors import InputError
-    from jaxadv.sweeps.retrieval import Subject
-    from jaxadv.training.hasher_recipes import held_out_pairs
-    from jaxadv.victims import zoo
-
-    if data == ["scenes"]:
-        subjects = [scene_hasher(name) for name in names]
-        side = subjects[0].hasher.image_shape[0]
-        asking = scene_pairs(scenes.HELD_OUT_SEED, queries, side=side)
-        return subjects, asking, scene_pairs(scenes.HELD_OUT_SEED, database, queries, side)
-    found = labelled(open_data(data))
-    victims = [zoo.load(name) for name in names]
-    parts = [held_out_pairs(victim, found, queries) for victim in victims]
-    if any(part[0].ids != parts[0][0].ids for part in parts):
-        raise InputError("victims whose held-out pictures differ: evaluate them one by one")
-    return [Subject(v.name, v.hasher, v.params) for v in victims], *parts[0]
 
 
 def _counts(text: str) -> list[int]:

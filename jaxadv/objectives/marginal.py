@@ -295,13 +295,13 @@ def _branch_or_stay(
     words, q, log_q, of_lane = _branch(log_p, log_weight, top, joint)
 
     # a latent place: each lane branches; the likeliest configurations are kept
-    grown, kept = jax.lax.top_k((log_weight[:, None] + log_q).reshape(-1), room)
+    grown, branches = jax.lax.top_k((log_weight[:, None] + log_q).reshape(-1), room)
     if not joint:  # a no-op unless configurations were dropped
         grown = jax.nn.log_softmax(grown)
     # an observed place: every lane stays and takes the observed word
     stay = jnp.minimum(jnp.arange(room), count - 1)
-    parent = jnp.where(place.latent, kept // top, stay)
-    token = jnp.where(place.latent, of_lane.reshape(-1)[kept], place.token).astype(jnp.int32)
+    parent = jnp.where(place.latent, branches // top, stay)
+    token = jnp.where(place.latent, of_lane.reshape(-1)[branches], place.token).astype(jnp.int32)
 
     gained = _pick(_inherit(log_p, parent), token)
     stayed = jnp.where(jnp.arange(room) < count, log_weight[stay], -jnp.inf)

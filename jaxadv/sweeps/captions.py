@@ -232,8 +232,9 @@ def attack_all(
         attack_batch = compile_attacks(params, images, requests, method, batch, seed)
     done = 0
     for some in _numbered(requests, batch):
+        arrays = _arrays(images, some, seed)
         began = time.perf_counter()
-        result = jax.block_until_ready(attack_batch(params, *_arrays(images, some, seed)))
+        result = jax.block_until_ready(attack_batch(params, *arrays))
         seconds = time.perf_counter() - began
         reported = jax.tree.map(np.asarray, method.report(result))
         taken = np.asarray(result.iterations)

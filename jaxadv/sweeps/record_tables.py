@@ -12,15 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
 from jaxadv.sweeps import store
 from jaxadv.sweeps.paper_tables import PaperTable, TableError
 from jaxadv.sweeps.plan import TASKS
-from jaxadv.sweeps.retrieval import ABLATED, FULL, NONE
-from jaxadv.sweeps.retrieval_tables import DIRECTIONS
-from jaxadv.sweeps.tables import BESIDE, WHOSE, Group, Row, Table, beside
+from jaxadv.sweeps.retrieval_records import as_evaluated, tabulate_retrieval
+from jaxadv.sweeps.tables import BESIDE, WHOSE, Group, Row, Table, beside, of_victims
 
 
 def _column(name: str) -> Callable[[Row], float | None]:
@@ -76,7 +73,7 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     path = folder / "table.json"
     if not path.is_file():
         cells = store.read_cells(folder)
-        found = _as_evaluated(paper, cells, store.read(folder), victims)
+        found = as_evaluated(paper, cells, store.read(folder), victims)
         return tabulate_retrieval(paper, found)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -183,16 +180,7 @@ def choose(
     Raises:
       TableError: none of these victims was attacked, or a sweep has no such records at all.
     """
-    here = {d: _filled(cell) for d, cell in cells.items() if cell["task"] == paper.task}
-    if not here:
-        raise TableError(f"{paper.name}: is of {paper.task}, of which this sweep has no attack")
-    names = dict.fromkeys(cell["victim"] for cell in here.values())
-    for name in victims:
-        if name not in names:
-            raise TableError(f"victim {name!r}: must be among {', '.join(names)}")
-    like = [name for name in names if any(word in name for word in paper.named)]
-    wanted = victims or like or list(names)
-    here = {d: cell for d, cell in here.items() if cell["victim"] in wanted}
+    here = {d: _filled(cell) for d, cell in of_victims(paper, cells, victims).items()}
     for column in dict.fromkeys(
         column for cell in here.values() for column in _own_settings(paper, cell["method"])
     ):
@@ -326,101 +314,3 @@ def _otherwise(paper: PaperTable, cell: Row, extra: Sequence[str]) -> str:
         if column not in told and cell.get(column, value) != value
     ]
     return f"{method} here with {', '.join(other)}" if other else ""
-
-
-def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
-    """Put a CMLA table beside what `jaxadv evaluate retrieval` wrote into table.json.
-
-    Raises:
-      TableError: what was found is nothing of that kind, or the table needs what it does not say.
-    """
-    if not {"victims", "cells", "queries"} <= found.keys():
-        raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
-    groups = [
-        _retrieved(paper, cell, direction, found)
-        for cell in found["cells"]
-        for direction in ("I2T", "T2I")
-        if direction in cell and cell["attack"] in paper.where["attack"]
-    ]
-    note = (
-        f"here: {', '.join(found['victims'])}; {found.get('data', 'scenes')}: other data and other "
-        "victims than the paper's, so compare which row is better, not the numbers"
-    )
-    failed = sum(group.failed for group in groups)
-    notes = [note]
-    if failed:
-        notes.append(f"attacks that failed, counted and not averaged: {failed}")
-    return beside(paper, groups, found.get("extra", ()), notes)
-
-
-def _as_evaluated(
-    paper: PaperTable, cells: Mapping[str, Row], rows: Iterable[Row], victims: Sequence[str]
-) -> dict[str, Any]:
-    """Average a sweep's attacks on hashers, as `jaxadv evaluate retrieval` does.
-
-    Rows are averaged over seeds; settings of which there are several values tell rows apart.
-    """
-    chosen = {d: cell for d, cell in cells.items() if cell["task"] == paper.task}
-    if not chosen:
-        raise TableError(f"{paper.name}: is of {paper.task}, of which this sweep has no attack")
-    names = list(dict.fromkeys(cell["victim"] for cell in chosen.values()))
-    for name in victims:
-        if name not in names:
-            raise TableError(f"victim {name!r}: must be among {', '.join(names)}")
-    chosen = {d: cell for d, cell in chosen.items() if cell["victim"] in (victims or names)}
-    extra = [
-        column
-        for column in ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative")
-        if len({cell[column] for cell in chosen.values()}) > 1
-    ]
-    if len({cell["intra"] for cell in chosen.values()} - {0.0}) > 1:
-        extra.append("intra")
-    found: dict[str, Any] = {"victims": {}, "samples": {}, "extra": extra}
-    made: dict[tuple[Any, ...], dict[Any, Row]] = {}
-    for row in rows:
-        if row["cell"] not in chosen:
-            continue
-        told = tuple(row[column] for column in extra)
-        whose = (row["victim"], row["modality"])
-        attack = (*whose, FULL if row["intra"] else ABLATED, row["iterations"], told)
-        made.setdefault(attack, {})[row["cell"], row["id"]] = row
-        if row["failed"] is None:  # a benign query is the same in every cell
-            made.setdefault((*whose, NONE, 0, ("",) * len(extra)), {})[row["id"]] = row
-    found["cells"] = []
-    for (victim, modality, attack, steps, told), some in made.items():
-        done = [row for row in some.values() if row["failed"] is None]
-        if not done:
-            continue
-        one = done[0]
-        found["victims"][victim], found["samples"][victim] = one["bits"], one["samples"]
-        found["data"] = one["data"]
-        column = "ap_cross" if attack != NONE else "ap_cross_benign"
-        found["cells"].append(
-            {
-                "victim": victim,
-                "data": one["data"],
-                "attack": attack,
-                "iterations": steps,
-                "extra": dict(zip(extra, told, strict=True)),
-                "count": len(done),
-                "failed": len(some) - len(done),
-                DIRECTIONS[modality][0]: float(np.mean([row[column] for row in done])),
-                "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
-            }
-        )
-    return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
-
-
-def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:
-    columns = {
-        "data": found.get("data", "scenes"),
-        **cell,
-        "direction": direction,
-        "method": cell["victim"],
-        "samples": found.get("samples", {}).get(cell["victim"], 0),
-        "bits": found["victims"][cell["victim"]],
-    }
-    keys = {name: columns[name] for name in paper.keys}
-    values = {"MAP": cell[direction], "D": cell["D"]}
-    count, failed = cell.get("count", found["queries"]), cell.get("failed", 0)
-    return Group(keys, cell["victim"], cell.get("extra", {}), count, failed, values)

@@ -10,17 +10,14 @@ from jaxadv.attacks.cmla import Modality
 from jaxadv.attacks.drive import Result
 from jaxadv.attacks.hash_methods import prepare
 from jaxadv.attacks.stream import Request
-from jaxadv.data import scenes
-from jaxadv.data.opening import open_data
-from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
-from jaxadv.data.records import labelled
+from jaxadv.data.pairs import Pairs
 from jaxadv.metrics.retrieval import distortion
 from jaxadv.objectives.cmla import HashTarget, hash_target
 from jaxadv.sweeps.hash_attacks import encode, examples_of, known
 from jaxadv.sweeps.job import Job, Planned
-from jaxadv.sweeps.plan import Cell, PlanError, RetrievalDesign, RetrievalSettings
+from jaxadv.sweeps.plan import Cell, RetrievalDesign, RetrievalSettings
 from jaxadv.sweeps.retrieval import Asked, measure
-from jaxadv.training.hasher_recipes import adversarial_samples, held_out_pairs
+from jaxadv.sweeps.retrieval_pools import adversarial_samples, retrieval_pools
 from jaxadv.victims.zoo import Victim
 
 
@@ -32,7 +29,7 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
     """
     design, settings, hasher = cell.design, cell.settings, victim.hasher
     assert isinstance(design, RetrievalDesign) and isinstance(settings, RetrievalSettings)
-    queries, database = _pairs(victim, design)
+    queries, database = retrieval_pools(victim, design.data, design.queries, design.database)
     attack, modality = prepare(hasher, settings), settings.modality
     codes = encode(hasher, victim.params, database)
     benign = encode(hasher, victim.params, queries)
@@ -76,17 +73,6 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
         picture=lambda result: np.asarray(result.final.image),
         describe=describe,
     )
-
-
-def _pairs(victim: Victim, design: RetrievalDesign) -> tuple[Pairs, Pairs]:
-    """Return what asks and what is asked."""
-    hasher = victim.hasher
-    if design.data != ("scenes",):
-        return held_out_pairs(victim, labelled(open_data(design.data)), design.queries)
-    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
-        raise PlanError(f"victim {victim.name!r}: does not know the tags and labels of scenes")
-    draw = partial(scene_pairs, scenes.HELD_OUT_SEED, side=hasher.image_shape[0])
-    return draw(design.queries), draw(design.database, design.queries)
 
 
 def _load(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxadv.sweeps.paper_tables import COUNT, PaperTable
+from jaxadv.sweeps.paper_tables import COUNT, PaperTable, TableError
 
 PAPER = "paper"
 WHOSE = "victim"
@@ -47,6 +47,26 @@ class Group(NamedTuple):
     attempts: int
     failed: int
     values: dict[str, float]
+
+
+def of_victims(
+    paper: PaperTable, cells: Mapping[str, Row], victims: Sequence[str]
+) -> dict[str, Row]:
+    """Return the cells of a table's kind, by digest: of these victims, or those named as its own.
+
+    Raises:
+      TableError: none of these victims was attacked, or a sweep has no such records at all.
+    """
+    here = {digest: cell for digest, cell in cells.items() if cell["task"] == paper.task}
+    if not here:
+        raise TableError(f"{paper.name}: is of {paper.task}, of which this sweep has no attack")
+    names = dict.fromkeys(cell["victim"] for cell in here.values())
+    for name in victims:
+        if name not in names:
+            raise TableError(f"victim {name!r}: must be among {', '.join(names)}")
+    like = [name for name in names if any(word in name for word in paper.named)]
+    wanted = victims or like or list(names)
+    return {digest: cell for digest, cell in here.items() if cell["victim"] in wanted}
 
 
 def beside(

@@ -24,7 +24,7 @@ from jaxadv.data.pairs import (
     take,
 )
 from jaxadv.data.records import DataSet
-from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs, tag_by_captions
+from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
 from jaxadv.metrics.retrieval import pack, retrieval
 from jaxadv.objectives.cmla import Known
 from jaxadv.training.adversarial_pairs import adversarial_pairs
@@ -332,35 +332,3 @@ def train_hasher_on_data(
         held_out_ids=asking.ids,
         **options,
     )
-
-
-def adversarial_samples(victim: Victim) -> int:
-    """Return how many pairs a hasher was trained on as attacked ones, too, in both modalities."""
-    return int(victim.record.get("training", {}).get("extra", 0)) // 2
-
-
-def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, Pairs]:
-    """Part a data set into what asks, held out when the victim was trained, and what is searched.
-
-    Args:
-      victim: a hasher of `train_hasher_on_data`.
-      data: what it was trained on.
-      queries: at most so many ask.
-
-    Raises:
-      PairsError: the victim has other tags or classes, or none of these pictures was held out.
-    """
-    hasher = victim.hasher
-    tagged = data if data.tags else tag_by_captions(data, hasher.tags)
-    for what, theirs, its in (
-        ("tags", tagged.tags, hasher.tags),
-        ("classes", tagged.classes, hasher.classes),
-    ):
-        if theirs != its:
-            raise PairsError(f"{data.name}: its {what} are not those of victim {victim.name!r}")
-    pairs = set_pairs(tagged, hasher.image_shape)
-    aside = set(victim.record.get("held_out") or ())
-    asks = np.array([name in aside for name in pairs.ids])
-    if not asks.any():
-        raise PairsError(f"{data.name}: none was held out when victim {victim.name!r} was trained")
-    return take(pairs, np.flatnonzero(asks)[:queries]), take(pairs, np.flatnonzero(~asks))

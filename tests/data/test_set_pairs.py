@@ -15,10 +15,10 @@ from jaxadv.data.set_pairs import caption_tags, set_pairs
 from jaxadv.sweeps.paper_tables import paper_table
 from jaxadv.sweeps.plan import plan
 from jaxadv.sweeps.record_tables import table_of
+from jaxadv.sweeps.retrieval_pools import held_out_pairs
 from jaxadv.sweeps.sweep import prepare, sweep
 from jaxadv.training.hasher_recipes import (
     hasher_architecture,
-    held_out_pairs,
     train_hasher_on_data,
 )
 from jaxadv.training.recipes import hold_out

@@ -10,7 +10,8 @@ import pytest
 from jaxadv.sweeps import store
 from jaxadv.sweeps.paper_tables import TableError, paper_table, paper_tables
 from jaxadv.sweeps.plan import plan
-from jaxadv.sweeps.record_tables import table_of, tabulate, tabulate_retrieval
+from jaxadv.sweeps.record_tables import table_of, tabulate
+from jaxadv.sweeps.retrieval_records import tabulate_retrieval
 from jaxadv.sweeps.table_formats import FORMATS, as_csv, as_latex, as_markdown
 from jaxadv.sweeps.tables import Table, papers_own
 

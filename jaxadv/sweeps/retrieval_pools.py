@@ -1,0 +1,69 @@
+"""What asks a hasher and what is asked: held-out scenes, or the pairs of a data set."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from jaxadv.data import scenes
+from jaxadv.data.opening import open_data
+from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, PairsError, scene_pairs, take
+from jaxadv.data.records import DataSet, labelled
+from jaxadv.data.set_pairs import set_pairs, tag_by_captions
+from jaxadv.victims.zoo import Victim
+
+
+def retrieval_pools(
+    victim: Victim, data: Sequence[str], queries: int, database: int
+) -> tuple[Pairs, Pairs]:
+    """Return what asks, never trained on, and what is asked.
+
+    Args:
+      victim: a hasher.
+      data: "scenes", or what it was trained on.
+      queries: at most so many ask.
+      database: held-out scenes that are asked; of other data all that was not held out.
+
+    Raises:
+      InputError: the data are not there, or none of them was held out.
+      PairsError: the victim has other tags or classes than the data.
+    """
+    if tuple(data) != ("scenes",):
+        return held_out_pairs(victim, labelled(open_data(data)), queries)
+    hasher = victim.hasher
+    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
+        raise PairsError(f"victim {victim.name!r} does not know the tags and labels of scenes")
+    draw = partial(scene_pairs, scenes.HELD_OUT_SEED, side=hasher.image_shape[0])
+    return draw(queries), draw(database, queries)
+
+
+def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, Pairs]:
+    """Part a data set into what was held out when the victim was trained on it, and the rest.
+
+    Args:
+      victim: a hasher of `train_hasher_on_data`.
+      data: what it was trained on.
+      queries: at most so many ask.
+
+    Raises:
+      PairsError: the victim has other tags or classes, or none of these pictures was held out.
+    """
+    hasher = victim.hasher
+    tagged = data if data.tags else tag_by_captions(data, hasher.tags)
+    for what, theirs, its in (
+        ("tags", tagged.tags, hasher.tags),
+        ("classes", tagged.classes, hasher.classes),
+    ):
+        if theirs != its:
+            raise PairsError(f"{data.name}: its {what} are not those of victim {victim.name!r}")
+    pairs = set_pairs(tagged, hasher.image_shape)
+    aside = set(victim.record.get("held_out") or ())
+    asks = np.array([name in aside for name in pairs.ids])
+    if not asks.any():
+        raise PairsError(f"{data.name}: none was held out when victim {victim.name!r} was trained")
+    return take(pairs, np.flatnonzero(asks)[:queries]), take(pairs, np.flatnonzero(~asks))
+
+
+def adversarial_samples(victim: Victim) -> int:
+    """Return how many pairs a hasher was trained on as attacked ones, too, in both modalities."""
+    return int(victim.record.get("training", {}).get("extra", 0)) // 2

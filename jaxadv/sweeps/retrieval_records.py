@@ -1,0 +1,114 @@
+"""CMLA's tables of records: of a sweep's, or of what `jaxadv evaluate retrieval` wrote."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxadv.sweeps.paper_tables import PaperTable, TableError
+from jaxadv.sweeps.retrieval import ABLATED, FULL, NONE
+from jaxadv.sweeps.retrieval_tables import DIRECTIONS
+from jaxadv.sweeps.tables import Group, Row, Table, beside, of_victims
+
+
+def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
+    """Put a CMLA table beside what `jaxadv evaluate retrieval` wrote into table.json.
+
+    Raises:
+      TableError: what was found is nothing of that kind, or the table needs what it does not say.
+    """
+    if not {"victims", "cells", "queries"} <= found.keys():
+        raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
+    groups = [
+        _retrieved(paper, cell, direction, found)
+        for cell in found["cells"]
+        for direction in ("I2T", "T2I")
+        if direction in cell and cell["attack"] in paper.where["attack"]
+    ]
+    note = (
+        f"here: {', '.join(found['victims'])}; {found.get('data', 'scenes')}: other data and other "
+        "victims than the paper's, so compare which row is better, not the numbers"
+    )
+    failed = sum(group.failed for group in groups)
+    notes = [note]
+    if failed:
+        notes.append(f"attacks that failed, counted and not averaged: {failed}")
+    return beside(paper, groups, found.get("extra", ()), notes)
+
+
+def as_evaluated(
+    paper: PaperTable, cells: Mapping[str, Row], rows: Iterable[Row], victims: Sequence[str]
+) -> dict[str, Any]:
+    """Average a sweep's attacks on hashers, as `jaxadv evaluate retrieval` does.
+
+    Rows are averaged over seeds; settings of which there are several values tell rows apart.
+
+    Args:
+      paper: the table.
+      cells: what the cells of the sweep are, by digest (`store.read_cells`).
+      rows: its records (`store.read`).
+      victims: names of victims; all by default.
+
+    Returns:
+      what `tabulate_retrieval` takes.
+
+    Raises:
+      TableError: none of these victims was attacked, or a sweep has no such records at all.
+    """
+    chosen = of_victims(paper, cells, victims)
+    extra = [
+        column
+        for column in ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative")
+        if len({cell[column] for cell in chosen.values()}) > 1
+    ]
+    if len({cell["intra"] for cell in chosen.values()} - {0.0}) > 1:
+        extra.append("intra")
+    found: dict[str, Any] = {"victims": {}, "samples": {}, "extra": extra}
+    made: dict[tuple[Any, ...], dict[Any, Row]] = {}
+    for row in rows:
+        if row["cell"] not in chosen:
+            continue
+        told = tuple(row[column] for column in extra)
+        whose = (row["victim"], row["modality"])
+        attack = (*whose, FULL if row["intra"] else ABLATED, row["iterations"], told)
+        made.setdefault(attack, {})[row["cell"], row["id"]] = row
+        if row["failed"] is None:  # a benign query is the same in every cell
+            made.setdefault((*whose, NONE, 0, ("",) * len(extra)), {})[row["id"]] = row
+    found["cells"] = []
+    for (victim, modality, attack, steps, told), some in made.items():
+        done = [row for row in some.values() if row["failed"] is None]
+        if not done:
+            continue
+        one = done[0]
+        found["victims"][victim], found["samples"][victim] = one["bits"], one["samples"]
+        found["data"] = one["data"]
+        column = "ap_cross" if attack != NONE else "ap_cross_benign"
+        found["cells"].append(
+            {
+                "victim": victim,
+                "data": one["data"],
+                "attack": attack,
+                "iterations": steps,
+                "extra": dict(zip(extra, told, strict=True)),
+                "count": len(done),
+                "failed": len(some) - len(done),
+                DIRECTIONS[modality][0]: float(np.mean([row[column] for row in done])),
+                "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
+            }
+        )
+    return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
+
+
+def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:
+    columns = {
+        "data": found.get("data", "scenes"),
+        **cell,
+        "direction": direction,
+        "method": cell["victim"],
+        "samples": found.get("samples", {}).get(cell["victim"], 0),
+        "bits": found["victims"][cell["victim"]],
+    }
+    keys = {name: columns[name] for name in paper.keys}
+    values = {"MAP": cell[direction], "D": cell["D"]}
+    count, failed = cell.get("count", found["queries"]), cell.get("failed", 0)
+    return Group(keys, cell["victim"], cell.get("extra", {}), count, failed, values)
