@@ -8,6 +8,7 @@ from jaxadv import __version__
 from jaxadv.cli import (
     attack,
     backdoor,
+    bench,
     caption,
     data,
     demo,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.command("victims")(victims.victims)
 app.command("caption")(caption.caption)
 app.command("label")(label.label)

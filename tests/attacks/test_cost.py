@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from timing import attack_steps, bare_steps, interleaved
 
 from jaxadv.attacks.gem import gem
+from jaxadv.bench.timing import attack_steps, bare_steps, interleaved
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.objectives.target import make_target, stack_targets
 from jaxadv.victims.architectures import PUBLISHED

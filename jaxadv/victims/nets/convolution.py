@@ -1,17 +1,24 @@
-"""Convolutions in the forms that are fast everywhere: plain ones, and depthwise ones as sums.
+"""Convolutions and max-pools in the forms that are fast where attacks run, for all networks.
 
-JAX transposes a convolution by relabelling the kernel's axes. XLA's CPU compiler rewrites such
-labels into the form that its fast kernels need only outside loops (jax-ml/jax#12868), and an attack
-*is* a loop: there the relabelled form runs several times slower. Here the flipped kernel is written
-out, which costs nothing elsewhere.
+An attack differentiates with respect to the picture, in a loop, and never to the weights. What is
+written here is what XLA makes slow of the plain `lax` operations then, above all on a CPU
+(`jaxadv bench` shows each):
 
-For depthwise convolutions that compiler has no fast kernel at all. Written as a sum of shifted
-pictures, one a tap, they are 15 to 75 times as fast there, forwards and backwards.
+- JAX transposes a convolution by relabelling the kernel's axes. XLA's CPU compiler rewrites such
+  labels into the form that its fast kernels need only outside loops (jax-ml/jax#12868). Here the
+  flipped kernel is written out, which costs nothing elsewhere.
+- A 1x1 convolution is a product of matrices.
+- The input gradient of a strided convolution goes over a cotangent that is mostly zeros. On a CPU
+  it is taken phase by phase instead, one small dense convolution for each remainder of the stride.
+- For depthwise convolutions that compiler has no fast kernel at all. Written as a sum of shifted
+  pictures, one a tap, they are 15 to 75 times as fast there, forwards and backwards.
+- A max-pool is the larger of shifted grids: its gradient scatters nothing.
 """
 
+import operator
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +51,8 @@ def convolve(
     pairs = tuple((int(low), int(high)) for low, high in padding)
     if feature_group_count == images.shape[-1] == kernel.shape[-1]:
         return _depthwise(tuple(strides), pairs, images, kernel)
+    if kernel.shape[:2] == (1, 1) and feature_group_count == 1 and not np.any(pairs):
+        return images[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
     return _convolve(tuple(strides), pairs, feature_group_count, images, kernel)
 
 
@@ -102,7 +111,23 @@ def _input_gradient(
     kernel: Array,
     cotangent: Array,
 ) -> Array:
-    """Convolve the (dilated) cotangent with the flipped kernel, in and out channels swapped."""
+    """Transpose the convolution, in the form that suits the platform."""
+    dilated = partial(_dilated, strides, padding, groups, shape)
+    if groups > 1 or max(strides) == 1 or any(map(operator.lt, kernel.shape, strides)):
+        return dilated(kernel, cotangent)
+    in_phases = partial(_in_phases, strides, padding, shape)
+    return jnp.asarray(lax.platform_dependent(kernel, cotangent, cpu=in_phases, default=dilated))
+
+
+def _dilated(
+    strides: tuple[int, ...],
+    padding: Pairs,
+    groups: int,
+    shape: tuple[int, ...],
+    kernel: Array,
+    cotangent: Array,
+) -> Array:
+    """Convolve the dilated cotangent with the flipped kernel, in and out channels swapped."""
     height, width, inputs, outputs = kernel.shape
     grouped = kernel.reshape(height, width, inputs, groups, outputs // groups)
     flipped = jnp.flip(grouped, axis=(0, 1)).transpose(0, 1, 4, 3, 2)
@@ -123,4 +148,72 @@ def _input_gradient(
     )
 
 
+class _Phase(NamedTuple):
+    """The pixels `offset + stride * p` along one axis, as a dense convolution of the cotangent.
+
+    Attributes:
+      first: the first tap that reaches them; the others follow at the stride.
+      pads: of the cotangent, for the flipped taps.
+    """
+
+    first: int
+    pads: tuple[int, int]
+
+
+def _phase(offset: int, taps: int, stride: int, low: int, cells: int, out: int) -> _Phase:
+    """Lay out one phase of `cells` pixels of an axis: `y[i] = sum_t x[stride i + t - low] w[t]`.
+
+    Tap t reaches pixel m where `m + low - t` is a multiple of the stride; with `t = first + stride
+    u` it brings `w[t] y[p + shift - u]` to pixel `offset + stride p`.
+    """
+    first = (offset + low) % stride
+    shift = (offset + low - first) // stride
+    last = -(-(taps - first) // stride) - 1
+    return _Phase(first, (last - shift, cells - 1 + shift - (out - 1)))
+
+
+def _in_phases(
+    strides: tuple[int, ...],
+    padding: Pairs,
+    shape: tuple[int, ...],
+    kernel: Array,
+    cotangent: Array,
+) -> Array:
+    """Take the input gradient phase by phase and interleave; no kernel smaller than its stride."""
+    cells = [-(-size // stride) for size, stride in zip(shape[1:3], strides, strict=True)]
+    rows, columns = (
+        [
+            _phase(offset, kernel.shape[axis], strides[axis], padding[axis][0], cells[axis], out)
+            for offset in range(strides[axis])
+        ]
+        for axis, out in enumerate(cotangent.shape[1:3])
+    )
+
+    def of(row: _Phase, column: _Phase) -> Array:
+        taps = kernel[row.first :: strides[0], column.first :: strides[1]]
+        flipped = jnp.flip(taps, axis=(0, 1)).transpose(0, 1, 3, 2)
+        return convolve(cotangent, flipped, (1, 1), (row.pads, column.pads))
+
+    phases = jnp.stack([jnp.stack([of(r, c) for c in columns], axis=3) for r in rows], axis=2)
+    whole = (shape[0], cells[0] * strides[0], cells[1] * strides[1], shape[3])
+    return phases.reshape(whole)[:, : shape[1], : shape[2]]
+
+
 _convolve.defvjp(_forward, _backward)
+
+
+def max_pool(
+    grid: Array, window: tuple[int, int], strides: tuple[int, int], padding: Pairs = ((0, 0),) * 2
+) -> Array:
+    """`nn.max_pool` of f32[..., h, w, C], and its gradient: of equals the first has all of it."""
+    whole = (0, 0)
+    padded = jnp.pad(grid, [whole] * (grid.ndim - 3) + [*padding, whole], constant_values=-jnp.inf)
+    for axis, size, stride in zip((-2, -3), window[::-1], strides[::-1], strict=True):
+        reach = padded.shape[axis] - size + 1
+        best, *others = (
+            lax.slice_in_dim(padded, tap, tap + reach, stride, axis=axis) for tap in range(size)
+        )
+        for other in others:
+            best = jnp.where(best >= other, best, other)
+        padded = best
+    return padded

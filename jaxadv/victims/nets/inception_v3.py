@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve
+from jaxadv.victims.nets.convolution import convolve, max_pool
 
 
 class ConvNorm(nn.Module):
@@ -39,7 +39,7 @@ class ConvNorm(nn.Module):
 
 
 def _max_pool(grid: jax.Array) -> jax.Array:
-    return nn.max_pool(grid, (3, 3), strides=(2, 2))
+    return max_pool(grid, (3, 3), (2, 2))
 
 
 def _avg_pool(grid: jax.Array, count_border: bool) -> jax.Array:

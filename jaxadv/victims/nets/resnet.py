@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve
+from jaxadv.victims.nets.convolution import convolve, max_pool
 
 #: Mean and standard deviation, by colour, of ImageNet pictures in [0, 1]; the networks take
 #: `(image - IMAGENET_MEAN) / IMAGENET_STD`.
@@ -119,7 +119,7 @@ class ResNet(nn.Module):
             # One more row and column at the end is what PyTorch's ceil_mode=True amounts to for
             # a 3x3 window of stride 2: even sizes need it, and odd sizes never reach it.
             pad = (0, 1) if self.caffe else (1, 1)
-            grid = nn.max_pool(grid, (3, 3), strides=(2, 2), padding=(pad, pad))
+            grid = max_pool(grid, (3, 3), strides=(2, 2), padding=(pad, pad))
         for stage, blocks in enumerate(self.stage_sizes):
             for index in range(blocks):
                 grid = ResidualBlock(

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve
+from jaxadv.victims.nets.convolution import convolve, max_pool
 from jaxadv.victims.nets.response_norm import Response, local_response_norm
 
 #: The mean colour of ImageNet (RGB, 0 to 255) in MatConvNet's own training of this network,
@@ -132,4 +132,4 @@ class VggF(nn.Module):
 
 def _pool(grid: jax.Array) -> jax.Array:
     size, stride = (_POOL.size, _POOL.size), (_POOL.stride, _POOL.stride)
-    return nn.max_pool(grid, size, strides=stride, padding=(_POOL.pad, _POOL.pad))
+    return max_pool(grid, size, strides=stride, padding=(_POOL.pad, _POOL.pad))

@@ -1,0 +1,1 @@
+"""How fast it is, as ratios: `jaxadv bench` in Python."""

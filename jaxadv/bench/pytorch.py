@@ -1,0 +1,186 @@
+"""The other side of the bench: the same networks and attacks in PyTorch, one image at a time.
+
+Written after how the papers' released code works, with the networks' weights taken from ours.
+Needs torch (extra `parity`); nothing else imports this.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jax import Array
+
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+Net = Callable[[torch.Tensor], torch.Tensor]
+
+
+def tensors(tree: Any, frozen: bool = True) -> Any:
+    """Turn a tree of arrays into tensors."""
+    if isinstance(tree, dict):
+        return {name: tensors(branch, frozen) for name, branch in tree.items()}
+    return torch.tensor(np.asarray(tree)).requires_grad_(not frozen)
+
+
+def resnet(
+    params: Any, blocks: tuple[int, ...], *, folded: bool = False, frozen: bool = True
+) -> Net:
+    """torchvision's bottleneck ResNet with our weights: images [N, 3, H, W] in [0, 1] to the grid.
+
+    Args:
+      params: of a victim whose backbone it is.
+      blocks: of each stage.
+      folded: batch norm folded into the convolutions, all in channels-last layout.
+      frozen: no gradients of the weights (authors' scripts leave them on).
+    """
+    weights, stats = params["params"]["backbone"], params["batch_stats"]["backbone"]
+
+    def layer(at: tuple[str, ...], conv: str, norm: str) -> Callable[..., torch.Tensor]:
+        here, there = weights, stats
+        for name in at:
+            here, there = here[name], there[name]
+        kernel = np.asarray(here[conv]["kernel"]).transpose(3, 2, 0, 1)
+        scale, bias = (np.asarray(here[norm][name]) for name in ("scale", "bias"))
+        mean, var = (np.asarray(there[norm][name]) for name in ("mean", "var"))
+        if folded:
+            by = scale / np.sqrt(var + 1e-5)
+            kernel, bias = kernel * by[:, None, None, None], bias - mean * by
+        w, b, s, m, v = (
+            torch.tensor(np.ascontiguousarray(x)) for x in (kernel, bias, scale, mean, var)
+        )
+        if folded:
+            w = w.contiguous(memory_format=torch.channels_last)
+        for weight in (w, b, s):
+            weight.requires_grad_(not frozen)
+        pad = kernel.shape[-1] // 2
+
+        def run(x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+            if folded:
+                return F.conv2d(x, w, b, stride, pad)
+            return F.batch_norm(F.conv2d(x, w, None, stride, pad), m, v, s, b)
+
+        return run
+
+    stem = layer((), "conv1", "bn1")
+    stages = []
+    for stage, number in enumerate(blocks, start=1):
+        for index in range(number):
+            at = (f"layer{stage}_{index}",)
+            three = [layer(at, f"conv{i}", f"bn{i}") for i in (1, 2, 3)]
+            shortcut = layer(at, "downsample_conv", "downsample_bn") if index == 0 else None
+            stages.append((three, shortcut, 2 if stage > 1 and index == 0 else 1))
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        x = (images - MEAN) / STD
+        if folded:
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = F.max_pool2d(F.relu(stem(x, 2)), 3, 2, 1)
+        for (first, second, third), shortcut, stride in stages:
+            y = third(F.relu(second(F.relu(first(x)), stride)))
+            x = F.relu(y + (x if shortcut is None else shortcut(x, stride)))
+        return x
+
+    def with_head(images: torch.Tensor) -> torch.Tensor:
+        return F.linear(run(images).mean((2, 3)), head, bias)
+
+    if "fc" not in params["params"]:
+        return run
+    fc = tensors(params["params"]["fc"], frozen)
+    head, bias = fc["kernel"].T, fc["bias"]
+    return with_head
+
+
+def pictures(images: Array) -> torch.Tensor:
+    """Turn pictures [N, H, W, 3] into [N, 3, H, W]."""
+    return torch.tensor(np.asarray(images).transpose(0, 3, 1, 2).copy())
+
+
+def bare_steps(net: Net, images: Array, steps: int) -> Callable[[], None]:
+    """The loop of `timing.bare_steps` on a tagger."""
+    start = pictures(images)
+
+    def run() -> None:
+        x = start
+        for _ in range(steps):
+            x = x.detach().requires_grad_()
+            torch.sigmoid(net(x)).pow(2).sum().backward()
+            x = x - 1e-6 * x.grad
+
+    return run
+
+
+def tkmia(net: Net, images: Array, relevant: Any, specified: Any, k: int, steps: int) -> None:
+    """TkMIA, image by image, with Algorithm 1's gradient on the multipliers."""
+    for image, of, out in zip(pictures(images), relevant, specified, strict=True):
+        kept, gone = (torch.tensor(np.asarray(x)) for x in (of & ~out, out))
+        noise = torch.zeros_like(image).requires_grad_()
+        multipliers = torch.zeros(2, requires_grad=True)
+        optimiser = torch.optim.SGD([noise, multipliers], lr=5e-4, momentum=0.9)
+        for _ in range(steps):
+            f = torch.sigmoid(net((image + noise).clamp(0, 1)[None]))[0]
+            first = (f[gone].max() - f - multipliers[0]).clamp(min=0).sum() / (len(f) - k)
+            second = (f - f[kept].min() - multipliers[1]).clamp(min=0).sum() / k
+            loss = multipliers.sum() + first + second + 5e-5 * noise.pow(2).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                multipliers.clamp_(0, 1)
+            f.topk(k)
+
+
+def gem(net: Net, decoder: Any, images: Array, tokens: Any, steps: int) -> None:
+    """GEM on complete captions of Show-and-Tell, image by image: maximum likelihood."""
+    w, units = tensors(decoder, frozen=False), decoder["img_embed"]["kernel"].shape[1]
+
+    def advance(x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        core = w["core"]
+        gates = x @ core["weight_ih"]["kernel"] + h @ core["weight_hh"]["kernel"]
+        i, f, g, o = gates.split(units, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    for image, words in zip(pictures(images), np.asarray(tokens), strict=True):
+        noise = torch.zeros_like(image).requires_grad_()
+        optimiser = torch.optim.Adam([noise], lr=1e-3)
+        for _ in range(steps):
+            seen = net((image + noise).clamp(0, 1)[None]).mean((2, 3))
+            seen = seen @ w["img_embed"]["kernel"] + w["img_embed"]["bias"]
+            h, c = advance(seen, *torch.zeros(2, 1, units))
+            loss = 0.1 * noise.pow(2).sum()
+            for before, word in zip([0, *words], words, strict=False):
+                h, c = advance(w["embed"]["embedding"][int(before)][None], h, c)
+                scores = h @ w["logit"]["kernel"] + w["logit"]["bias"]
+                loss = loss + F.cross_entropy(scores, torch.tensor([int(word)]))
+                if word == 0:
+                    break
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+
+def cmla(
+    net: Net, layer: Any, images: Array, own: Any, other: Any, similar: Any, steps: int
+) -> None:
+    """CMLA on pictures, image by image (eq. 5)."""
+    hash_layer = tensors(layer, frozen=False)
+    codes = [torch.tensor(np.asarray(x)) for x in (own, other)]
+    for image, alike in zip(pictures(images), np.asarray(similar), strict=True):
+        s = torch.tensor(alike)
+        noise = torch.zeros_like(image).requires_grad_()
+        optimiser = torch.optim.Adam([noise], lr=0.5 / 255)
+        for _ in range(steps):
+            features = net((image + noise).clamp(0, 1)[None]).mean((2, 3))
+            code = (features @ hash_layer["kernel"] + hash_layer["bias"])[0]
+            theta, gamma = (some @ code / 2 for some in codes)
+            intra = (F.softplus(theta) - s * theta).sum()
+            inter = (F.softplus(-gamma) + s * gamma).sum()
+            loss = inter + intra + (255 * noise).pow(2).sum().add(1e-12).sqrt()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                noise.clamp_(-8 / 255, 8 / 255)

@@ -1,0 +1,70 @@
+"""`jaxadv bench`: how fast it is here, as ratios of two sides timed in one run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console, print_table
+
+
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="labels, captions, hashing (an attack's step over its victim's bare "
+            "value_and_grad), passes (a victim's pass over plain lax and over PyTorch), pytorch "
+            "(images a second over one-image PyTorch loops), utilisation, memory, compilation, "
+            "stream; all by default."
+        ),
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="Of the victims.")] = "resnet101",
+    side: Annotated[int, typer.Option(min=16, help="Of the pictures, in pixels.")] = 224,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="In one timed loop.")] = 2,
+    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
+) -> None:
+    """Print how fast the victims' passes, the attacks' steps and the loops are, as ratios."""
+    from json import dumps
+
+    from jaxadv.bench.report import PARTS, machine
+    from jaxadv.bench.setting import Setting
+    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.outputs import write_text
+    from jaxadv.errors import InputError
+    from jaxadv.victims.architectures import BACKBONES
+
+    unknown = [part for part in parts or () if part not in PARTS]
+    if unknown:
+        raise InputError(f"{unknown[0]!r}: must be one of {', '.join(PARTS)}")
+    if backbone not in BACKBONES:
+        raise InputError(f"--backbone {backbone!r}: must be one of {', '.join(BACKBONES)}")
+    if json is not None:
+        writable(json.parent)
+    setting = Setting(backbone, side, batch, steps)
+    figures = []
+    for part in parts or PARTS:
+        with console.status(f"{part} ..."):
+            figures += (found := list(PARTS[part](setting)))
+        rows = [
+            [f.what, f.of, f.over, f.ratio, _aim(f.aim, f.faster), _seconds(f.seconds)]
+            for f in found
+        ]
+        columns = ["", "of", "over", "ratio", "aim", "ms"]
+        print_table(f"{part}: {backbone}, {side} pixels, batch {batch}, {machine()}", columns, rows)
+    if json is not None:
+        record = {
+            "machine": machine(),
+            "setting": setting._asdict(),
+            "figures": [f._asdict() for f in figures],
+        }
+        write_text(json, dumps(record, indent=1) + "\n")
+        console.print(f"written to {json}", highlight=False)
+
+
+def _aim(aim: float | None, faster: bool) -> str:
+    return "" if aim is None else f"{'>=' if faster else '<='} {aim:.3g}"
+
+
+def _seconds(seconds: tuple[float, float] | None) -> str:
+    return "" if seconds is None else " / ".join(f"{1000 * s:.4g}" for s in seconds)

@@ -1,0 +1,117 @@
+"""The bench measures what it says it does: sizes are tiny here, so its ratios mean nothing."""
+
+import json
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from commands import call
+
+from jaxadv.bench import passes, report, streaming
+from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
+from jaxadv.bench.timing import compare, interleaved
+
+TINY = Setting("resnet-small", 32, batch=2, steps=1, units=8)
+
+
+def test_sides_are_timed_in_turns_and_the_first_pass_is_left_out():
+    called = []
+    sides = {name: partial(called.append, name) for name in "ab"}
+    seconds = interleaved(sides, passes=2)
+    assert called == list("ababab")
+    assert [len(seconds[side]) for side in "ab"] == [2, 2]
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_a_ratio_names_its_sides_and_says_which_way_is_better(faster, monkeypatch):
+    taken = {"slow": [4.0, 6.0, 5.0], "quick": [1.0, 1.0, 100.0]}
+    monkeypatch.setattr("jaxadv.bench.timing.interleaved", lambda sides, passes: taken)
+    sides = {"slow": lambda: None, "quick": lambda: None}
+    (figure,) = compare("a step", sides, each=2, faster=faster)
+    assert (figure.of, figure.over, figure.seconds) == ("slow", "quick", (2.5, 0.5))
+    assert figure.ratio == (1 / 5 if faster else 5)
+
+
+def test_the_plain_side_computes_the_same(capsys):
+    """Scores and input gradients with plain `lax` convolutions are those of our forms."""
+    made, image = tagger(TINY), TINY.pictures()[0]
+
+    def loss(image):
+        return made.functions.scores(made.params, image).sum()
+
+    def plain(image):
+        with nn.intercept_methods(passes._plainly):
+            return loss(image)
+
+    ours, theirs = (jax.jit(jax.value_and_grad(f))(image) for f in (loss, plain))
+    largest = jnp.abs(theirs[1]).max()
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-5 * largest)
+    made_of = [str(jax.make_jaxpr(jax.grad(f))(image)) for f in (loss, plain)]
+    assert "custom_vjp" not in made_of[1] and made_of[0] != made_of[1]
+
+
+def test_targets_are_what_they_are_called():
+    for latent in (0, 3):
+        target = sentences(TINY, latent)
+        said = np.arange(16) < target.length[:, None]
+        assert (~np.asarray(target.observed) & said).sum(axis=1).tolist() == [latent] * TINY.batch
+    labels = tagger(TINY).targets
+    assert (labels.specified <= labels.relevant).all()
+    assert (labels.relevant.sum(1) >= labels.k + labels.specified.sum(1)).all()
+    assert speaker(TINY, "show-tell").functions.max_length == 16
+    assert hasher(TINY).known.text_codes.shape == (10_000, 32)
+
+
+def test_stream_side_attacks_what_the_other_does():
+    (figure,) = streaming.of_labels(pictures=8, iterations=2, slots=4)
+    assert figure.faster and "of slot-steps useful" in figure.what
+    with pytest.raises(ValueError, match="must be a multiple of 3"):
+        next(streaming.of_labels(pictures=8, iterations=2, slots=3))
+
+
+def test_command_prints_ratios_and_writes_them(tmp_path):
+    size = ("--backbone", "resnet-small", "--side", 32, "--batch", 1, "--steps", 1)
+    out = tmp_path / "figures.json"
+    code, said, _ = call("bench", "passes", "compilation", *size, "--json", out)
+    assert code == 0 and "plain lax" in said and "cache warm" in said
+    record = json.loads(out.read_text())
+    assert {f["over"] for f in record["figures"]} == {"plain lax", "cold"}
+    assert record["setting"]["backbone"] == "resnet-small" and "jax" in record["machine"]
+    assert all(f["ratio"] > 0 for f in record["figures"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [(("speed",), "'speed': must be one of labels, "), (("--backbone", "x"), "--backbone 'x'")],
+)
+def test_wrong_input_is_one_line(wrong, line):
+    code, _, said = call("bench", *wrong)
+    assert code == 2 and line in said and said.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", sorted(report.PARTS))
+def test_every_part_runs(part):
+    if part == "stream":
+        pytest.skip("minutes; tests/attacks/test_stream_cost.py runs it")
+    found = list(report.PARTS[part](TINY))
+    assert found or part == "pytorch"
+
+
+@pytest.mark.parity
+def test_the_networks_in_pytorch_are_ours():
+    torch = pytest.importorskip("torch", reason="parity is checked against PyTorch")
+    from jaxadv.bench import pytorch
+
+    made = tagger(Setting("resnet50", 64, batch=1))
+    image = Setting("resnet50", 64, batch=1).pictures()
+    wanted = jax.jit(made.functions.logits)(made.params, image[0])
+    for folded in (False, True):
+        net = pytorch.resnet(made.params, pytorch.BLOCKS["resnet50"], folded=folded)
+        with torch.no_grad():
+            got = net(pytorch.pictures(image))[0].numpy()
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * float(jnp.abs(wanted).max()))
