@@ -9,6 +9,7 @@ from jax import Array
 
 from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
 from jaxadv.objectives.criteria import Criterion
+from jaxadv.objectives.target import PartialCaption, check_places
 from jaxadv.victims.captioner import Captioner, Features, Params, greedy
 
 
@@ -78,6 +79,8 @@ def caption_objective(
     def loss(
         params: Params, image: Array, adversarial: Array, target: Any, latent: Any
     ) -> tuple[Array, Appraisal]:
+        if isinstance(target, PartialCaption):
+            check_places(target, victim.max_length)
         features = victim.encode(params, adversarial)
         found = term(params, features, target, latent)
         total = found.loss + tradeoff * distance(adversarial - image)

@@ -45,6 +45,20 @@ class PartialCaption(NamedTuple):
         return jnp.max(jnp.where(self.observed, places, 0), axis=-1)
 
 
+def check_places(target: PartialCaption, max_length: int) -> None:
+    """Check that a target has a place for every word that a victim can say.
+
+    Raises:
+      TargetError: it was made for another length.
+    """
+    places = target.tokens.shape[-1]
+    if places != max_length:
+        raise TargetError(
+            f"the target has {places} places: this victim says up to {max_length} words, so make "
+            f"it with max_length={max_length}"
+        )
+
+
 def make_target(
     tokens: list[int], max_length: int, latent: set[int] | None = None, ends: bool = True
 ) -> PartialCaption:

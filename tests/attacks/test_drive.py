@@ -18,7 +18,7 @@ from jaxadv.attacks.gem import gem
 from jaxadv.attacks.show_and_fool import show_and_fool
 from jaxadv.attacks.ssvm import ssvm
 from jaxadv.data.images import ImageError, round_8bit
-from jaxadv.objectives.target import make_target
+from jaxadv.objectives.target import TargetError, make_target, stack_targets
 from jaxadv.victims.captioner import greedy
 
 STEPS = 40
@@ -226,3 +226,12 @@ def test_said_captions_are_the_victims():
         assert greedy(VICTIM, PARAMETERS, features).tokens.tolist() == said.tolist()
     assert result.final.output.shape == (3, LENGTH)
     assert drive.Result._fields == ("final", "best", "iterations", "status", "losses")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, kind) in ATTACKS.items() if kind == "partial"])
+def test_a_target_for_another_length_is_one_clear_line(name):
+    attack, _ = ATTACKS[name]
+    longer = stack_targets([make_target([1, 2], LENGTH + 2)])
+    line = f"the target has {LENGTH + 2} places: .* make it with max_length={LENGTH}"
+    with pytest.raises(TargetError, match=line):
+        run(attack, PARAMETERS, pictures(1), longer, iterations=1)
