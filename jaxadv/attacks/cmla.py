@@ -25,7 +25,7 @@ from jaxadv.objectives.cmla import (
     inter_modal,
     intra_modal,
 )
-from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.victims.hasher import CrossModalHasher, pair_scale
 
 Modality = Literal["image", "text"]
 
@@ -70,7 +70,8 @@ def cmla(
     example is a picture f32[H, W, 3] or a bag of words f32[T], both in [0, 1]. Pixels are those of
     0..255 in the norm, the bound and the learning rate, as in the paper: Adam at 0.5 and ε = 8 are
     0.5/255 and 8/255 here. It succeeds where the first item that the code retrieves in the other
-    modality is wanted; the output is the code.
+    modality is wanted; the output is the code. A dual encoder is attacked likewise, with its logit
+    scale for the ½ of eqs. 3 and 4.
 
     Args:
       victim: the pair of hash functions.
@@ -107,11 +108,12 @@ def objective(
         known: Known, example: Array, adversarial: Array, target: HashTarget, latent: tuple
     ) -> tuple[Array, Appraisal]:
         code, own, other = _codes(victim, modality, known, adversarial)
-        inter = inter_modal(code, other, target.wanted)
-        intra = intra_modal(code, own, target.similar)
+        scale = pair_scale(victim, known.params)
+        inter = inter_modal(code, other, target.wanted, scale)
+        intra = intra_modal(code, own, target.similar, scale)
         distortion = length(UNITS[modality] * (adversarial - example), norm)
         total = of.inter * inter + of.intra * intra + of.distortion * distortion
-        success = finds_wanted(jax.lax.stop_gradient(code), other, target.wanted)
+        success = _succeeds(victim, jax.lax.stop_gradient(code), other, target)
         return total, Appraisal(latent, success, {"inter": inter, "intra": intra})
 
     return Objective(init=lambda known, example, target, key: (), loss=loss)
@@ -122,9 +124,13 @@ def hash_judge(victim: CrossModalHasher, modality: Modality) -> Judge:
 
     def judge(known: Known, example: Array, target: HashTarget) -> Verdict:
         code, _, other = _codes(victim, modality, known, example)
-        return Verdict(finds_wanted(code, other, target.wanted), code)
+        return Verdict(_succeeds(victim, code, other, target), code)
 
     return judge
+
+
+def _succeeds(victim: CrossModalHasher, code: Array, other: Array, target: HashTarget) -> Array:
+    return finds_wanted(code, other, target.wanted, signs=victim.logit_scale is None)
 
 
 def _codes(

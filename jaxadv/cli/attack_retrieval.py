@@ -79,7 +79,7 @@ def retrieval(
     from jaxadv.figures.captions import save
     from jaxadv.figures.retrieval import draw_panels
     from jaxadv.objectives.labels import parse_labels
-    from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, join, known
+    from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, check_signs, join, known
 
     subject = scene_hasher(victim)
     hasher = subject.hasher
@@ -94,6 +94,8 @@ def retrieval(
         non_negative,
     )
     attack = prepare(hasher, settings)
+    if signs:
+        check_signs(hasher, subject.name)
     given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
     far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
@@ -185,8 +187,8 @@ def _guessed(subject: Any, modality: str, examples: np.ndarray, library: Any) ->
     """Labels of the item nearest to each query in its own modality."""
     from jaxadv.cli.hashers import find
 
-    own = getattr(library.packed, modality)
-    nearest = [find(_code(subject, modality, example), own, 1)[0].row for example in examples]
+    codes = [_code(subject, modality, example) for example in examples]
+    nearest = [find(code, library, modality, 1)[0].row for code in codes]
     labels: np.ndarray = library.pairs.labels[nearest]
     return labels
 
@@ -230,15 +232,14 @@ def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str,
     from jaxadv.figures.retrieval import Found
 
     record, right = {}, {}
-    hits = {"texts": find(code, library.packed.text, 5)}
-    hits["pictures"] = find(code, library.packed.image, 5)
+    hits = {"texts": find(code, library, "text", 5), "pictures": find(code, library, "image", 5)}
     for what, some in hits.items():
         masks = library.pairs.labels[[hit.row for hit in some]]
         right[what] = (masks & truth).any(axis=1).tolist()
         record[what] = [
             {
                 "item": library.pairs.ids[hit.row],
-                "bits apart": hit.distance,
+                library.by.unit: hit.value,
                 "labels": labels_of(mask),
                 "relevant": good,
             }

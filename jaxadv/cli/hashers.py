@@ -1,6 +1,6 @@
 """What the commands for hashers share: the victim, and a database of scenes that it hashed."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,25 +8,34 @@ from jaxadv.data import scenes
 from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
 from jaxadv.errors import InputError
-from jaxadv.metrics.retrieval import pack, search
+from jaxadv.metrics.retrieval import Comparison, search
+from jaxadv.metrics.similarity import comparison
 from jaxadv.sweeps.hash_attacks import Codes, encode
 from jaxadv.sweeps.retrieval import Subject
 from jaxadv.victims import zoo
 
 
 class Library(NamedTuple):
-    """Pairs that a hasher has hashed, to search in."""
+    """Pairs that a hasher has hashed, to search in.
+
+    Attributes:
+      pairs: what is found.
+      codes: of it.
+      kept: of these codes, to compare them.
+      by: how that is done.
+    """
 
     pairs: Pairs
     codes: Codes
-    packed: Codes
+    kept: Codes
+    by: Comparison
 
 
 class Hit(NamedTuple):
-    """An item that was found: its row, and in how many bits it differs."""
+    """An item that was found: its row, and in how many bits it differs, or how similar it is."""
 
     row: int
-    distance: int
+    value: int | float
 
 
 def scene_hasher(name: str) -> Subject:
@@ -47,13 +56,15 @@ def scene_library(subject: Subject, count: int, start: int) -> Library:
     side = subject.hasher.image_shape[0]
     pairs = scene_pairs(scenes.HELD_OUT_SEED, count, start, side)
     codes = encode(subject.hasher, subject.params, pairs)
-    return Library(pairs, codes, Codes(pack(codes.image), pack(codes.text)))
+    by = comparison(subject.hasher)
+    return Library(pairs, codes, Codes(by.keep(codes.image), by.keep(codes.text)), by)
 
 
-def find(code: np.ndarray, packed: np.ndarray, top: int) -> list[Hit]:
-    """Return the first items for a code f32[K]."""
-    rows, distances = search(pack(code[None])[0], packed, top)
-    return [Hit(int(row), int(distance)) for row, distance in zip(rows, distances, strict=True)]
+def find(code: np.ndarray, library: Library, modality: Any, top: int) -> list[Hit]:
+    """Return the first items of a modality for a code f32[K]."""
+    by = library.by
+    rows, values = search(by.keep(code[None])[0], getattr(library.kept, modality), top, by)
+    return [Hit(row, value) for row, value in zip(rows.tolist(), values.tolist(), strict=True)]
 
 
 def text_of(library: Library, row: int) -> str:

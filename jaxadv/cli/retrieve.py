@@ -15,7 +15,10 @@ def retrieve(
     database: Annotated[int, typer.Option(min=1, help="Held-out scenes to search in.")] = 5000,
     top: Annotated[int, typer.Option(min=1, help="Items to show.")] = 10,
 ) -> None:
-    """Search scenes with a picture or a text: the items nearest in Hamming distance."""
+    """Search scenes with a picture or a text: the items nearest in Hamming distance.
+
+    Of a dual encoder those that are most similar.
+    """
     import jax.numpy as jnp
     import numpy as np
 
@@ -35,16 +38,17 @@ def retrieve(
         picture = jnp.asarray(read_pictures([image], hasher.image_shape)[0].image)
         code, asked = hasher.image_code(subject.params, picture), str(image)
     library = scene_library(subject, database, 0)
-    for what, packed in (("texts", library.packed.text), ("pictures", library.packed.image)):
+    for what, modality in (("texts", "text"), ("pictures", "image")):
         rows = [
             [
                 place,
-                hit.distance,
+                hit.value,
                 library.pairs.ids[hit.row],
                 text_of(library, hit.row),
                 labels_of(library.pairs.labels[hit.row]),
             ]
-            for place, hit in enumerate(find(np.asarray(code), packed, top), start=1)
+            for place, hit in enumerate(find(np.asarray(code), library, modality, top), start=1)
         ]
-        print_table(f"{what} for {asked}", ["", "bits apart", "item", "text", "labels"], rows)
-    console.print(f"{hasher.bits} bits, {database} scenes searched", highlight=False)
+        print_table(f"{what} for {asked}", ["", library.by.unit, "item", "text", "labels"], rows)
+    length = "bits" if hasher.logit_scale is None else "numbers"
+    console.print(f"{hasher.bits} {length}, {database} scenes searched", highlight=False)

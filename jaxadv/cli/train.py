@@ -232,7 +232,7 @@ def classifier(
 @app.command("hasher")
 def hasher(
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
-    method: Annotated[str | None, typer.Option(help="dcmh (the default) or ssah.")] = None,
+    method: Annotated[str | None, typer.Option(help="dcmh (the default) or ssah; or dual.")] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -241,7 +241,8 @@ def hasher(
         ),
     ] = None,
     bits: Annotated[
-        int | None, typer.Option(help="Length of the codes: 16, 32 (the default), 48 or 64.")
+        int | None,
+        typer.Option(help="Length of the codes, or embeddings: 16, 32 (the default), 48 or 64."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each network.")] = 2000,
     begin: Annotated[
@@ -271,7 +272,10 @@ def hasher(
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
-    """Train a cross-modal hasher: pictures and bags of words to codes of one space."""
+    """Train a cross-modal hasher: pictures and bags of words to codes of one space.
+
+    Or a dual encoder (--method dual), whose embeddings are compared by their similarity.
+    """
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, labelled

@@ -5,7 +5,9 @@ stay as they are, so that eq. 5's double sum over i and j falls apart into a los
 example i: what is here is one row, `Ĥ f32[K]` against N items of a modality, `H f32[N, K]`. Texts
 are attacked by the same loss with the modalities exchanged (eq. 6).
 
-`Ĥ` and `H` are outputs of the hash layers, before the sign (section 3.1).
+`Ĥ` and `H` are outputs of the hash layers, before the sign (section 3.1). Of a dual encoder they
+are embeddings of norm 1, and its logit scale takes the place of the ½: Γ and Θ are the logits of a
+pair that the victim was trained by, in both cases.
 """
 
 from typing import Any, NamedTuple
@@ -81,26 +83,33 @@ def hash_target(labels: Array, context: Array, toward: Array | None = None) -> H
     return HashTarget(similar, wanted)
 
 
-def inter_modal(code: Array, codes: Array, wanted: Array) -> Array:
+def inter_modal(code: Array, codes: Array, wanted: Array, scale: Array | float = 0.5) -> Array:
     """`sum_j log(1 + exp(-Γ_j)) + S_j Γ_j` with `Γ_j = ½ Ĥ H_jᵀ` (eq. 3), S what is not wanted.
 
-    It is the negative log-likelihood of what is wanted being similar.
+    It is the negative log-likelihood of what is wanted being similar. The ½ is `scale`.
     """
-    gamma = codes @ code / 2
+    gamma = scale * (codes @ code)
     return jnp.sum(jax.nn.softplus(-gamma) + jnp.where(wanted, 0.0, gamma))
 
 
-def intra_modal(code: Array, codes: Array, similar: Array) -> Array:
-    """`sum_j log(1 + exp(Θ_j)) - S_j Θ_j` with `Θ_j = ½ Ĥ H_jᵀ` (eq. 4)."""
-    theta = codes @ code / 2
+def intra_modal(code: Array, codes: Array, similar: Array, scale: Array | float = 0.5) -> Array:
+    """`sum_j log(1 + exp(Θ_j)) - S_j Θ_j` with `Θ_j = ½ Ĥ H_jᵀ` (eq. 4); the ½ is `scale`."""
+    theta = scale * (codes @ code)
     return jnp.sum(jax.nn.softplus(theta) - jnp.where(similar, theta, 0.0))
 
 
-def finds_wanted(code: Array, codes: Array, wanted: Array) -> Array:
+def finds_wanted(code: Array, codes: Array, wanted: Array, *, signs: bool = True) -> Array:
     """Return whether the first item that a code retrieves is wanted; bool[].
 
-    The first is that of least Hamming distance, of equal ones the first in the context. A code that
-    is not finite finds nothing.
+    The first is that of least Hamming distance, or of the largest inner product, of equal ones the
+    first in the context. A code that is not finite finds nothing.
+
+    Args:
+      code: f32[K].
+      codes: f32[N, K], of the context.
+      wanted: bool[N].
+      signs: whether codes are compared by their signs; embeddings are not.
     """
-    agreement = binary_code(codes) @ binary_code(code)  # K - 2 Hamming distances
+    # of signs it is K - 2 Hamming distances
+    agreement = binary_code(codes) @ binary_code(code) if signs else codes @ code
     return wanted[jnp.argmax(agreement)] & jnp.isfinite(code).all()

@@ -12,6 +12,7 @@ from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.cmla import Modality
 from jaxadv.attacks.drive import snapshots
 from jaxadv.data.pairs import Pairs, as_examples
+from jaxadv.errors import InputError
 from jaxadv.metrics.retrieval import distortion
 from jaxadv.objectives.cmla import HashTarget, Known, hash_target
 from jaxadv.victims.hasher import CrossModalHasher, Params, binary_code
@@ -85,6 +86,18 @@ def known(params: Params, codes: Codes, most: int = CONTEXT, *, signs: bool = Fa
     """
     shown = (jnp.asarray(some[:most]) for some in codes)
     return Known(params, *(binary_code(some) if signs else some for some in shown))
+
+
+def check_signs(victim: CrossModalHasher, name: str) -> None:
+    """Check that a victim's codes have signs to show.
+
+    Raises:
+      InputError: it is a dual encoder.
+    """
+    if victim.logit_scale is not None:
+        raise InputError(
+            f"signs: victim {name!r} compares embeddings, which have none; leave --signs out"
+        )
 
 
 def attack_queries(

@@ -14,12 +14,14 @@ from jaxadv.attacks.cmla import Modality
 from jaxadv.attacks.hash_methods import Settings, check, prepare
 from jaxadv.data.pairs import Pairs, check_pairs
 from jaxadv.errors import InputError
-from jaxadv.metrics.retrieval import Retrieval, pack, retrieval
+from jaxadv.metrics.retrieval import HAMMING, Comparison, Retrieval, retrieval
+from jaxadv.metrics.similarity import comparison
 from jaxadv.sweeps.hash_attacks import (
     CONTEXT,
     Codes,
     Snapshot,
     attack_queries,
+    check_signs,
     encode,
     examples_of,
     join,
@@ -121,11 +123,13 @@ class Asked(NamedTuple):
       codes: of the database.
       labels: bool[n, c], of the database.
       query_labels: bool[m, c].
+      by: how its codes are compared.
     """
 
     codes: Codes
     labels: np.ndarray
     query_labels: np.ndarray
+    by: Comparison = HAMMING
 
 
 def without_relevant(query_labels: np.ndarray, labels: np.ndarray) -> int:
@@ -159,7 +163,8 @@ def measure(codes: np.ndarray, asked: Asked, modality: Modality) -> Retrieval:
             f"queries of {codes.shape[1]} bits cannot ask a database of {bits} bits: hash both "
             "with one victim"
         )
-    return retrieval(pack(codes), pack(others), asked.query_labels, asked.labels, bits=bits)
+    by, labels = asked.by, (asked.query_labels, asked.labels)
+    return retrieval(by.keep(codes), by.keep(others), *labels, bits=bits, by=by)
 
 
 def evaluate(
@@ -173,13 +178,17 @@ def evaluate(
     """
     check_plan(plan)
     _check(subjects, queries, database)
+    if plan.signs:
+        for s in subjects:
+            check_signs(s.hasher, s.name)
     without_relevant(queries.labels, database.labels)
     runs = [Run(settings, FULL, tuple(plan.iterations)) for settings in plan.attacks]
     if plan.ablation:
         last = tuple(plan.iterations[-1:])
         runs += [Run(replace(s, intra=0.0), ABLATED, last) for s in plan.attacks]
+    labels = database.labels, queries.labels
     asked = {
-        s.name: Asked(encode(s.hasher, s.params, database), database.labels, queries.labels)
+        s.name: Asked(encode(s.hasher, s.params, database), *labels, comparison(s.hasher))
         for s in subjects
     }
     total, done = len(queries.ids) * len(runs) * len(subjects), 0

@@ -12,6 +12,7 @@ from jaxadv.attacks.hash_methods import prepare
 from jaxadv.attacks.stream import Request
 from jaxadv.data.pairs import Pairs
 from jaxadv.metrics.retrieval import distortion
+from jaxadv.metrics.similarity import comparison
 from jaxadv.objectives.cmla import HashTarget, hash_target
 from jaxadv.sweeps.hash_attacks import encode, examples_of, known
 from jaxadv.sweeps.job import Job, Planned
@@ -37,7 +38,8 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
     other: Modality = "text" if modality == "image" else "image"
 
     def precisions(code: np.ndarray, row: int, name: str) -> dict[str, float]:
-        asked = Asked(codes, database.labels, queries.labels[row : row + 1])
+        labels = database.labels, queries.labels[row : row + 1]
+        asked = Asked(codes, *labels, comparison(hasher))
         return {
             f"ap_{where}{name}": measure(code[None], asked, to).mean_average_precision
             for where, to in (("cross", other), ("own", modality))

@@ -25,11 +25,13 @@ from jaxadv.data.pairs import (
 )
 from jaxadv.data.records import DataSet
 from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
-from jaxadv.metrics.retrieval import pack, retrieval
+from jaxadv.metrics.retrieval import HAMMING, Comparison, retrieval
+from jaxadv.metrics.similarity import comparison
 from jaxadv.objectives.cmla import Known
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.captioner import Report
 from jaxadv.training.dcmh import Weights, fit_dcmh
+from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.hash_parts import hash_pairs
 from jaxadv.training.recipes import Progress
 from jaxadv.training.ssah import fit_ssah
@@ -45,6 +47,7 @@ FITS: dict[str, Callable[..., Iterator[tuple[Report, Any]]]] = {
     # remembered swings from one side to the other at a weight of 1.
     "dcmh": partial(fit_dcmh, weights=Weights(balance=0.01)),
     "ssah": fit_ssah,
+    "dual": fit_dual_encoder,
 }
 """How the victims of each method are fitted."""
 
@@ -57,15 +60,15 @@ class MeanAveragePrecision(NamedTuple):
 
 
 def retrieval_precision(
-    net: HashNet, variables: Any, queries: Pairs, database: Pairs
+    net: HashNet, variables: Any, queries: Pairs, database: Pairs, by: Comparison = HAMMING
 ) -> MeanAveragePrecision:
     """Measure how well queries of either modality find the pairs of the other that are similar."""
-    images, texts = (pack(np.asarray(codes)) for codes in hash_pairs(net, variables, queries))
-    others = [pack(np.asarray(codes)) for codes in hash_pairs(net, variables, database)]
+    images, texts = (by.keep(np.asarray(codes)) for codes in hash_pairs(net, variables, queries))
+    others = [by.keep(np.asarray(codes)) for codes in hash_pairs(net, variables, database)]
 
     def precision(asking: np.ndarray, asked: np.ndarray) -> float:
-        found = retrieval(asking, asked, queries.labels, database.labels, bits=net.bits)
-        return found.mean_average_precision
+        labels = queries.labels, database.labels
+        return retrieval(asking, asked, *labels, bits=net.bits, by=by).mean_average_precision
 
     return MeanAveragePrecision(precision(images, others[1]), precision(texts, others[0]))
 
@@ -80,7 +83,7 @@ def hasher_architecture(
     """Return the published sizes, or small ones over a small backbone, for scenes of 64 pixels.
 
     Args:
-      method: "dcmh" by default.
+      method: a key of `METHODS`; "dcmh" by default.
       backbone: "vgg-f-small" by default.
       bits: 32 by default.
       like: a hasher whose architecture is wanted; what else is given must be as there.
@@ -186,7 +189,8 @@ def train_hasher(
     for report, now in fit:
         variables = now
         yield Progress(report.step, steps, f"loss {report.loss:.4f} a pair")
-    reached = retrieval_precision(net, variables, *held_out)
+    by = comparison(architecture.functions(names))
+    reached = retrieval_precision(net, variables, *held_out, by)
     sizes = {"pairs": len(training.ids), "extra": len(pairs.ids) - len(training.ids)}
     begun = {"from": None if start is None else start.name}
     counts = {"queries": len(held_out[0].ids), "database": len(held_out[1].ids)}

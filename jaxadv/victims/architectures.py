@@ -23,6 +23,7 @@ from jaxadv.victims.nets.att2in import Att2in
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
 from jaxadv.victims.nets.classifier_net import ClassifierNet, as_classifier
 from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.hash_net import HashNet, HiddenLayer, PooledFeatures, as_hasher
 from jaxadv.victims.nets.inception_v3 import InceptionV3
 from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
@@ -236,9 +237,9 @@ class HasherArchitecture:
     """What a cross-modal hasher is made of.
 
     Attributes:
-      method: "dcmh" or "ssah".
+      method: "dcmh" or "ssah"; or "dual", a dual encoder.
       backbone: a key of `FEATURES`.
-      bits: K, the length of the codes.
+      bits: K, the length of the codes, or of a dual encoder's embeddings.
       side: of the square pictures, in pixels; for the backbone "features", how many there are.
       units: of the text's hidden layer (and the labels', for SSAH).
       semantic: SSAH's semantic features.
@@ -311,9 +312,14 @@ def _ssah(features: nn.Module, classes: int, made: HasherArchitecture) -> HashNe
     return SSAH(features, made.bits, classes, made.semantic, made.units, made.windows)
 
 
+def _dual(features: nn.Module, classes: int, made: HasherArchitecture) -> HashNet:
+    return DualEncoder(features, made.bits, made.units)
+
+
 METHODS: dict[str, Callable[[nn.Module, int, HasherArchitecture], HashNet]] = {
     "dcmh": _dcmh,
     "ssah": _ssah,
+    "dual": _dual,
 }
 
 

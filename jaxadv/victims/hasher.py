@@ -2,6 +2,9 @@
 
 Both codes live in one space: what a picture and a text have in common brings their codes near in
 Hamming distance (CMLA, Li et al. 2019, section 3.1). One example at a time: `vmap` from outside.
+
+A **dual encoder** (CLIP, Radford et al. 2021) is one whose codes are embeddings of norm 1, compared
+by their inner product as they are, without signs: it has a `logit_scale`, and hashers have none.
 """
 
 from collections.abc import Callable
@@ -14,16 +17,21 @@ Params = Any
 
 
 class CrossModalHasher(NamedTuple):
-    """A pair of hash functions, before the sign.
+    """A pair of hash functions, before the sign; or of encoders whose embeddings are compared.
 
     Attributes:
       image_code: `(params, image f32[H, W, 3] in [0, 1]) -> f32[K]`, the output of the hash layer
-        (of its tanh, where there is one). The network's own normalisation is part of it.
+        (of its tanh, where there is one). The network's own normalisation is part of it. Of a dual
+        encoder an embedding of norm 1 (`unit`).
       text_code: `(params, bag f32[T]) -> f32[K]`, of a bag of words: 1 where a tag is given.
       bits: K.
       image_shape: (H, W, 3); or (d,) where a data set publishes features, not pictures.
       tags: the T words of the bag.
       classes: the labels that say what is alike: two items that share one are similar.
+      logit_scale: how two codes are compared. None: by the Hamming distance of their signs. Of a
+        dual encoder `(params) -> f32[]`, the positive number by which it multiplies the inner
+        product of two embeddings to have a logit (CLIP's `exp(t)`): the larger the product, the
+        nearer.
     """
 
     image_code: Callable[[Params, Array], Array]
@@ -32,8 +40,27 @@ class CrossModalHasher(NamedTuple):
     image_shape: tuple[int, ...]
     tags: tuple[str, ...]
     classes: tuple[str, ...]
+    logit_scale: Callable[[Params], Array] | None = None
 
 
 def binary_code(code: Array) -> Array:
     """Return the bits of a code f32[..., K], -1 or 1 (CMLA eq. 1); the sign of 0 is 1."""
     return jnp.where(code >= 0, 1, -1).astype(code.dtype)
+
+
+def unit(code: Array) -> Array:
+    """Return a code f32[..., K] at norm 1, as dual encoders are compared; 0 stays 0.
+
+    >>> unit(jnp.array([3.0, 4.0])).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    # under the root, so that the gradient at 0 is finite
+    return code / jnp.sqrt(jnp.sum(code**2, axis=-1, keepdims=True) + 1e-12)
+
+
+def pair_scale(victim: CrossModalHasher, params: Params) -> Array | float:
+    """Return what the inner product of two codes is multiplied by for the logit of their likeness.
+
+    Hashers are trained to have `P(S_ij = 1) = σ(½ F_i G_jᵀ)`, dual encoders have their own scale.
+    """
+    return 0.5 if victim.logit_scale is None else victim.logit_scale(params)

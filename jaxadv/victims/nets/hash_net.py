@@ -9,6 +9,7 @@ from jax import Array
 
 from jaxadv.victims.hasher import CrossModalHasher
 from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD
 from jaxadv.victims.nets.ssah import SSAH
 
@@ -51,7 +52,7 @@ class HiddenLayer(nn.Module):
         return nn.relu(nn.Dense(self.units)(nn.LayerNorm()(features)))
 
 
-HashNet = DCMH | SSAH
+HashNet = DCMH | SSAH | DualEncoder
 
 
 def as_hasher(
@@ -72,7 +73,12 @@ def as_hasher(
         image_shape=image_shape,
         tags=tags,
         classes=classes,
+        logit_scale=_logit_scale(net) if isinstance(net, DualEncoder) else None,
     )
+
+
+def _logit_scale(net: DualEncoder) -> Any:
+    return lambda params: net.apply(params, method="logit_scale")
 
 
 def initial_variables(net: HashNet, image_shape: tuple[int, ...], tags: int, key: Array) -> Any:
