@@ -97,7 +97,7 @@ def retrieval(
         signs,
         batch,
     )
-    check_plan(plan)
+    check_plan(plan, subjects)
     writable(out)
     if len({frozenset(v.record.get("held_out") or ()) for v in loaded}) > 1:
         raise InputError("victims whose held-out pictures differ: evaluate them one by one")

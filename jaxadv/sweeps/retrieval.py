@@ -176,11 +176,8 @@ def evaluate(
       InputError: victims or pairs do not fit each other, a setting is outside its range, or
         nothing is relevant to any query.
     """
-    check_plan(plan)
+    check_plan(plan, subjects)
     _check(subjects, queries, database)
-    if plan.signs:
-        for s in subjects:
-            check_signs(s.hasher, s.name)
     without_relevant(queries.labels, database.labels)
     runs = [Run(settings, FULL, tuple(plan.iterations)) for settings in plan.attacks]
     if plan.ablation:
@@ -288,11 +285,12 @@ def _hash(subject: Subject, modality: Modality, examples: np.ndarray) -> np.ndar
     return np.asarray(_hash_many(code_of, subject.params, jnp.asarray(examples)))
 
 
-def check_plan(plan: Plan) -> None:
+def check_plan(plan: Plan, subjects: Sequence[Subject]) -> None:
     """Check what is evaluated.
 
     Raises:
-      InputError: a setting outside its range, or numbers of steps that do not rise.
+      InputError: a setting outside its range, numbers of steps that do not rise, or signs of a
+        victim that has none.
     """
     for settings in plan.attacks:
         check(settings)
@@ -300,6 +298,9 @@ def check_plan(plan: Plan) -> None:
     if not plan.iterations or min(plan.iterations) < 1 or not rising:
         given = ",".join(map(str, plan.iterations))
         raise InputError(f"iterations {given!r}: give rising numbers, such as 100,200,500")
+    if plan.signs:
+        for name, hasher, _ in subjects:
+            check_signs(hasher, name)
 
 
 def _check(subjects: Sequence[Subject], queries: Pairs, database: Pairs) -> None:

@@ -49,7 +49,7 @@ def regular(cells: Sequence[Cell], bits: Mapping[str, int]) -> Table:
         [victim, length, *(_map(x) for c in benign if c.victim == victim for x in (c.cross, c.own))]
         for victim, length in bits.items()
     ]
-    return Table("MAP, regular", ["victim", "bits", *columns], rows)
+    return Table("MAP, regular", ["victim", "K", *columns], rows)
 
 
 def attacked(cells: Sequence[Cell]) -> list[Table]:

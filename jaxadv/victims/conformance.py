@@ -29,6 +29,7 @@ RUNNING_STATISTICS = (
     "run batch norm on its running statistics "
     "(`use_running_average=True`, `model.eval()`, `inference_mode`)"
 )
+UNIT_TOLERANCE = 1e-2  # of the norm of an embedding, which bfloat16 keeps
 LEAST_CONTRAST = 0.02  # outputs of black, grey, white and noise differ by this share of them
 
 
@@ -101,18 +102,46 @@ def _classifier(victim: MultiLabelClassifier, params: Any) -> Findings:
 
 def _hasher(victim: CrossModalHasher, params: Any) -> Findings:
     image, bits = _pictures(victim.image_shape)[-1], victim.bits
+    codes = f"{bits} bits" if victim.logit_scale is None else f"embeddings of {bits}"
     bag = _pictures((len(victim.tags),))[-1]
     sides = {"image_code": (victim.image_code, image), "text_code": (victim.text_code, bag)}
     fine = True
     for name, (function, example) in sides.items():
         out = yield from _called(name, function, params, example)
-        fits = out is not None and (yield from _fits(name, out, bits, f"{bits} bits"))
+        fits = out is not None and (yield from _fits(name, out, bits, codes))
         if fits:
-            yield from _sees(name, function, params, example.shape)
+            seen = yield from _sees(name, function, params, example.shape)
+            if victim.logit_scale is not None:
+                yield from _is_unit(name, seen)
         fine = fine and bool(fits)
+    if victim.logit_scale is not None:
+        yield from _is_scale(victim.logit_scale, params)
     if fine:
         functions, examples = zip(*sides.values(), strict=True)
         yield from _uses_statistics(functions, params, examples)
+
+
+def _is_unit(name: str, embeddings: np.ndarray | None) -> Findings:
+    """Look at the norms of embeddings; 0 is let pass, where there is nothing to embed."""
+    if embeddings is None:
+        return
+    norms = np.linalg.norm(embeddings, axis=-1)
+    wrong = norms[(np.abs(norms - 1) > UNIT_TOLERANCE) & (norms > UNIT_TOLERANCE)]
+    if len(wrong):
+        yield (
+            f"{name}: gives an embedding of norm {wrong[0]:.3g}; must be of norm 1, since a victim "
+            "with a logit_scale compares by the inner product (`jaxadv.victims.hasher.unit`)"
+        )
+
+
+def _is_scale(logit_scale: Function, params: Any) -> Findings:
+    out = yield from _called("logit_scale", logit_scale, params)
+    if out is None:
+        return
+    one = isinstance(out, jax.Array | np.ndarray | np.generic | float | int) and not np.ndim(out)
+    if not (one and 0 < float(out) < np.inf):
+        said = f"{float(out):g}" if one else _shapes(out)[1]
+        yield f"logit_scale: gives {said}; must give one positive, finite number, float32[]"
 
 
 def _captioner(victim: Captioner, params: Any) -> Findings:
@@ -210,7 +239,8 @@ def _why_it_fails(
         jax.eval_shape(function, params, *jax.tree.map(lambda x: x[None], arguments))
     except Exception:
         shapes = ", ".join(_shapes(argument)[1] for argument in arguments)
-        return f"fails ({kind}: {line}); must accept the parameters and one example, {shapes}"
+        example = f" and one example, {shapes}" if arguments else ""
+        return f"fails ({kind}: {line}); must accept the parameters{example}"
     return "takes a batch; must take one example, without a batch axis"
 
 

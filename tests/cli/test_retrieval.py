@@ -1,6 +1,7 @@
 """The commands for hashers: what is found, attacked queries, the tables, one-line errors."""
 
 import csv
+import dataclasses
 import json
 
 import jax
@@ -16,8 +17,8 @@ from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
 
 
-def save_random(folder, bits=16, tags=SCENE_TAGS, seed=0):
-    made = HasherArchitecture("dcmh", "vgg-f-small", bits=bits, side=64, units=8)
+def save_random(folder, bits=16, tags=SCENE_TAGS, seed=0, method="dcmh"):
+    made = HasherArchitecture(method, "vgg-f-small", bits=bits, side=64, units=8)
     net = made.network(len(SCENE_CLASSES))
     variables = initial_variables(net, made.image_shape, len(tags), jax.random.key(seed))
     zoo.save(folder, made, {"tags": tags, "classes": SCENE_CLASSES}, variables)
@@ -28,6 +29,24 @@ def save_random(folder, bits=16, tags=SCENE_TAGS, seed=0):
 def hasher(tmp_path_factory):
     """A hasher of scenes with random weights."""
     return save_random(tmp_path_factory.mktemp("hashers") / "random")
+
+
+@pytest.fixture(scope="module")
+def dual_encoder(hasher, tmp_path_factory):
+    """A dual encoder with the weights of that hasher, which needs no network to be drawn."""
+    victim = zoo.load(str(hasher))
+    layers = victim.params["params"]
+    heads = {"image_projection": "image_hash", "text_projection": "text_hash"}
+    params = {
+        **{name: layers[name] for name in ("features", "text_hidden")},
+        **{name: {"kernel": layers[old]["kernel"]} for name, old in heads.items()},
+        "log_scale": np.float32(3),
+    }
+    made = dataclasses.replace(victim.architecture, method="dual")
+    names = {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}
+    folder = tmp_path_factory.mktemp("hashers") / "dual"
+    zoo.save(folder, made, names, {"params": params})
+    return folder
 
 
 @pytest.fixture
@@ -55,6 +74,31 @@ def test_retrieve_lists_the_nearest_of_both_modalities(hasher, scene_png):
     command = ["retrieve", "--victim", hasher, *SMALL, "--top", "3", "--text", "Big red circle"]
     code, said, err = call(*command)
     assert code == 0 and said.count("scene-1-") == 6, err
+
+
+def test_dual_encoders_say_similarities(dual_encoder, scene_png, tmp_path):
+    code, said, err = call("retrieve", "--victim", dual_encoder, *SMALL, "--image", scene_png)
+    assert code == 0, err
+    assert "similarity" in said and "16 numbers, 12 scenes" in said
+    pictures = said[said.index("pictures for") :].splitlines()
+    first = next(line for line in pictures if "scene-1-" in line)
+    assert "scene-1-0" in first and " 1 " in first  # it is one of them
+    out, more = tmp_path / "out", ["--modality", "text", "--bound", "0.3"]
+    code, _, err = attack(dual_encoder, out, *more, "--scenes", "2", "--learning-rate", "0.2")
+    assert code == 0, err
+    entry = json.loads((out / "scene-1-0.json").read_text())
+    found = [hit["similarity"] for hit in entry["after"]["pictures"]]
+    assert found == sorted(found, reverse=True) and -1 <= found[-1] < found[0] <= 1.00001
+    assert entry["success"] != entry["after"]["pictures"][0]["relevant"]
+
+
+def test_embeddings_have_no_signs_to_show(dual_encoder, hasher, tmp_path):
+    evaluate = ["evaluate", "retrieval", "--victims", f"{hasher},{dual_encoder}"]
+    attack = ["attack", "retrieval", "--scenes", "1", "--victim", dual_encoder]
+    for command in (evaluate, attack):
+        code, _, err = call(*command, "--signs", "--out", tmp_path / "out")
+        assert code == 2 and err.count("\n") == 1
+        assert "victim 'dual' compares embeddings, which have none; leave --signs out" in err
 
 
 def test_attack_on_pictures_writes_them_records_and_a_figure(hasher, scene_png, tmp_path):
@@ -114,8 +158,9 @@ def test_wrong_input_is_one_line(hasher, tmp_path, more, line):
 
 
 def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
-    """Two victims of different lengths of codes: tables, curves, ablation and transfer."""
-    other, out = save_random(tmp_path / "other", bits=32, seed=1), tmp_path / "table"
+    """A hasher, and a dual encoder of another length: tables, curves, ablation and transfer."""
+    other = save_random(tmp_path / "other", bits=32, seed=1, method="dual")
+    out = tmp_path / "table"
     command = ["evaluate", "retrieval", "--victims", f"{hasher},{other}", "--iterations", "1,3"]
     size = ["--queries", "5", "--database", "9", "--batch", "4", "--text-bound", "0.3"]
     code, said, err = call(*command, *size, "--modality", "text", "--out", out)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.hash_net import PooledFeatures, as_hasher, initial_variables
 from jaxadv.victims.nets.resnet import ResNet, resnet50
 from jaxadv.victims.nets.ssah import RELEASED_WINDOWS, SSAH, Discriminator, stretch
@@ -87,14 +88,17 @@ def test_stretching_is_that_of_tensorflow_1(values, stretched):
 
 def small(kind):
     features = VggF(side=64, width=4, units=16, stem=Window(5, 2))
+    pooled = PooledFeatures(ResNet((1, 1), False, width=4, stem="small"))
     if kind == "DCMH+":
-        return DCMH(PooledFeatures(ResNet((1, 1), False, width=4, stem="small")), 8, units=12)
+        return DCMH(pooled, 8, units=12)
+    if kind == "dual":
+        return DualEncoder(pooled, 8, units=12)
     if kind == "DCMH":
         return DCMH(features, 8, units=12)
     return SSAH(features, 8, 6, semantic=10, hidden=12)
 
 
-@pytest.mark.parametrize("kind", ["DCMH", "DCMH+", "SSAH"])
+@pytest.mark.parametrize("kind", ["DCMH", "DCMH+", "SSAH", "dual"])
 def test_as_hasher(kind):
     tags, classes = tuple("abcdefghijkl"), tuple("uvwxyz")
     net = small(kind)
@@ -119,6 +123,20 @@ def test_as_hasher(kind):
         assert len(np.unique(codes.round(4), axis=0)) == 3
         assert np.abs(gradient).max() > 0
         assert kind != "SSAH" or np.abs(codes).max() <= 1
+        assert kind != "dual" or np.allclose((codes**2).sum(axis=1), 1)
+    assert (hasher.logit_scale is None) == (kind != "dual")
+
+
+@pytest.mark.parametrize(("log_scale", "scale"), [(None, 1 / 0.07), (3.0, np.exp(3)), (6.0, 100)])
+def test_logit_scale_is_learned_as_its_logarithm(log_scale, scale):
+    net = small("dual")
+    hasher = as_hasher(net, (64, 64, 3), tuple("abcdefghijkl"), tuple("uvwxyz"))
+    key, shapes = jax.random.key(0), (jnp.zeros((64, 64, 3)), jnp.zeros(12))
+    params = jax.eval_shape(net.init, key, *shapes)["params"]
+    assert params["log_scale"].shape == ()
+    start = net.init(key, jnp.zeros(12), method="text_code")["params"]["log_scale"]
+    used = {"params": {"log_scale": start if log_scale is None else jnp.float32(log_scale)}}
+    np.testing.assert_allclose(hasher.logit_scale(used), scale, rtol=1e-6)
 
 
 def test_semantics_of_ssah():

@@ -9,7 +9,10 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.pairs import Pairs, PairsError, scene_pairs, similar
+from jaxadv.metrics.retrieval import HAMMING
+from jaxadv.metrics.similarity import SIMILARITY, comparison
 from jaxadv.training.dcmh import fit_dcmh
+from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.hash_parts import batches
 from jaxadv.training.hasher_recipes import (
     FITS,
@@ -23,6 +26,7 @@ from jaxadv.training.ssah import fit_ssah
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture, VictimError
 from jaxadv.victims.nets.dcmh import DCMH
+from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.hash_net import PooledFeatures
 from jaxadv.victims.nets.resnet import ResNet
 from jaxadv.victims.nets.ssah import SSAH
@@ -53,6 +57,8 @@ def tiny(method):
     features = PooledFeatures(ResNet((), False, width=4, stem="small"))
     if method == "dcmh":
         return DCMH(features, BITS, units=16)
+    if method == "dual":
+        return DualEncoder(features, BITS, units=16)
     return SSAH(features, BITS, CLASSES, semantic=12, hidden=16, windows=(1,))
 
 
@@ -70,8 +76,15 @@ def drawn(net, side=SIDE, tags=TAGS):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-@pytest.mark.parametrize(("method", "fit"), [("dcmh", fit_dcmh), ("ssah", fit_ssah)])
-def test_colours_are_learned(method, fit):
+@pytest.mark.parametrize(
+    ("method", "fit", "by"),
+    [
+        ("dcmh", fit_dcmh, HAMMING),
+        ("ssah", fit_ssah, HAMMING),
+        ("dual", fit_dual_encoder, SIMILARITY),
+    ],
+)
+def test_colours_are_learned(method, fit, by):
     net, pairs = tiny(method), toy_pairs(96, 0)
     start = drawn(net)
     job = fit(net, start, pairs, steps=77, batch=24, learning_rate=2e-2, key=jax.random.key(1))
@@ -81,7 +94,7 @@ def test_colours_are_learned(method, fit):
     assert jax.tree.structure(fitted[-1]) == jax.tree.structure(start)
     queries, database = toy_pairs(60, 1), toy_pairs(60, 2)
     assert similar(queries.labels, database.labels).mean() < 0.75
-    assert min(retrieval_precision(net, fitted[-1], queries, database)) > 0.97
+    assert min(retrieval_precision(net, fitted[-1], queries, database, by)) > 0.97
 
 
 def test_fewer_pairs_than_a_batch_are_refused():
@@ -119,7 +132,7 @@ def test_what_a_victim_sees_with_is_taken_over():
     ("arguments", "message"),
     [
         (["--bits", "24"], "--bits 24: must be one of 16, 32, 48, 64"),
-        (["--method", "dch"], "unknown method 'dch': must be one of dcmh, ssah"),
+        (["--method", "dch"], "unknown method 'dch': must be one of dcmh, ssah, dual"),
         (["--backbone", "alexnet"], "unknown backbone 'alexnet': must be one of vgg-f"),
         (["--from", "nobody"], "no victim 'nobody'"),
     ],
@@ -153,7 +166,8 @@ def test_shipped_hashers_find_unseen_scenes(name):
     assert (recorded["queries"], recorded["database"]) == (1000, 5000)
     net = victim.architecture.network(len(victim.hasher.classes))
     queries, database = (scene_pairs(scenes.HELD_OUT_SEED, 400, start) for start in (0, 1000))
-    got = retrieval_precision(net, victim.params, queries, database)
+    by = comparison(victim.hasher)
+    got = retrieval_precision(net, victim.params, queries, database, by)
     for way, value in got._asdict().items():
         assert recorded[way] >= LEAST
         assert value == pytest.approx(recorded[way], abs=0.04)
@@ -161,7 +175,7 @@ def test_shipped_hashers_find_unseen_scenes(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["vgg-f", "resnet50"])
-@pytest.mark.parametrize("method", ["dcmh", "ssah"])
+@pytest.mark.parametrize("method", ["dcmh", "ssah", "dual"])
 def test_published_sizes_train_a_step(method, backbone):
     architecture = hasher_architecture(method, backbone, 64)
     net = architecture.network(len(SCENE_NAMES["classes"]))
