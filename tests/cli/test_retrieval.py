@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import call
@@ -40,12 +41,12 @@ def dual_encoder(hasher, tmp_path_factory):
     params = {
         **{name: layers[name] for name in ("features", "text_hidden")},
         **{name: {"kernel": layers[old]["kernel"]} for name, old in heads.items()},
-        "log_scale": np.float32(3),
+        "log_scale": jnp.asarray(3.0),
     }
     made = dataclasses.replace(victim.architecture, method="dual")
     names = {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}
     folder = tmp_path_factory.mktemp("hashers") / "dual"
-    zoo.save(folder, made, names, {"params": params})
+    zoo.save(folder, made, names, {**victim.params, "params": params})
     return folder
 
 

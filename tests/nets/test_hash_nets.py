@@ -88,11 +88,10 @@ def test_stretching_is_that_of_tensorflow_1(values, stretched):
 
 def small(kind):
     features = VggF(side=64, width=4, units=16, stem=Window(5, 2))
-    pooled = PooledFeatures(ResNet((1, 1), False, width=4, stem="small"))
     if kind == "DCMH+":
-        return DCMH(pooled, 8, units=12)
+        return DCMH(PooledFeatures(ResNet((1, 1), False, width=4, stem="small")), 8, units=12)
     if kind == "dual":
-        return DualEncoder(pooled, 8, units=12)
+        return DualEncoder(PooledFeatures(ResNet((), False, width=4, stem="small")), 8, units=12)
     if kind == "DCMH":
         return DCMH(features, 8, units=12)
     return SSAH(features, 8, 6, semantic=10, hidden=12)
