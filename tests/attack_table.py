@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
+from tiny_transformer import tiny_transformer, tiny_transformer_parameters
 
 from jaxadv.attacks.constraints import clip, tanh
 from jaxadv.attacks.gem import gem
@@ -19,6 +20,8 @@ from jaxadv.victims.captioner import greedy
 LENGTH = 5
 VICTIM = tiny_captioner(words=4, max_length=LENGTH)
 PARAMETERS = tiny_parameters(words=4, dtype="float32")
+TRANSFORMER = tiny_transformer(words=4, max_length=LENGTH)
+TRANSFORMER_PARAMETERS = tiny_transformer_parameters(words=4, dtype="float32")
 OPTIMISER = optax.adam(0.02, eps_root=1e-16)
 
 
@@ -41,6 +44,15 @@ ATTACKS = {  # name: (attack, kind of target)
     "avoid": (_search(aim="keywords", targeted=False), "keywords"),
     "avoid-logits": (_search(aim="keywords", targeted=False, loss="logits"), "keywords"),
     "untargeted": (untargeted(VICTIM, optimiser=OPTIMISER), "complete"),
+}
+
+
+ON_TRANSFORMER = {  # the same on another victim
+    "gem": (gem(TRANSFORMER, lanes=9, optimiser=OPTIMISER), "partial"),
+    "gem-joint": (gem(TRANSFORMER, posterior="joint", lanes=9, optimiser=OPTIMISER), "partial"),
+    "ssvm": (ssvm(TRANSFORMER, optimiser=OPTIMISER), "partial"),
+    "margin": (show_and_fool(TRANSFORMER, iterations=30, optimiser=OPTIMISER), "complete"),
+    "untargeted": (untargeted(TRANSFORMER, optimiser=OPTIMISER), "complete"),
 }
 
 

@@ -23,7 +23,7 @@ def _main() -> None:
 def captioner(
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
     decoder: Annotated[
-        str, typer.Option(help="show-tell, fc, show-attend-tell, att2in or att2in2.")
+        str, typer.Option(help="show-tell, fc, show-attend-tell, att2in, att2in2 or transformer.")
     ] = "show-attend-tell",
     data: Annotated[
         list[str] | None,

@@ -20,6 +20,7 @@ from jaxadv.porting.hash_tables import (
 from jaxadv.porting.parity import parity_error
 from jaxadv.porting.readers import parts, read
 from jaxadv.porting.tables import (
+    DECODERS,
     SCORES,
     Mapped,
     captioner_table,
@@ -71,8 +72,15 @@ def port(
         `classes`. Those that are left out are numbered.
 
     Raises:
-      PortingError: a file cannot be read or holds something else; nothing is written.
+      PortingError: a file cannot be read or holds something else, or no checkpoints of the
+        architecture are known; nothing is written.
     """
+    known = (*DECODERS, "im2txt")
+    if isinstance(architecture, CaptionerArchitecture) and architecture.decoder not in known:
+        raise PortingError(
+            f"no checkpoints of the decoder {architecture.decoder} are known: must be one of "
+            f"{', '.join(known)}"
+        )
     arrays: Arrays = {}
     for file in files:
         found = read(file)

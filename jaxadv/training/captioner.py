@@ -115,7 +115,7 @@ def fit_likelihood(
             grids, changed = training.apply(
                 all_variables, inputs, train=True, method="see", mutable=["batch_stats"]
             )
-            statistics = changed["batch_stats"]
+            statistics = changed.get("batch_stats", {})
 
         def one(grid: Array, tokens: Array, key: Array) -> Array:
             victim = as_captioner(training, vocabulary, max_length, (0, 0, 3), {"dropout": key})

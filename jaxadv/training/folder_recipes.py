@@ -110,8 +110,8 @@ def train_on_folder(
 ) -> Iterator[Progress]:
     """Fit a captioner on pictures on disk, backbone included, and save it.
 
-    A backbone without batch statistics (MobileNetV2, whose are folded into its weights) stays as it
-    is; its grids are computed once.
+    MobileNetV2, whose batch statistics are folded into its weights, stays as it is; its grids are
+    computed once.
 
     Args:
       folder: where the victim goes.
@@ -135,7 +135,7 @@ def train_on_folder(
         inputs[number] = picture
         if (number + 1) % 1000 == 0 or number + 1 == len(training):
             yield Progress(number + 1, total, "pictures read")
-    frozen = "batch_stats" not in start.variables
+    frozen = architecture.backbone == "mobilenet-v2"
     if frozen:
         inputs = compute_grids(net, start.variables, inputs)
     captions = [photo.captions or () for photo in training]

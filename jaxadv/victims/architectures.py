@@ -18,7 +18,7 @@ from jaxadv.errors import InputError
 from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
-from jaxadv.victims.nets import mobilenet_v2, resnet
+from jaxadv.victims.nets import mobilenet_v2, resnet, vit
 from jaxadv.victims.nets.att2in import Att2in
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
 from jaxadv.victims.nets.classifier_net import ClassifierNet, as_classifier
@@ -31,6 +31,7 @@ from jaxadv.victims.nets.response_norm import PYTORCH_RESPONSE
 from jaxadv.victims.nets.show_attend_tell import ShowAttendTell
 from jaxadv.victims.nets.show_tell import ShowTell
 from jaxadv.victims.nets.ssah import RELEASED_WINDOWS, SSAH
+from jaxadv.victims.nets.transformer import Transformer
 from jaxadv.victims.nets.vgg_f import VggF, Window
 
 Params = Any
@@ -105,6 +106,8 @@ BACKBONES: dict[str, Backbone] = {
     "inception-v3-half": Backbone(InceptionV3, 299, _HALF, _HALF),
     "inception-v3-slim": Backbone(partial(InceptionV3, count_border=False), 299, _HALF, _HALF),
     "mobilenet-v2": Backbone(mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD),
+    "vit-small": Backbone(lambda: vit.ViT(patch=8, width=64, layers=4, heads=4), 64),
+    "vit-b16": Backbone(vit.vit_b16, 224),
 }
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {
@@ -115,6 +118,8 @@ DECODERS: dict[str, Callable[..., nn.Module]] = {
     "show-attend-tell": ShowAttendTell,
     "att2in": Att2in,
     "att2in2": partial(Att2in, embedded=True),
+    "transformer": partial(Transformer, layers=2),
+    "transformer-base": Transformer,  # the size of its paper: 6 layers
 }
 
 
@@ -125,7 +130,7 @@ class CaptionerArchitecture:
     Attributes:
       decoder: a key of `DECODERS`.
       backbone: a key of `BACKBONES`.
-      units: of the recurrent net, the embeddings and the attention.
+      units: of the recurrent net or the Transformer, the embeddings and the attention.
       max_length: most words in a caption.
       side: of the square pictures, in pixels.
       grid: side of the attention grid that the backbone's is pooled to; None leaves it.
@@ -160,10 +165,12 @@ class CaptionerArchitecture:
     def network(self, vocabulary_size: int) -> CaptionNet:
         """Build the Linen module."""
         backbone = BACKBONES[self.backbone]
-        decoder = DECODERS[self.decoder]
+        decoder = DECODERS[self.decoder](vocabulary_size, units=self.units, dropout=self.dropout)
+        if isinstance(decoder, Transformer):  # its state has room for so many words
+            decoder = decoder.clone(max_length=self.max_length)
         return CaptionNet(
             backbone=backbone.make(),
-            decoder=decoder(vocabulary_size, units=self.units, dropout=self.dropout),
+            decoder=decoder,
             mean=backbone.mean,
             std=backbone.std,
             grid=None if self.grid is None else (self.grid, self.grid),
@@ -344,6 +351,9 @@ PUBLISHED: dict[str, Architecture] = {
     "show-tell-im2txt": CaptionerArchitecture(
         "im2txt", "inception-v3-slim", max_length=19, side=299
     ),
+    # Transformers; there are no checkpoints of these that `jaxadv port` reads
+    "transformer-resnet101": CaptionerArchitecture("transformer-base", "resnet101-caffe", grid=14),
+    "transformer-vit-b16": CaptionerArchitecture("transformer-base", "vit-b16"),
     # taggers, with any number of classes: the sides are torchvision's and the TkMIA paper's
     "resnet18": ClassifierArchitecture("resnet18", 224),
     "resnet34": ClassifierArchitecture("resnet34", 224),

@@ -2,7 +2,8 @@
 
 Equations are those of Xu et al., "Exact Adversarial Attack to Image Captioning" (CVPR 2019).
 Nothing here shares work between configurations: every one is run from the first word on, by
-`log_probabilities`, which is the network of `tiny.py` written out again in NumPy.
+`log_probabilities`, which is the network of `tiny.py` written out again in NumPy, or that of
+`tiny_transformer.py`.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from jaxadv.objectives.ssvm import (
 from jaxadv.objectives.target import make_target, stack_targets
 from jaxadv.victims.captioner import beam, caption_log_probability, greedy
 
+from .. import tiny_transformer
 from ..tiny import tiny_captioner, tiny_image, tiny_parameters
 
 TRADEOFF = 0.3  # λ of eq. 4
@@ -46,6 +48,23 @@ def double_precision():
 # --- cases ---------------------------------------------------------------------------------------
 
 
+class Tiny(NamedTuple):
+    """A victim that can be enumerated."""
+
+    words: int
+    max_length: int
+    transformer: bool = False
+
+    @property
+    def victim(self):
+        make = tiny_transformer.tiny_transformer if self.transformer else tiny_captioner
+        return make(self.words, self.max_length)
+
+    def params(self, seed):
+        draw = tiny_transformer.tiny_transformer_parameters if self.transformer else tiny_parameters
+        return draw(self.words, seed=seed)
+
+
 class Case(NamedTuple):
     """A victim, a picture and a partial caption; places count from 0."""
 
@@ -56,14 +75,19 @@ class Case(NamedTuple):
     latent: tuple[int, ...]
     ends: bool
     seed: int
+    transformer: bool = False
+
+    @property
+    def tiny(self):
+        return Tiny(self.words, self.max_length, self.transformer)
 
     @property
     def victim(self):
-        return tiny_captioner(self.words, self.max_length)
+        return self.tiny.victim
 
     @property
     def params(self):
-        return tiny_parameters(self.words, seed=self.seed)
+        return self.tiny.params(self.seed)
 
     @property
     def image(self):
@@ -76,7 +100,7 @@ class Case(NamedTuple):
     @property
     def literal(self):
         """Parameters and picture for the literal code."""
-        return _literal(self.words, self.seed)
+        return _literal(self.tiny, self.seed)
 
     @property
     def end_observed(self):
@@ -104,9 +128,8 @@ class Case(NamedTuple):
 
 
 @functools.cache
-def _literal(words, seed):
-    params = {k: np.asarray(v) for k, v in tiny_parameters(words, seed=seed).items()}
-    return params, np.asarray(tiny_image(seed + 100))
+def _literal(tiny, seed):
+    return jax.tree.map(np.asarray, (tiny.params(seed), tiny_image(seed + 100)))
 
 
 def _random_case(words, max_length, seed):
@@ -145,7 +168,12 @@ LARGE = [
     Case("adjacent", 5, 5, (1, 1, 4, 2), (1, 2), True, 34),
     *(_random_case(5, 5, seed) for seed in range(35, 41)),
 ]
-CASES = SMALL + LARGE
+TRANSFORMER = [
+    Case("transformer-apart", 3, 4, (1, 2, 3), (0, 2), True, 50, True),
+    Case("transformer-first-full", 3, 4, (3, 1, 3, 2), (0, 1), True, 51, True),
+    Case("transformer-no-latent-open", 3, 4, (2, 1, 1), (), False, 52, True),
+]
+CASES = SMALL + LARGE + TRANSFORMER
 
 
 def over(cases):
@@ -158,6 +186,8 @@ def over(cases):
 
 def log_probabilities(params, image, said, xp=np):
     """ln P(S_t = . | S_<t) after each word of `said`, and before the first (eq. 1)."""
+    if "see" not in params:
+        return tiny_transformer.log_probabilities(params, image, said, xp)
     features = xp.tanh(params["see"] @ (image.reshape(-1) - 0.5))
     state = xp.zeros(len(features))
     rows = []
@@ -269,11 +299,10 @@ def m_step_objective(victim, **setting):
 
 
 @functools.cache
-def estimator(words, max_length, posterior, top, tail):
+def estimator(tiny, posterior, top, tail):
     """(ε, params, image, target) -> ((objective, estimate), gradient w.r.t. ε), all lanes kept."""
-    victim = tiny_captioner(words, max_length)
     setting = {"posterior": posterior, "top": top, "tail": tail}
-    objective = m_step_objective(victim, lanes=top ** (max_length - 1), **setting)
+    objective = m_step_objective(tiny.victim, lanes=top ** (tiny.max_length - 1), **setting)
     return jit(jax.value_and_grad(objective, has_aux=True))
 
 
@@ -288,15 +317,15 @@ def estimate(case, posterior="factorised", top=None, tail=True):
 
     The clean picture is taken ε below it, so that picture + ε is what the literal code sees.
     """
-    run = estimator(case.words, case.max_length, posterior, top or case.words, tail)
+    run = estimator(case.tiny, posterior, top or case.words, tail)
     epsilon = perturbation(case)
     (_, found), gradient = run(epsilon, case.params, case.image - epsilon, case.target)
     return jax.tree.map(np.asarray, found), np.asarray(gradient)
 
 
 @functools.cache
-def forward(words, max_length, **setting):
-    victim = tiny_captioner(words, max_length)
+def forward(tiny, **setting):
+    victim = tiny.victim
 
     def run(params, image, target):
         return marginal(victim, params, victim.encode(params, image), target, **setting)
@@ -319,13 +348,13 @@ def structured_objective(victim):
 
 
 @functools.cache
-def structured(words, max_length):
-    return jit(structured_objective(tiny_captioner(words, max_length)))
+def structured(tiny):
+    return jit(structured_objective(tiny.victim))
 
 
 def run_structured(case, zeta):
     epsilon = perturbation(case)
-    run = structured(case.words, case.max_length)
+    run = structured(case.tiny)
     (value, (completed, violating, wanted)), gradient = run(
         epsilon, case.params, case.image - epsilon, case.target, jnp.asarray(float(zeta))
     )
@@ -333,9 +362,9 @@ def run_structured(case, zeta):
 
 
 @functools.cache
-def decoder(words, max_length, size=None):
+def decoder(tiny, size=None):
     """(params, image) -> the greedy caption, or the `size` captions of a beam."""
-    victim = tiny_captioner(words, max_length)
+    victim = tiny.victim
     decode = functools.partial(beam, size=size) if size else greedy
     return jit(lambda params, image: decode(victim, params, victim.encode(params, image)))
 
@@ -343,9 +372,9 @@ def decoder(words, max_length, size=None):
 # --- tests ---------------------------------------------------------------------------------------
 
 
-@over(CASES[::4])
+@over([*CASES[::4], *TRANSFORMER])
 def test_network_is_written_out_right(case):
-    """The oracle's own network is that of `tiny.py`."""
+    """The oracle's own network is that of `tiny.py`, or `tiny_transformer.py`."""
     said = list(range(1, case.max_length))
     features = case.victim.encode(case.params, case.image)
     state = case.victim.begin(case.params, features)
@@ -552,7 +581,7 @@ def test_joint_gradient(case):
 @over(SMALL)
 def test_fewer_lanes_give_a_lower_bound(case, posterior):
     """With too few lanes: part of the sum of eq. 2, of the configurations that were kept."""
-    run = forward(case.words, case.max_length, posterior=posterior, top=case.words, lanes=LANES)
+    run = forward(case.tiny, posterior=posterior, top=case.words, lanes=LANES)
     found = run(case.params, case.image, case.target)
     joint = enumerate_latent(case)
     exact = log_sum_exp(joint.values())
@@ -587,7 +616,7 @@ def at_most(seconds):
 
 def test_one_word_a_place():
     """`top=1` with the default lanes: q is certain of eq. 9's best word, one configuration."""
-    run = forward(4, 4, top=1)
+    run = forward(Tiny(4, 4), top=1)
     for case in SMALL:
         with at_most(10):
             found = run(case.params, case.image, case.target)
@@ -603,7 +632,7 @@ def test_one_word_a_place():
 @over(LARGE)
 def test_the_papers_setting(case):
     """The defaults, top 3 and 27 lanes: exact up to three latent words, else a lower bound."""
-    run = forward(case.words, case.max_length)
+    run = forward(case.tiny)
     found = run(case.params, case.image, case.target)
     close(found.weights.sum(), 1)
     kept = log_sum_exp(enumerate_latent(case, top=3).values())
@@ -635,7 +664,7 @@ def test_batch_of_estimates_equals_one_by_one(posterior):
     epsilons = [perturbation(case) for case in SMALL]
     targets = [case.target for case in cases]
     batch = run(jnp.stack(epsilons), params, jnp.stack(images), stack_targets(targets))
-    one = estimator(victim.vocabulary.size - 1, victim.max_length, posterior, 4, True)
+    one = estimator(cases[0].tiny, posterior, 4, True)
     for i, (epsilon, image, target) in enumerate(zip(epsilons, images, targets, strict=True)):
         batched = jax.tree.map(lambda x, i=i: x[i], batch)
         alone = one(epsilon, params, image, target)
@@ -697,7 +726,7 @@ def test_loss_augmented_inference(case, zeta):
 def test_no_structured_loss_is_greedy_decoding(case):
     """With ζ = 0, eq. 15 is eq. 3's greedy decoding, as far as the target goes."""
     _, _, violating, _, _ = run_structured(case, 0)
-    said = np.array(decoder(case.words, case.max_length)(case.params, case.image).tokens)
+    said = np.array(decoder(case.tiny)(case.params, case.image).tokens)
     said[len(case.places) :] = 0
     np.testing.assert_array_equal(violating.tokens, said)
 
@@ -722,7 +751,7 @@ def test_structured_gradient(case, zeta):
 def test_batch_of_structured_objectives_equals_one_by_one():
     """Different targets and pictures side by side: completions, inferences, gradients."""
     cases = [case._replace(seed=0) for case in SMALL]
-    one, params = structured(4, 4), cases[0].params
+    one, params = structured(cases[0].tiny), cases[0].params
     images = [tiny_image(seed) for seed, _ in enumerate(cases)]
     epsilons = [perturbation(case) for case in SMALL]
     targets = [case.target for case in cases]
@@ -741,6 +770,12 @@ def test_batch_of_structured_objectives_equals_one_by_one():
 SEEDS = pytest.mark.parametrize("seed", range(4))
 
 
+def either(words, max_length):
+    """Both kinds of victims; the Transformer has three words, which is quicker."""
+    tinies = [Tiny(words, max_length), Tiny(3, max_length, transformer=True)]
+    return pytest.mark.parametrize("tiny", tinies, ids=["recurrent", "transformer"])
+
+
 def every_caption(words, max_length):
     """Every caption: up to T words, then the end token where there is room for one."""
     for length in range(max_length + 1):
@@ -753,30 +788,29 @@ def pad(said, max_length):
 
 
 @SEEDS
-def test_every_caption_s_log_probability(seed):
+@either(4, 4)
+def test_every_caption_s_log_probability(tiny, seed):
     """ln P(S) with the end token (eq. 1), of every caption; they sum to one."""
-    words, max_length = 4, 4
-    victim, params = tiny_captioner(words, max_length), tiny_parameters(words, seed=seed)
+    victim, params = tiny.victim, tiny.params(seed)
     features = victim.encode(params, tiny_image(seed + 100))
-    captions = list(every_caption(words, max_length))
-    tokens = jnp.asarray([pad(said, max_length) for said in captions], jnp.int32)
+    captions = list(every_caption(tiny.words, tiny.max_length))
+    tokens = jnp.asarray([pad(said, tiny.max_length) for said in captions], jnp.int32)
     log_probability = functools.partial(caption_log_probability, victim, params, features)
     found = jit(jax.vmap(log_probability))(tokens)
-    close(found, [log_p(_literal(words, seed), said) for said in captions])
+    close(found, [log_p(_literal(tiny, seed), said) for said in captions])
     close(np.exp(found).sum(), 1)
 
 
 @SEEDS
-def test_greedy(seed):
+@either(5, 4)
+def test_greedy(tiny, seed):
     """The most probable token at every place until the end token (eq. 3), and its ln P."""
-    words, max_length = 5, 4
-    literal = _literal(words, seed)
+    literal = _literal(tiny, seed)
     said = []
-    while len(said) < max_length and 0 not in said:
+    while len(said) < tiny.max_length and 0 not in said:
         said.append(int(np.argmax(log_probabilities(*literal, said)[-1])))
-    run = decoder(words, max_length)
-    found = run(tiny_parameters(words, seed=seed), tiny_image(seed + 100))
-    assert tuple(found.tokens.tolist()) == pad(said, max_length)
+    found = decoder(tiny)(tiny.params(seed), tiny_image(seed + 100))
+    assert tuple(found.tokens.tolist()) == pad(said, tiny.max_length)
     close(found.log_probability, log_p(literal, said))
 
 
@@ -795,22 +829,24 @@ def literal_beam(literal, max_length, size):
     return kept
 
 
-@pytest.mark.parametrize("size", range(1, 6))
+@pytest.mark.parametrize(
+    ("tiny", "size"),
+    [*((Tiny(5, 4), size) for size in range(1, 6)), *((Tiny(3, 4, True), size) for size in (1, 3))],
+)
 @SEEDS
-def test_beam(seed, size):
+def test_beam(tiny, seed, size):
     """Against a list-based beam search: the same captions, in order, with their ln P."""
-    words, max_length = 5, 4
-    literal = _literal(words, seed)
-    params, image = tiny_parameters(words, seed=seed), tiny_image(seed + 100)
-    found = decoder(words, max_length, size)(params, image)
-    expected = literal_beam(literal, max_length, size)
+    literal = _literal(tiny, seed)
+    params, image = tiny.params(seed), tiny_image(seed + 100)
+    found = decoder(tiny, size)(params, image)
+    expected = literal_beam(literal, tiny.max_length, size)
     assert [tuple(row) for row in found.tokens.tolist()] == [
-        pad(said, max_length) for _, said in expected
+        pad(said, tiny.max_length) for _, said in expected
     ]
     close(found.log_probability, [log_p(literal, said) for _, said in expected])
     assert (np.diff(found.log_probability) <= 0).all()
     if size == 1:
-        plain = decoder(words, max_length)(params, image)
+        plain = decoder(tiny)(params, image)
         np.testing.assert_array_equal(found.tokens[0], plain.tokens)
         close(found.log_probability[0], plain.log_probability)
 
@@ -821,11 +857,11 @@ def test_beam_finds_the_best_caption(max_length):
 
     A beam of n keeps the best caption if each of its prefixes is among the n most probable ones.
     """
-    words, size = 4, 4
+    tiny, size = Tiny(4, max_length), 4
     applies = 0
     for seed in range(12):
-        literal = _literal(words, seed)
-        captions = list(every_caption(words, max_length))
+        literal = _literal(tiny, seed)
+        captions = list(every_caption(tiny.words, max_length))
         best = max(captions, key=lambda said: log_p(literal, said))
         safe = True
         for t in range(1, len(best) + 1):
@@ -834,8 +870,8 @@ def test_beam_finds_the_best_caption(max_length):
             safe &= ranked.index(tuple(best[:t])) < size
         if safe:
             applies += 1
-            params, image = tiny_parameters(words, seed=seed), tiny_image(seed + 100)
-            found = decoder(words, max_length, size)(params, image)
+            params, image = tiny.params(seed), tiny_image(seed + 100)
+            found = decoder(tiny, size)(params, image)
             assert tuple(found.tokens[0].tolist()) == pad(best, max_length)
             close(found.log_probability[0], log_p(literal, best))
     assert applies >= 6
@@ -860,7 +896,7 @@ def test_beam_as_wide_as_all_captions_ranks_them_all(seed):
     found = jit(lambda params, features: beam(victim, params, features, len(captions)))(
         params, features
     )
-    literal = _literal(words, seed)
+    literal = _literal(Tiny(words, max_length), seed)
     ranked = sorted(captions, key=lambda said: -log_p(literal, said))
     assert [tuple(row) for row in found.tokens.tolist()] == [
         pad(said, max_length) for said in ranked

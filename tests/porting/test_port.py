@@ -152,6 +152,7 @@ def test_changed_weights_are_noticed(tmp_path):
     ("changed", "line"),
     [
         ({"--architecture": "resnet9"}, "att2in2-resnet101"),
+        ({"--architecture": "transformer-vit-b16"}, "decoder transformer-base are known: must be"),
         ({"--vocabulary": "absent.json"}, "absent.json: cannot be read"),
         ({"file": "absent.pth"}, "absent.pth"),
         ({"file": "model.ckpt-7"}, "model.ckpt-7.index: cannot be read"),

@@ -18,12 +18,22 @@ from jaxadv.victims.captioner import caption_log_probability, greedy
 from jaxadv.victims.nets.caption_net import initial_variables
 
 
-@pytest.mark.parametrize("decoder", ["show-tell", "fc", "show-attend-tell", "att2in", "att2in2"])
-def test_likelihood_rises_on_a_colour_task(decoder):
+@pytest.mark.parametrize(
+    ("decoder", "backbone"),
+    [
+        ("show-tell", "resnet-small"),
+        ("fc", "resnet-small"),
+        ("show-attend-tell", "resnet-small"),
+        ("att2in", "resnet-small"),
+        ("att2in2", "resnet-small"),
+        ("transformer", "vit-small"),
+    ],
+)
+def test_likelihood_rises_on_a_colour_task(decoder, backbone):
     """Each decoder learns to name the colour of a plain picture within sixty steps."""
     colours = np.eye(3, dtype=np.float32)
     pictures = np.repeat(np.repeat(colours[:, None, None], 64, 1), 64, 2)
-    architecture = CaptionerArchitecture(decoder, "resnet-small", units=24, max_length=3, side=64)
+    architecture = CaptionerArchitecture(decoder, backbone, units=24, max_length=3, side=64)
     vocabulary = tiny_captioner(words=4).vocabulary
     data = caption_data(
         np.tile(pictures, (4, 1, 1, 1)), [("a cat",), ("a dog",), ("sits",)] * 4, vocabulary, 3

@@ -27,7 +27,9 @@ def test_what_is_fine_passes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["scenes-show-attend-tell", "scenes-tagger", "scenes-dcmh-plus"])
+@pytest.mark.parametrize(
+    "name", ["scenes-show-attend-tell", "scenes-transformer", "scenes-tagger", "scenes-dcmh-plus"]
+)
 def test_shipped_victims_pass(name):
     victim = zoo.load(name)
     assert check(victim.functions, victim.params) == []

@@ -25,7 +25,12 @@ CAPTIONING = [
 ]
 CAPTIONERS = [name for name, made in PUBLISHED.items() if made.kind == "captioner"]
 SMALL = CaptionerArchitecture("show-attend-tell", "resnet-small", units=8, max_length=5, side=64)
-LEAST = {"scenes-show-attend-tell": 0.9, "scenes-scst": 0.9, "scenes-show-tell": 0.8}
+LEAST = {
+    "scenes-show-attend-tell": 0.9,
+    "scenes-scst": 0.9,
+    "scenes-show-tell": 0.8,
+    "scenes-transformer": 0.8,
+}
 
 
 @pytest.fixture
@@ -87,7 +92,8 @@ def test_published_sizes(name):
         lambda v, i: net.apply(v, i, method="see"), tree, jnp.zeros(architecture.image_shape)
     )
     attended = architecture.grid is not None
-    assert grid.shape == ((14, 14, 2048) if attended else (*grid.shape[:2], 2048))
+    channels = 768 if architecture.backbone == "vit-b16" else 2048
+    assert grid.shape == (*((14, 14) if attended else grid.shape[:2]), channels)
     shapes = {
         "show-tell": ("core", "weight_ih", (512, 2048)),
         "fc": ("core", "i2h", (512, 2560)),
@@ -96,6 +102,7 @@ def test_published_sizes(name):
         "att2in": ("core", "a2c", (2048, 1024)),
         "att2in2": ("core", "a2c", (512, 1024)),
         "im2txt": ("core", "weight_ih", (512, 2048)),
+        "transformer-base": ("blocks_5", "widen", (512, 2048)),
     }
     cell, weight, shape = shapes[architecture.decoder]
     assert decoder[cell][weight]["kernel"].shape == shape
