@@ -21,7 +21,7 @@ LENGTH = 5
 VICTIM = tiny_captioner(words=4, max_length=LENGTH)
 PARAMETERS = tiny_parameters(words=4, dtype="float32")
 TRANSFORMER = tiny_transformer(words=4, max_length=LENGTH)
-TRANSFORMER_PARAMETERS = tiny_transformer_parameters(words=4, dtype="float32")
+TRANSFORMER_PARAMETERS = tiny_transformer_parameters(words=4, seed=2, dtype="float32")
 OPTIMISER = optax.adam(0.02, eps_root=1e-16)
 
 
@@ -56,31 +56,38 @@ ON_TRANSFORMER = {  # the same on another victim
 }
 
 
-def targets_of(kind, count):
+def targets_of(kind, count, transformer=False):
     """Targets of different lengths and latent places, stacked."""
     make = {"complete": _complete, "partial": _partial, "keywords": _keywords}[kind]
-    return jax.tree.map(lambda *x: jnp.stack(x), *(make(i) for i in range(count)))
+    targets = [make(i, _said(i, transformer) or [1]) for i in range(count)]
+    return jax.tree.map(lambda *x: jnp.stack(x), *targets)
 
 
 @cache
-def _said(i):
+def _said(i, transformer):
     """What the victim says of another picture: a caption that it can say."""
-    features = VICTIM.encode(PARAMETERS, tiny_image(100 + i, dtype="float32"))
-    return [int(t) for t in greedy(VICTIM, PARAMETERS, features).tokens if t]
+    parameters = TRANSFORMER_PARAMETERS if transformer else PARAMETERS
+    tokens = _speaker(transformer)(parameters, tiny_image(100 + i, dtype="float32"))
+    return [int(t) for t in tokens if t]
 
 
-def _complete(i):
-    return make_target(_said(i) or [1], LENGTH)
+@cache
+def _speaker(transformer):
+    victim = TRANSFORMER if transformer else VICTIM
+    return jax.jit(lambda p, image: greedy(victim, p, victim.encode(p, image)).tokens)
 
 
-def _partial(i):
-    tokens = _said(i) or [1]
+def _complete(i, tokens):
+    return make_target(tokens, LENGTH)
+
+
+def _partial(i, tokens):
     latent = {i % len(tokens)} if i % 2 and len(tokens) > 1 else set()
     latent |= {2} if i % 3 == 1 and len(tokens) > 3 else set()
     return make_target(tokens, LENGTH, latent, ends=i % 3 > 0)
 
 
-def _keywords(i):
+def _keywords(i, tokens):
     return parse_keywords(("cat", "dog sits", "a dog")[i % 3], VICTIM.vocabulary)
 
 

@@ -15,16 +15,16 @@ from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.nets.transformer import Transformer
 
-UNITS, LAYERS, HEADS = 8, 2, 2
+UNITS, HEADS = 8, 2
 
 
-def tiny_network(words=3, max_length=4, **options):
-    sizes = {"units": UNITS, "layers": LAYERS, "heads": HEADS, **options}
+def tiny_network(words=3, max_length=4, layers=1, **options):
+    sizes = {"units": UNITS, "layers": layers, "heads": HEADS, **options}
     return Transformer(words + 1, max_length=max_length, **sizes)
 
 
-def tiny_transformer(words=3, max_length=4, **options):
-    net = tiny_network(words, max_length, **options)
+def tiny_transformer(words=3, max_length=4, layers=1):
+    net = tiny_network(words, max_length, layers)
 
     def method(name):
         return lambda params, *inputs: net.apply(params, *inputs, method=name)
@@ -41,8 +41,8 @@ def tiny_transformer(words=3, max_length=4, **options):
 
 
 @cache
-def _shapes(words):
-    net = tiny_network(words)
+def _shapes(words, layers):
+    net = tiny_network(words, layers=layers)
 
     def everything(net, grid):
         return net.logits(net.begin(net.prepare(grid)))
@@ -54,7 +54,7 @@ def _shapes(words):
     )
 
 
-def tiny_transformer_parameters(words=3, seed=0, dtype=np.float64):
+def tiny_transformer_parameters(words=3, seed=0, dtype=np.float64, layers=1):
     """Every leaf at random, biases and the norms' scales, too."""
     rng = np.random.default_rng(seed)
 
@@ -69,7 +69,7 @@ def tiny_transformer_parameters(words=3, seed=0, dtype=np.float64):
             noise = 0.3 * noise + (name == "scale")
         return jnp.asarray(noise, dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, _shapes(words))
+    return jax.tree_util.tree_map_with_path(draw, _shapes(words, layers))
 
 
 # --- the paper, literally ------------------------------------------------------------------------
@@ -85,18 +85,12 @@ def logits(params, grid, said, xp=np):
     """Scores of the word after the begin token and after each word of `said`."""
     net = params["params"]
     units = net["norm"]["scale"].shape[0]
-    cells = []
-    for i in range(grid.shape[0]):
-        for j in range(grid.shape[1]):
-            where = xp.asarray(encoding(i, units // 2) + encoding(j, units // 2))
-            cells.append(norm(linear(grid[i, j], net["att_embed"]) + where, net["norm_grid"], xp))
-    cells = xp.stack(cells)
-    x = xp.stack(
-        [
-            net["embed"]["embedding"][token] * np.sqrt(units) + xp.asarray(encoding(t, units))
-            for t, token in enumerate((0, *said))
-        ]
-    )
+    places = np.ndindex(*grid.shape[:2])
+    where = np.array([encoding(i, units // 2) + encoding(j, units // 2) for i, j in places])
+    cells = linear(grid.reshape(len(where), -1), net["att_embed"])
+    cells = norm(cells + where, net["norm_grid"], xp)
+    words = xp.stack([net["embed"]["embedding"][token] for token in (0, *said)])
+    x = words * np.sqrt(units) + np.array([encoding(t, units) for t in range(len(words))])
     number = 0
     while f"blocks_{number}" in net:
         block = net[f"blocks_{number}"]
