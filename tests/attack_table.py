@@ -48,8 +48,8 @@ ATTACKS = {  # name: (attack, kind of target)
 
 
 ON_TRANSFORMER = {  # the same on another victim
-    "gem": (gem(TRANSFORMER, lanes=9, optimiser=OPTIMISER), "partial"),
-    "gem-joint": (gem(TRANSFORMER, posterior="joint", lanes=9, optimiser=OPTIMISER), "partial"),
+    "gem": (gem(TRANSFORMER, lanes=3, optimiser=OPTIMISER), "partial"),
+    "gem-joint": (gem(TRANSFORMER, posterior="joint", lanes=3, optimiser=OPTIMISER), "partial"),
     "ssvm": (ssvm(TRANSFORMER, optimiser=OPTIMISER), "partial"),
     "margin": (show_and_fool(TRANSFORMER, iterations=30, optimiser=OPTIMISER), "complete"),
     "untargeted": (untargeted(TRANSFORMER, optimiser=OPTIMISER), "complete"),

@@ -21,7 +21,13 @@ from jaxadv.attacks.drive import run
 COUNT, STEPS = 4, 60
 
 
-@pytest.mark.parametrize("name", ON_TRANSFORMER)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "gem-joint" else name
+        for name in ON_TRANSFORMER
+    ],
+)
 def test_attack_fools(name):
     """Some are fooled, by the captions of the literal network; one is, whatever is beside it."""
     attack, kind = ON_TRANSFORMER[name]
