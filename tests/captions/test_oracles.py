@@ -25,7 +25,12 @@ from jaxadv.objectives.ssvm import (
     loss_augmented_inference,
 )
 from jaxadv.objectives.target import make_target, stack_targets
-from jaxadv.victims.captioner import beam, caption_log_probability, greedy
+from jaxadv.victims.captioner import (
+    beam,
+    caption_log_probability,
+    greedy,
+    teacher_forced_logits,
+)
 
 from .. import tiny_transformer
 from ..tiny import tiny_captioner, tiny_image, tiny_parameters
@@ -387,13 +392,15 @@ def decoder(tiny, size=None):
 def test_network_is_written_out_right(case):
     """The oracle's own network is that of `tiny.py`, or `tiny_transformer.py`."""
     said = list(range(1, case.max_length))
-    features = case.victim.encode(case.params, case.image)
-    state = case.victim.begin(case.params, features)
-    rows = [case.victim.logits(case.params, state)]
-    for token in said:
-        state = case.victim.advance(case.params, features, state, jnp.asarray(token))
-        rows.append(case.victim.logits(case.params, state))
-    close(log_probabilities(*case.literal, said), jax.nn.log_softmax(jnp.stack(rows)), atol=1e-12)
+    victim, tokens = case.victim, jnp.asarray([*said, 0])
+
+    @jit
+    def found(params, image):
+        scores = teacher_forced_logits(victim, params, victim.encode(params, image), tokens)
+        return jax.nn.log_softmax(scores)
+
+    expected = log_probabilities(*case.literal, said)
+    close(found(case.params, case.image), expected, atol=1e-12)
 
 
 @over(CASES)
@@ -801,7 +808,7 @@ def pad(said, max_length):
 def test_every_caption_s_log_probability(tiny, seed):
     """ln P(S) with the end token (eq. 1), of every caption; they sum to one."""
     victim, params = tiny.victim, tiny.params(seed)
-    features = victim.encode(params, tiny_image(seed + 100))
+    features = jit(victim.encode)(params, tiny_image(seed + 100))
     captions = list(every_caption(tiny.words, tiny.max_length))
     tokens = jnp.asarray([pad(said, tiny.max_length) for said in captions], jnp.int32)
     log_probability = functools.partial(caption_log_probability, victim, params, features)
