@@ -6,6 +6,7 @@ the causal attention, not all of it. Equations and sections are those of the pap
 """
 
 import math
+from operator import itemgetter
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -181,7 +182,7 @@ class Transformer(nn.Module):
         x = self.drop(self.embed(token) * math.sqrt(self.units) + where)  # section 3.4
         words = []
         for number, block in enumerate(self.blocks):
-            of_block = [jax.tree.map(lambda x: x[number], m) for m in (said.words, cells)]  # noqa: B023
+            of_block = [jax.tree.map(itemgetter(number), m) for m in (said.words, cells)]
             x, memory = block(x, said.position, *of_block)
             words.append(memory)
         return Said(_stack(words), said.position + 1, x)
