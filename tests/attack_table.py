@@ -52,22 +52,23 @@ ON_TRANSFORMER = {  # the same on another victim
     "gem-joint": (gem(TRANSFORMER, posterior="joint", lanes=3, optimiser=OPTIMISER), "partial"),
     "ssvm": (ssvm(TRANSFORMER, optimiser=OPTIMISER), "partial"),
     "margin": (show_and_fool(TRANSFORMER, iterations=30, optimiser=OPTIMISER), "complete"),
-    "untargeted": (untargeted(TRANSFORMER, optimiser=OPTIMISER), "complete"),
+    "untargeted": (untargeted(TRANSFORMER, optimiser=OPTIMISER), "present"),
 }
 
 
 def targets_of(kind, count, transformer=False):
     """Targets of different lengths and latent places, stacked."""
-    make = {"complete": _complete, "partial": _partial, "keywords": _keywords}[kind]
-    targets = [make(i, _said(i, transformer) or [1]) for i in range(count)]
+    makers = {"complete": _complete, "partial": _partial, "keywords": _keywords}
+    make, first = makers.get(kind, _complete), 0 if kind == "present" else 100
+    targets = [make(i, _said(first + i, transformer) or [1]) for i in range(count)]
     return jax.tree.map(lambda *x: jnp.stack(x), *targets)
 
 
 @cache
-def _said(i, transformer):
-    """What the victim says of another picture: a caption that it can say."""
+def _said(number, transformer):
+    """What the victim says of a picture, another one but for `present`: a caption it can say."""
     parameters = TRANSFORMER_PARAMETERS if transformer else PARAMETERS
-    tokens = _speaker(transformer)(parameters, tiny_image(100 + i, dtype="float32"))
+    tokens = _speaker(transformer)(parameters, tiny_image(number, dtype="float32"))
     return [int(t) for t in tokens if t]
 
 
