@@ -24,7 +24,7 @@ COUNT, STEPS = 4, 60
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name == "gem-joint" else name
+        pytest.param(name, marks=pytest.mark.slow) if name in ("gem-joint", "margin") else name
         for name in ON_TRANSFORMER
     ],
 )

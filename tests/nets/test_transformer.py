@@ -110,6 +110,7 @@ def test_conformance():
     assert check(small, tiny_transformer_parameters(WORDS, dtype="float32")) == []
 
 
+@pytest.mark.slow
 def test_the_published_one_over_a_vision_transformer_on_a_small_picture():
     """Its scores are finite and differ; the cache is as long as asked. As published: test_zoo."""
     architecture = dataclasses.replace(

@@ -26,7 +26,7 @@ from jaxadv.victims.nets.caption_net import initial_variables
         ("show-attend-tell", "resnet-small"),
         ("att2in", "resnet-small"),
         ("att2in2", "resnet-small"),
-        ("transformer", "vit-small"),
+        pytest.param("transformer", "vit-small", marks=pytest.mark.slow),
     ],
 )
 def test_likelihood_rises_on_a_colour_task(decoder, backbone):
