@@ -228,26 +228,24 @@ def _say(
 
 def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str, Any], Any]:
     """Return what a code finds in both modalities, for the record and for the figure."""
-    from jaxadv.cli.hashers import find, labels_of, text_of
-    from jaxadv.figures.retrieval import Found
+    from jaxadv.cli.hashers import find, labels_of
+    from jaxadv.data.pairs import SCENE_TAGS
+    from jaxadv.figures.retrieval import retrieved
 
-    record, right = {}, {}
-    hits = {"texts": find(code, library, "text", 5), "pictures": find(code, library, "image", 5)}
-    for what, some in hits.items():
-        masks = library.pairs.labels[[hit.row for hit in some]]
-        right[what] = (masks & truth).any(axis=1).tolist()
+    record = {}
+    for what, modality in (("texts", "text"), ("pictures", "image")):
+        hits = find(code, library, modality, 5)
+        masks = library.pairs.labels[[hit.row for hit in hits]]
         record[what] = [
             {
                 "item": library.pairs.ids[hit.row],
                 library.by.unit: hit.value,
                 "labels": labels_of(mask),
-                "relevant": good,
+                "relevant": bool((mask & truth).any()),
             }
-            for hit, mask, good in zip(some, masks, right[what], strict=True)
+            for hit, mask in zip(hits, masks, strict=True)
         ]
-    texts = [text_of(library, hit.row) for hit in hits["texts"]]
-    pictures = [library.pairs.pictures[hit.row] / 255 for hit in hits["pictures"]]
-    return record, Found(texts, right["texts"], pictures, right["pictures"])
+    return record, retrieved(code, library.kept, library.pairs, truth, SCENE_TAGS, by=library.by)
 
 
 def _write(

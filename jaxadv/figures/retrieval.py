@@ -7,6 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxadv.data.bags import say_bag
+from jaxadv.data.pairs import Pairs, as_examples
+from jaxadv.metrics.retrieval import HAMMING, Comparison, search
+from jaxadv.sweeps.hash_attacks import Codes
 from jaxadv.sweeps.retrieval_tables import Curve
 
 RIGHT, WRONG = "limegreen", "crimson"
@@ -44,6 +48,38 @@ class RetrievalPanel(NamedTuple):
     found: tuple[Found, Found]
     distortion: float
     labels: str
+
+
+def retrieved(
+    code: np.ndarray,
+    kept: Codes,
+    database: Pairs,
+    labels: np.ndarray,
+    tags: Sequence[str],
+    top: int = 5,
+    by: Comparison = HAMMING,
+) -> Found:
+    """Look up what a query retrieves in both modalities.
+
+    Args:
+      code: f32[K], of the query.
+      kept: the database's codes of both modalities, as `by.keep` returns them.
+      database: what is asked.
+      labels: bool[c], what the query shows; what shares one of them is right.
+      tags: what the entries of bags of words mean.
+      top: how many items of each modality.
+      by: how codes are compared.
+    """
+    query = by.keep(code[None])[0]
+    texts, pictures = (search(query, some, top, by)[0] for some in (kept.text, kept.image))
+
+    def right(rows: np.ndarray) -> list[bool]:
+        return [bool(good) for good in (database.labels[rows] & labels).any(axis=1)]
+
+    said = [say_bag(bag, tags) for bag in database.tags[texts]]
+    return Found(
+        said, right(texts), list(as_examples(database.pictures[pictures])), right(pictures)
+    )
 
 
 def draw_panels(panels: Sequence[RetrievalPanel]) -> Figure:
