@@ -1,0 +1,116 @@
+"""The notebooks: whole, small, linked; run anew they come to what is committed.
+
+They are remade by `jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SECONDS = 300
+BYTES = 400_000
+TOLERANCE = 0.15  # of shares of a dozen attacks or more: other machines round otherwise
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+COLAB = "https://colab.research.google.com/github/jaxadv/jaxadv/blob/main/notebooks"
+REPOSITORY = "https://github.com/jaxadv/jaxadv"
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def results(notebook):
+    """What the cell tagged `results` printed: a number a line, by name."""
+    (cell,) = (c for c in code(notebook) if "results" in c.metadata.get("tags", ()))
+    lines = "".join(output.text for output in cell.outputs).splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(": ") for line in lines)}
+
+
+def ends_with_a_picture(notebook):
+    return any("image/png" in output.get("data", {}) for output in code(notebook)[-1].outputs)
+
+
+def problems(notebook):
+    """Errors and warnings among the outputs."""
+    return [
+        output
+        for cell in code(notebook)
+        for output in cell.outputs
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+
+
+def test_there_are_five():
+    assert [path.name[0] for path in NOTEBOOKS] == list("12345")
+
+
+@each
+def test_it_is_valid(path):
+    nbformat.validate(read(path))
+    assert path.stat().st_size < BYTES
+
+
+@each
+def test_it_opens_by_installing(path):
+    """From the repository, and only where `jaxadv` is not there."""
+    first = code(read(path))[0].source
+    condition, command = first.strip().splitlines()[-2:]
+    assert condition == 'if importlib.util.find_spec("jaxadv") is None:'
+    assert command.startswith("    %pip install ") and f"git+{REPOSITORY}" in command
+
+
+@each
+def test_outputs_are_those_of_one_run(path):
+    notebook = read(path)
+    assert [cell.execution_count for cell in code(notebook)] == list(
+        range(1, len(code(notebook)) + 1)
+    )
+    assert problems(notebook) == []
+    assert ends_with_a_picture(notebook)
+    assert len(results(notebook)) >= 3
+
+
+@each
+def test_it_is_linked(path):
+    """With a badge, in the README; and in the documentation."""
+    link = f"{COLAB}/{path.name}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"]({BADGE})]({link})" in readme
+    assert link in (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
+
+
+def test_results_are_read():
+    """A comparison that could not fail would say nothing."""
+    cell = nbformat.v4.new_code_cell(metadata={"tags": ["results"]})
+    cell.outputs = [nbformat.v4.new_output("stream", text="SR of GEM: k=3: 0.75\nSR: 1.00\n")]
+    assert results(nbformat.v4.new_notebook(cells=[cell])) == {"SR of GEM: k=3": 0.75, "SR": 1.0}
+
+
+@pytest.mark.slow
+@each
+def test_it_runs(path, tmp_path):
+    """In an empty folder, in time, to the same results, by the command that made it."""
+    copy = shutil.copy(path, tmp_path)
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "MPLBACKEND")}
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
+    done = subprocess.run(
+        [*command, copy], env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    made, committed = read(copy), read(path)
+    assert problems(made) == []
+    assert ends_with_a_picture(made)
+    assert results(made) == pytest.approx(results(committed), abs=TOLERANCE)
