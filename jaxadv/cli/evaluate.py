@@ -9,11 +9,13 @@ import typer
 from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
+from jaxadv.cli.evaluate_understanding import understanding
 from jaxadv.cli.outputs import append_jsonl, write_json
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
 app.command("labels")(labels)
 app.command("retrieval")(retrieval)
+app.command("understanding")(understanding)
 
 COLUMNS = ["setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "s/attack"]
 

@@ -1,0 +1,96 @@
+"""`jaxadv evaluate understanding`: section 6 of the exact-caption paper, for any captioners."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console, watch
+from jaxadv.cli.outputs import append_jsonl, write_json, write_text
+
+
+def understanding(
+    victim: Annotated[
+        list[str], typer.Option(help="A captioner's name or folder; repeat for several.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for tables, pictures and records.")],
+    method: Annotated[
+        list[str] | None, typer.Option(help="gem, ssvm or show-and-fool; repeatable.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Pictures attacked.")] = 24,
+    targets: Annotated[
+        int, typer.Option(min=1, help="Targets a picture, of each kind and sentence form.")
+    ] = 2,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="scenes, or folders or prepared sets: what all victims held out."),
+    ] = None,
+    tradeoff: Annotated[float | None, typer.Option(help="λ.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Steps; a try's for show-and-fool.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
+) -> None:
+    """Success by the place of a word, by sentence form, and on other captioners.
+
+    Prints and writes four tables: words at their places (Figure 3 of the exact-caption paper),
+    active, passive and attributive sentences (Figure 4) with what a victim has no words for, how
+    likely they were, and transfer among the victims.
+    """
+    from jaxadv.attacks.methods import Settings
+    from jaxadv.cli.inputs import writable
+    from jaxadv.figures.captions import draw as draw_examples
+    from jaxadv.figures.captions import save
+    from jaxadv.figures.curves import draw as draw_curves
+    from jaxadv.figures.understanding import draw_matrices, examples_of
+    from jaxadv.sweeps.subjects import compare_on
+    from jaxadv.sweeps.table_formats import as_csv, as_markdown, as_text
+    from jaxadv.sweeps.transfer import Transfer
+    from jaxadv.sweeps.understanding import Plan, Study, check, understand
+    from jaxadv.sweeps.understanding_tables import (
+        entries_of,
+        likelihood_panel,
+        location_panels,
+        tables_of,
+        transfer_matrices,
+    )
+    from jaxadv.victims import zoo
+
+    methods = [
+        Settings(m, tradeoff=tradeoff, learning_rate=learning_rate, rounds=rounds)
+        for m in method or ["gem"]
+    ]
+    plan = Plan(methods, images, targets, batch, seed)
+    subjects = compare_on([zoo.load(name) for name in victim], data or ["scenes"], images)
+    check(subjects, plan)
+    writable(out)
+    studies: list[Study] = []
+    transfers: list[Transfer] = []
+    for news in watch(understand(subjects, plan), "understanding"):
+        studies += news.studies
+        transfers += news.transfers
+        for study in news.studies:
+            append_jsonl(out / "records.jsonl", {}, entries_of(study))
+    tables = tables_of(studies, transfers)
+    for name, table in tables.items():
+        typer.echo(as_text(table) + "\n")
+        write_text(out / f"{name}.csv", as_csv(table) + "\n")
+    write_text(out / "understanding.md", "\n\n".join(map(as_markdown, tables.values())) + "\n")
+    write_json(
+        out / "table.json",
+        {
+            "victims": [subject.name for subject in subjects],
+            "data": data or ["scenes"],
+            "methods": [vars(settings) for settings in methods],
+            "images": images,
+            "targets": targets,
+            "seed": seed,
+            "tables": {name: table._asdict() for name, table in tables.items()},
+        },
+    )
+    save(draw_curves(location_panels(studies)), out / "location.png")
+    save(draw_matrices(transfer_matrices(transfers)), out / "transfer.png")
+    if any(study.attempts for study in studies):
+        save(draw_curves([likelihood_panel(studies)]), out / "likelihood.png")
+        save(draw_examples(examples_of(studies)), out / "examples.png")
+    console.print(f"written to {out}/", highlight=False)

@@ -1,0 +1,83 @@
+"""`jaxadv evaluate understanding` on shipped captioners: files, tables, lines for wrong input."""
+
+import csv
+import json
+
+import pytest
+from commands import call
+
+VICTIMS = ("scenes-show-attend-tell", "scenes-scst")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Two captioners, three pictures, two steps."""
+    out = tmp_path_factory.mktemp("study") / "made"
+    code, said, err = call(
+        "evaluate", "understanding", "--victim", VICTIMS[0], "--victim", VICTIMS[1],
+        "--images", "3", "--targets", "1", "--rounds", "2", "--batch", "8", "--out", out,
+    )  # fmt: skip
+    assert code == 0, err
+    return out, said, err
+
+
+def test_files(study):
+    out, said, err = study
+    assert sorted(p.name for p in out.iterdir()) == [
+        "examples.png", "forms.csv", "likelihood.csv", "likelihood.png", "location.csv",
+        "location.png", "records.jsonl", "table.json", "transfer.csv", "transfer.png",
+        "understanding.md",
+    ]  # fmt: skip
+    for picture in out.glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    text = (out / "understanding.md").read_text()
+    assert text.count("| --- |") >= 4 and "Figure 3" in text and "Figure 4" in text
+    for line in (text, said):
+        assert (
+            "scenes-scst cannot say 3 attributive sentences of captions: for want of 'that'" in line
+        )
+    assert "understanding" in err and "fooled" in err  # progress
+
+
+def test_the_matrix_agrees_with_the_records(study):
+    """Each diagonal cell is the success of the complete captions that were recorded."""
+    out, _, _ = study
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    rows = list(csv.DictReader((out / "transfer.csv").open()))
+    assert {(row["made on"], row["shown to"]) for row in rows} == {
+        (a, b) for a in VICTIMS for b in VICTIMS
+    }
+    for row in rows:
+        if row["made on"] != row["shown to"]:
+            continue
+        complete = [
+            r for r in records if r["victim"] == row["made on"] and r["setting"] == "0 latent"
+        ]
+        assert len(complete) == int(row["n"]) == 3
+        assert float(row["SR"]) == sum(r["success"] for r in complete) / 3
+        assert float(row["Prec"]) == pytest.approx(sum(r["precision"] for r in complete) / 3)
+    unsaid = [r for r in records if r.get("cannot_say")]
+    assert {tuple(r["cannot_say"]) for r in unsaid if r["source"] == "captions"} == {("that",)}
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--victim", "nobody"], "no victim 'nobody'"),
+        (["--victim", "scenes-tagger"], "not a captioner"),
+        (["--victim", VICTIMS[0], "--victim", VICTIMS[0]], "given twice"),
+        (["--victim", VICTIMS[0], "--method", "untargeted"], "targeted captions"),
+        (["--victim", VICTIMS[0], "--method", "gme"], "must be one of gem"),
+        (["--victim", VICTIMS[0], "--data", "/absent"], "no such folder"),
+        (["--victim", VICTIMS[0], "--learning-rate", "-1"], "must be positive"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(more, line, tmp_path):
+    code, _, err = call("evaluate", "understanding", *more, "--out", tmp_path / "o")
+    assert code == 2
+    assert line in err and "Traceback" not in err and err.count("\n") == 1
+
+
+def test_help():
+    code, out, _ = call("evaluate", "understanding", "--help")
+    assert code == 0 and "--victim" in out and "sentence form" in out
