@@ -100,7 +100,10 @@ def compare_words(wanted: Sequence[Words], said: Sequence[Words]) -> CaptionScor
 
     lengths = jnp.asarray([len(words) for words in wanted], jnp.int32)
     observed = jnp.arange(length) <= lengths[:, None]  # the end is asked for as well
-    return jax.vmap(caption_scores)(rows(wanted), observed, rows(said))
+    return _compare(rows(wanted), observed, rows(said))
+
+
+_compare = jax.jit(jax.vmap(caption_scores))
 
 
 def words_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Words:

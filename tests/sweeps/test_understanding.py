@@ -1,6 +1,5 @@
 """The study of captioners that speak by a template, small enough to know what must come out."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from jaxadv.attacks.methods import Settings
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.errors import InputError
 from jaxadv.sweeps.subjects import Subject
-from jaxadv.sweeps.transfer import compare_words
+from jaxadv.sweeps.transfer import compare_words, target_words, transfer
 from jaxadv.sweeps.understanding import Plan, check, understand
 from jaxadv.sweeps.understanding_tables import (
     likelihood_panel,
@@ -25,7 +24,7 @@ from jaxadv.victims.captioner import Captioner
 WORDS = ("a", "circle", "star", "is", "above", "below")
 PLACES = (("a",), ("circle", "star"), ("is",), ("above", "below"), ("a",), ("circle", "star"))
 SIDE = 4
-PLAN = Plan([Settings("gem", learning_rate=0.05, rounds=30)], images=4, targets=2, batch=16)
+PLAN = Plan([Settings("ssvm", learning_rate=0.05, rounds=30)], images=4, targets=2, batch=16)
 
 
 def template_captioner(words=WORDS, side=SIDE, name="template"):
@@ -42,7 +41,7 @@ def template_captioner(words=WORDS, side=SIDE, name="template"):
             number = 1 + WORDS.index(word)
             bias[place, number] = 0
             weights[place, number] = rng.normal(0, 0.3, depth)
-    mine = [0, *(1 + WORDS.index(word) for word in words)]
+    mine = [0, *(1 + WORDS.index({"over": "above"}.get(word, word)) for word in words)]
 
     def encode(params, image):
         seen = image.reshape(SIDE, side // SIDE, SIDE, side // SIDE, 3).mean((1, 3))
@@ -71,12 +70,8 @@ def template_captioner(words=WORDS, side=SIDE, name="template"):
 
 @pytest.fixture(scope="module")
 def found():
-    """Three captioners of one function: as it is, with other numbers, at another resolution."""
-    subjects = [
-        template_captioner(),
-        template_captioner(words=WORDS[::-1], name="renumbered"),
-        template_captioner(side=2 * SIDE, name="larger"),
-    ]
+    """Two captioners of one function, whose words have different numbers."""
+    subjects = [template_captioner(), template_captioner(words=WORDS[::-1], name="renumbered")]
     news = list(understand(subjects, PLAN))
     assert [n.done for n in news] == sorted(n.done for n in news)
     assert news[-1].done == news[-1].total
@@ -96,20 +91,35 @@ def test_the_diagonal_is_the_white_box_success(found):
 
 
 def test_captioners_are_compared_by_words(found):
-    """Other numbers for the same words change nothing; another resolution little."""
+    """Other numbers for the same words change nothing."""
     _, transfers, _ = found
     by_pair = {(t.source, t.victim): t for t in transfers}
     own, renumbered = by_pair["template", "template"], by_pair["template", "renumbered"]
     assert renumbered[3:] == own[3:]
-    assert by_pair["template", "larger"].success > 0.5
     assert {t.unsayable for t in transfers} == {0}
     success, precision, benign = transfer_matrices(transfers)
-    assert success.rows == success.columns == ("template", "renumbered", "larger")
+    assert success.rows == success.columns == ("template", "renumbered")
     for i, source in enumerate(success.rows):
         for j, victim in enumerate(success.columns):
             cell = by_pair[source, victim]
             measured = (success.values[i, j], precision.values[i, j], benign.values[i, j])
             assert measured == (cell.success, cell.precision, cell.benign)
+
+
+def test_shown_at_another_resolution_to_one_who_lacks_a_word(found):
+    """Resized for it; targets with a word that it does not know are counted, and missed."""
+    made, template = found[0][0].complete, template_captioner()
+    wanted = [target_words(o.request.target, template.captioner.vocabulary) for o in made]
+    larger = template_captioner(side=2 * SIDE, name="larger")
+    cell = transfer("ssvm", "template", wanted, made, larger, [()] * 4, batch=16)
+    assert cell.success > 0.5 and cell.benign == 0 and cell.unsayable == 0
+    without = template_captioner(words=(*WORDS[:4], "over", "below"))
+    cell = transfer("ssvm", "template", wanted, made, without, [()] * 4, batch=16)
+    lacking = sum("above" in words for words in wanted)
+    assert cell.unsayable == lacking > 0
+    assert cell.success == np.mean(
+        [o.success and "above" not in w for o, w in zip(made, wanted, strict=True)]
+    )
 
 
 def test_forms_within_and_beyond_the_template(found):
@@ -138,22 +148,26 @@ def test_tables_say_all_of_it(found):
         assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
     forms = [dict(zip(tables["forms"].columns, row, strict=True)) for row in tables["forms"].rows]
     mine = {
-        row["form"]: row for row in forms if (row["victim"], row["of"]) == ("larger", "captions")
+        row["form"]: row
+        for row in forms
+        if (row["victim"], row["of"]) == ("renumbered", "captions")
     }
     count = PLAN.images * PLAN.targets
     assert (mine["attributive"]["n"], mine["attributive"]["cannot say"]) == (0, count)
     assert mine["active"]["SR"] == mine["active"]["SR active"] == mine["passive"]["SR active"]
     assert mine["reduced"]["SR"] == 0 and mine["reduced"]["Rec"] <= mine["reduced"]["Prec"]
-    (note,) = [n for n in tables["forms"].notes if n.startswith("larger cannot say 8 attributive")]
+    (note,) = [
+        n for n in tables["forms"].notes if n.startswith("renumbered cannot say 8 attributive")
+    ]
     assert note.endswith("for want of 'that' (8)")
-    places = {row[1:3]: row[3:] for row in tables["location"].rows if row[0] == "gem, template"}
+    places = {row[1:3]: row[3:] for row in tables["location"].rows if row[0] == "ssvm, template"}
     assert places["0 latent", "words"][:6] == (count,) * 6
     assert places["1 obser", "SR"][0] is None  # the first word is never observed alone
     assert sum(n or 0 for n in places["1 obser", "words"]) == count
     alike = [row for row in tables["likelihood"].rows if row[1:3] == ("template", "all")]
     assert alike[0][-1] > 0.9  # what can be said at all is what is reached
     lines = likelihood_panel(studies).lines
-    assert [len(line.x) for line in lines] == [5, 5, 5] and lines[0].y[0] == 0
+    assert [len(line.x) for line in lines] == [5, 5] and lines[0].y[0] == 0
     assert all(list(line.x) == sorted(line.x) for line in lines)
 
 
@@ -180,12 +194,14 @@ def test_without_any_sentence():
 
 
 captions = st.lists(st.sampled_from(["a", "ring", "star", "is"]), max_size=5).map(tuple)
+LONGEST = (("a",) * 5, ())  # always among them, so that nothing is compiled twice
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(captions.filter(bool), captions), min_size=1, max_size=4))
+@given(st.lists(st.tuples(captions.filter(bool), captions), min_size=3, max_size=3))
 def test_words_are_compared_as_the_paper_says(pairs):
     """Eqs. 17 and 18, counted by hand on words."""
+    pairs.append(LONGEST)
     scores = compare_words([wanted for wanted, _ in pairs], [said for _, said in pairs])
     for row, (wanted, said) in enumerate(pairs):
         right = sum(a == b for a, b in zip(wanted, said, strict=False))
@@ -200,19 +216,3 @@ def test_order_counts_pairs(reached, missed):
     pairs = [(a > b) + 0.5 * (a == b) for a in reached for b in missed]
     expected = float(np.mean(pairs)) if pairs else None
     assert order(reached, missed) == (expected if expected is None else pytest.approx(expected))
-
-
-def test_nothing_depends_on_the_batch(found):
-    """Attacks one at a time give what they gave together."""
-    (alone,) = [
-        study
-        for news in understand([template_captioner()], PLAN._replace(batch=5))
-        for study in news.studies
-    ]
-    together = found[0][0]
-    assert [o.said for o in alone.words] == [o.said for o in together.words]
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-        [a.log_probability for a in alone.attempts],
-        [a.log_probability for a in together.attempts],
-    )
