@@ -147,7 +147,8 @@ def log_probabilities_of(
     """Return `ln P(S | I)` of complete captions on pictures as they are (eq. 1); f32[n].
 
     Args:
-      victim, params: whose.
+      victim: whose; a captioner.
+      params: its weights.
       images: f32[H, W, 3] each; encoded once each.
       which: for each target the number of its picture.
       targets: complete captions.

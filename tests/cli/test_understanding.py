@@ -44,7 +44,7 @@ def test_the_matrix_agrees_with_the_records(study):
     """Each diagonal cell is the success of the complete captions that were recorded."""
     out, _, _ = study
     records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    rows = list(csv.DictReader((out / "transfer.csv").open()))
+    rows = list(csv.DictReader((out / "transfer.csv").read_text().splitlines()))
     assert {(row["made on"], row["shown to"]) for row in rows} == {
         (a, b) for a in VICTIMS for b in VICTIMS
     }
