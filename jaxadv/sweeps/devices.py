@@ -44,7 +44,11 @@ def join_processes(coordinator: str | None, processes: int | None, process: int 
         raise InputError(
             f"--distributed: the processes do not find each other ({reason})"
         ) from None
-    return Shard(jax.process_index(), jax.process_count())
+    share = Shard(jax.process_index(), jax.process_count())
+    # It was for the numbers only. Processes that stay joined wait for the last at their end, some
+    # minutes and no more, and one that is lost takes all with it.
+    jax.distributed.shutdown()
+    return share
 
 
 def parse_shard(text: str | None) -> Shard:

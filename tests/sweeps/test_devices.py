@@ -1,0 +1,39 @@
+"""Processes that join for their numbers, and from then on work alone."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import os, sys, time
+import jax, jax.numpy as jnp
+from jaxadv.sweeps.devices import join_processes, over_local_devices
+share = join_processes(sys.argv[1], 2, int(sys.argv[2]))
+sharding, slots = over_local_devices(3)
+print(share.number, share.of, slots, float(jax.jit(jnp.sum)(jnp.arange(3.0))), flush=True)
+if share.number == int(sys.argv[3]):
+    os._exit(7)  # as if it had been killed
+time.sleep(4)
+"""
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_costs_its_own_share_only(lost):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE, address, str(number), str(lost)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for number, process in enumerate(running):
+        said, problem = process.communicate(timeout=200)
+        assert said.split()[:2] == [str(number), "2"] and said.split()[-1] == "3.0", problem
+        assert process.returncode == (7 if number == lost else 0), problem
