@@ -164,9 +164,9 @@ def test_what_is_no_picture_is_refused_by_number(value, line):
 @pytest.mark.parametrize(
     ("make", "latent"),
     [
-        (gem, set()),
+        pytest.param(gem, set(), marks=pytest.mark.slow),  # what it goes through, `latent` does
         (gem, {0, 2}),
-        (partial(gem, posterior="joint"), {1}),
+        pytest.param(partial(gem, posterior="joint"), {1}, marks=pytest.mark.slow),
         (ssvm, {1}),
         (partial(show_and_fool, loss="logits"), set()),
     ],

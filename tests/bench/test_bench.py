@@ -66,6 +66,7 @@ def test_targets_are_what_they_are_called():
     assert hasher(TINY).known.text_codes.shape == (10_000, 32)
 
 
+@pytest.mark.slow
 def test_stream_side_attacks_what_the_other_does():
     (figure,) = streaming.of_labels(pictures=8, iterations=2, slots=4)
     assert figure.faster and "of slot-steps useful" in figure.what
