@@ -76,7 +76,8 @@ def peak_memory(setting: Setting, batches: tuple[int, ...] = (1, 2, 4, 8)) -> di
 
     def bytes_at(batch: int) -> int:
         images = jax.ShapeDtypeStruct((batch, setting.side, setting.side, 3), jnp.float32)
-        compiled = bare_steps(loss, 1).lower(made.params, images).compile()  # type: ignore[attr-defined]
-        return int(compiled.memory_analysis().temp_size_in_bytes)
+        compiled = bare_steps(loss, 1).lower(made.params, images).compile()
+        needs: Any = compiled.memory_analysis()
+        return int(needs.temp_size_in_bytes)
 
     return {batch: bytes_at(batch) for batch in batches}

@@ -45,7 +45,7 @@ def utilisation(setting: Setting) -> Iterator[Figure]:
     matrix = jnp.ones((side, side))
     product = jax.jit(lambda a: a @ a)
     pass_ = bare_steps(loss, 1)
-    cost = pass_.lower(made.params, images).compile().cost_analysis()  # type: ignore[attr-defined]
+    cost: Any = pass_.lower(made.params, images).compile().cost_analysis()
     sides = {"pass": lambda: pass_(made.params, images), "product": lambda: product(matrix)}
     seconds = {name: min(taken) for name, taken in interleaved(sides).items()}
     achieved, peak = cost["flops"] / seconds["pass"], 2 * side**3 / seconds["product"]
@@ -70,7 +70,7 @@ def compilation(setting: Setting) -> Iterator[Figure]:
         compilation_cache.reset_cache()
         stepped = attack_steps(attack, images, made.targets, setting.steps)
         began = time.perf_counter()
-        stepped.lower(made.params, states).compile()  # type: ignore[attr-defined]
+        stepped.lower(made.params, states).compile()
         return time.perf_counter() - began
 
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,8 +71,8 @@ class Hasher(NamedTuple):
     targets: Target
 
 
-def _drawn(net: object, *inputs: Array) -> Params:
-    return jax.jit(net.init)(jax.random.key(0), *inputs)  # type: ignore[attr-defined]
+def _drawn(net: nn.Module, *inputs: Array) -> Params:
+    return jax.jit(net.init)(jax.random.key(0), *inputs)
 
 
 def tagger(setting: Setting) -> Tagger:

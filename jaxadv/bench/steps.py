@@ -18,7 +18,9 @@ from jaxadv.attacks.tkmia import tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
 from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
 from jaxadv.bench.timing import Figure, attack_steps, bare_steps, compare, first_states
+from jaxadv.objectives.marginal import marginal
 from jaxadv.objectives.target import PartialCaption
+from jaxadv.victims.captioner import Captioner, caption_log_probability
 
 Loss = Callable[[Params, Array], Array]
 
@@ -72,11 +74,8 @@ def caption_steps(setting: Setting, decoder: str = "att2in2") -> Iterator[Figure
     yield from _trie_over_enumeration(setting, victim, made.params)
 
 
-def _trie_over_enumeration(setting: Setting, victim: Any, params: Params) -> Iterator[Figure]:
+def _trie_over_enumeration(setting: Setting, victim: Captioner, params: Params) -> Iterator[Figure]:
     """Decode three latent words as a trie, and as 27 whole captions; both with the gradient."""
-    from jaxadv.objectives.marginal import marginal
-    from jaxadv.victims.captioner import caption_log_probability
-
     target: PartialCaption = jax.tree.map(lambda x: x[0], sentences(setting, 3))
     features = jax.jit(victim.encode)(params, setting.pictures()[0])
     captions = jnp.tile(target.tokens, (27, 1))

@@ -82,9 +82,7 @@ def compare(
     return [figure(other) for other in others]
 
 
-def bare_steps(
-    loss: Callable[[Params, Array], Array], steps: int
-) -> Callable[[Params, Array], tuple[Array, Array]]:
+def bare_steps(loss: Callable[[Params, Array], Array], steps: int) -> jax.stages.Wrapped:
     """`(params, images)` through so many steps of the bare `value_and_grad` of a victim's loss."""
 
     @jax.jit
@@ -104,9 +102,7 @@ def bare_steps(
     return bare
 
 
-def attack_steps(
-    attack: Attack, images: Array, targets: Target, steps: int
-) -> Callable[[Params, AttackState], AttackState]:
+def attack_steps(attack: Attack, images: Array, targets: Target, steps: int) -> jax.stages.Wrapped:
     """`(params, states)` through so many steps of an attack, in the same kind of loop."""
 
     @jax.jit

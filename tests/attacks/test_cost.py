@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxadv.attacks.gem import gem
-from jaxadv.bench.timing import attack_steps, bare_steps, interleaved
+from jaxadv.bench.timing import attack_steps, bare_steps, first_states, interleaved
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.objectives.target import make_target, stack_targets
 from jaxadv.victims.architectures import PUBLISHED
@@ -42,9 +42,7 @@ def test_gem_step_costs_little_more_than_the_encoder(name, targets_in_batch, cap
     different = [_target(rng) for _ in range(targets_in_batch)]
     targets = stack_targets([different[i % targets_in_batch] for i in range(BATCH)])
     attack = gem(victim)
-    keys = jax.random.split(jax.random.key(0), BATCH)
-    over_batch = (None, 0, 0, 0)
-    states = jax.jit(jax.vmap(attack.init, in_axes=over_batch))(params, images, targets, keys)
+    states = first_states(attack, params, images, targets)
 
     def encoder_loss(params, image):
         return sum(jnp.sum(x**2) for x in jax.tree.leaves(victim.encode(params, image)))

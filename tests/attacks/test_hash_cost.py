@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxadv.attacks.cmla import cmla
-from jaxadv.bench.timing import attack_steps, bare_steps, interleaved
+from jaxadv.bench.timing import attack_steps, bare_steps, first_states, interleaved
 from jaxadv.objectives.cmla import Known, hash_target
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
@@ -32,9 +32,8 @@ def test_step_costs_what_the_image_network_costs(capsys):
     what = Known(params, *jnp.asarray(rng.normal(size=(2, ITEMS, BITS)), jnp.float32))
     labels = jnp.asarray(rng.random((BATCH + ITEMS, LABELS)) < 0.15)
     targets = jax.vmap(hash_target, in_axes=(0, None))(labels[:BATCH], labels[BATCH:])
-    attack, over_batch = cmla(victim), (None, 0, 0, 0)
-    keys = jax.random.split(jax.random.key(0), BATCH)
-    states = jax.jit(jax.vmap(attack.init, in_axes=over_batch))(what, images, targets, keys)
+    attack = cmla(victim)
+    states = first_states(attack, what, images, targets)
 
     def bare_loss(params, image):
         return jnp.sum(victim.image_code(params, image) ** 2)

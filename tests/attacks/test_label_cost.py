@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxadv.attacks.tkmia import tkmia
-from jaxadv.bench.timing import attack_steps, bare_steps, interleaved
+from jaxadv.bench.timing import attack_steps, bare_steps, first_states, interleaved
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.nets.resnet import resnet50
@@ -38,9 +38,7 @@ def test_tkmia_step_costs_what_the_victim_costs(inner, capsys):
     numbers = jnp.arange(BATCH)[:, None]
     targets = LabelTarget(places < 6 + numbers, places < 1 + numbers, jnp.arange(BATCH) % 3 + 2)
     attack = tkmia(victim, inner=inner, stop_at_success=False)
-    over_batch = (None, 0, 0, 0)
-    keys = jax.random.split(jax.random.key(0), BATCH)
-    states = jax.jit(jax.vmap(attack.init, in_axes=over_batch))(params, images, targets, keys)
+    states = first_states(attack, params, images, targets)
 
     def bare_loss(params, image):
         return jnp.sum(victim.scores(params, image) ** 2)
