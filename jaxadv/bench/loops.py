@@ -12,7 +12,7 @@ from jaxadv.attacks.drive import run
 from jaxadv.attacks.gem import gem
 from jaxadv.attacks.tkmia import tkmia
 from jaxadv.bench import pytorch
-from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
+from jaxadv.bench.setting import Setting, hashable, hasher, sentences, speaker, tagger
 from jaxadv.bench.timing import Figure, compare
 
 
@@ -24,7 +24,7 @@ def over_pytorch(setting: Setting) -> Iterator[Figure]:
     images, steps = setting.pictures(), setting.steps
 
     def net(params: Any) -> pytorch.Net:
-        kind = setting.backbone if "features" not in params["params"] else "resnet50"
+        kind = hashable(setting.backbone) if "features" in params["params"] else setting.backbone
         return pytorch.resnet(_backbone(params), pytorch.BLOCKS[kind], frozen=False)
 
     def timed(
@@ -68,7 +68,14 @@ def over_pytorch(setting: Setting) -> Iterator[Figure]:
         similar,
         steps,
     )
-    yield from timed("CMLA", cmla(hashed.functions), known, hashed.targets, theirs, None)
+    yield from timed(
+        f"CMLA over {hashable(setting.backbone)}",
+        cmla(hashed.functions),
+        known,
+        hashed.targets,
+        theirs,
+        None,
+    )
 
 
 def _backbone(params: Any) -> Any:

@@ -109,7 +109,7 @@ def sentences(setting: Setting, latent: int) -> Target:
 
 def hasher(setting: Setting) -> Hasher:
     """DCMH over the backbone, with a context of 10,000 items."""
-    made = HasherArchitecture("dcmh", _hashable(setting.backbone), BITS, setting.side, units=64)
+    made = HasherArchitecture("dcmh", hashable(setting.backbone), BITS, setting.side, units=64)
     tags, classes = (tuple(map(str, range(n))) for n in (TAGS, CLASSES))
     params = _drawn(made.network(CLASSES), jnp.zeros(made.image_shape), jnp.zeros(TAGS))
     rng = np.random.default_rng(0)
@@ -122,6 +122,6 @@ def hasher(setting: Setting) -> Hasher:
     return Hasher(functions, Known(params, *codes), targets)
 
 
-def _hashable(backbone: str) -> str:
-    """The hashers' backbone nearest to another: they have ResNet-50 and the small one."""
-    return backbone if BACKBONES[backbone].side < 224 else "resnet50"
+def hashable(backbone: str) -> str:
+    """Return the hashers' backbone nearest to another: they have ResNet-50 and the small one."""
+    return "resnet-small" if BACKBONES[backbone].side < 224 else "resnet50"

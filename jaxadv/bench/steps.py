@@ -16,7 +16,7 @@ from jaxadv.attacks.show_and_fool import show_and_fool
 from jaxadv.attacks.ssvm import ssvm
 from jaxadv.attacks.tkmia import tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
-from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
+from jaxadv.bench.setting import Setting, hashable, hasher, sentences, speaker, tagger
 from jaxadv.bench.timing import Figure, attack_steps, bare_steps, compare, first_states
 from jaxadv.objectives.marginal import marginal
 from jaxadv.objectives.target import PartialCaption
@@ -104,7 +104,7 @@ def hash_steps(setting: Setting) -> Iterator[Figure]:
         return jnp.sum(victim.image_code(params, image) ** 2)
 
     steps = _steps(setting, cmla(victim), made.known, made.targets)
-    name = f"CMLA, {len(made.known.image_codes):,} codes"
+    name = f"CMLA over {hashable(setting.backbone)}, {len(made.known.image_codes):,} codes"
     yield from _over_bare(setting, name, steps, bare, made.known.params, 1.03)
 
 

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from jaxadv.errors import InputError
+
 EPSILON = 1e-6  # of the layer norms, as released
 
 
@@ -66,7 +68,7 @@ def _patches(images: Array, side: int) -> Array:
     """Cut `[..., H, W, 3]` into `[..., h, w, side * side * 3]`."""
     *batch, height, width, channels = images.shape
     if height % side or width % side:
-        raise ValueError(f"image of {height} x {width}: its sides must be multiples of {side}")
+        raise InputError(f"image of {height} x {width}: its sides must be multiples of {side}")
     cut = images.reshape(*batch, height // side, side, width // side, side, channels)
     cut = jnp.swapaxes(cut, -4, -3)
     return cut.reshape(*batch, height // side, width // side, side * side * channels)
