@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import call
+from sweep_rows import assert_alike, rows
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
@@ -53,31 +54,12 @@ def make(folder, **options):
     return list(sweep(prepared(), folder, **{"slots": SLOTS, **options}))
 
 
-def rows(folder):
-    """What was recorded, by attack, without the times."""
-    found = {}
-    for row in store.read(folder):
-        found[row["cell"], row["id"]] = {k: v for k, v in row.items() if k != "seconds"}
-    return found
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A sweep that nothing interrupted, with its pictures."""
     folder = tmp_path_factory.mktemp("sweep") / "whole"
     make(folder, pictures="png")
     return folder
-
-
-def assert_alike(got, expected):
-    """The same attacks and decisions; numbers to what another order of summing may change."""
-    assert got.keys() == expected.keys()
-    for key, row in expected.items():
-        for column, value in row.items():
-            if isinstance(value, float):
-                assert got[key][column] == pytest.approx(value, rel=1e-3, abs=1e-5), column
-            else:
-                assert got[key][column] == value, column
 
 
 def test_every_attack_is_recorded(whole):
