@@ -245,6 +245,31 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path):
     assert code == 1 and "6 attacks failed" in said
 
 
+@pytest.mark.slow
+def test_three_of_a_thousand_fail_and_997_are_made(tmp_path):
+    """One broken picture, one impossible target, one cell whose steps are not finite."""
+    names = []
+    for number in range(40):
+        write_png(tmp_path / f"{number}.png", scenes.example(3, number).picture)
+        names += [f"{number}.png,a red circle"] * 25
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    names[500:503] = ["broken.png,a red circle", "7.png,a red girafe"]
+    (tmp_path / "many.csv").write_text("\n".join(["image,target", *names]) + "\n")
+    (tmp_path / "one.csv").write_text("image,target\n0.png,a red circle\n")
+    cells = [
+        LISTED.replace("[0.1, 1e38]", tradeoff).replace("REQUESTS", str(tmp_path / requests))
+        for tradeoff, requests in (("0.1", "many.csv"), ("1e38", "one.csv"))
+    ]
+    file, out = tmp_path / "mine.toml", tmp_path / "out"
+    file.write_text("".join(cells))
+    code, said = invoke("sweep", str(file), "--out", str(out))
+    assert code == 1 and "3 attacks failed" in said
+    reasons = [row["failed"] for row in store.read(out)]
+    assert len(reasons) == 1000 and reasons.count(None) == 997
+    for words in ("broken.png", "unknown word 'girafe'", "not finite"):
+        assert sum(words in reason for reason in reasons if reason) == 1
+
+
 def test_command_says_what_it_would_do(tmp_path):
     """Without writing anything."""
     file = tmp_path / "mine.toml"
