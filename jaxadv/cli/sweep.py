@@ -55,7 +55,12 @@ def run(
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
     from jaxadv.sweeps import store
-    from jaxadv.sweeps.devices import join_processes, over_local_devices, parse_shard
+    from jaxadv.sweeps.devices import (
+        join_processes,
+        leave_processes,
+        over_local_devices,
+        parse_shard,
+    )
     from jaxadv.sweeps.files import find
     from jaxadv.sweeps.plan import read_plan
     from jaxadv.sweeps.sweep import complete, estimate, prepare, sweep
@@ -66,10 +71,13 @@ def run(
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError("a sweep ends as Parquet: pip install 'jaxadv[sweeps]'")
     share = parse_shard(shard)
-    if distributed or coordinator is not None:
+    joined = distributed or coordinator is not None
+    if joined:
         share = join_processes(coordinator, processes, process)
     sharding, slots = over_local_devices(batch)
     prepared = prepare(cells)
+    if joined:
+        leave_processes()
     if dry_run:
         rows: list[list[Any]] = []
         for found in estimate(prepared, slots=slots, shard=share, sharding=sharding):

@@ -44,11 +44,16 @@ def join_processes(coordinator: str | None, processes: int | None, process: int 
         raise InputError(
             f"--distributed: the processes do not find each other ({reason})"
         ) from None
-    share = Shard(jax.process_index(), jax.process_count())
-    # It was for the numbers only. Processes that stay joined wait for the last at their end, some
-    # minutes and no more, and one that is lost takes all with it.
+    return Shard(jax.process_index(), jax.process_count())
+
+
+def leave_processes() -> None:
+    """Let each process go on alone, once all have loaded what they need (Orbax waits for all).
+
+    Those that stay joined wait for the last at their end, some minutes and no more, and one that is
+    lost takes all with it.
+    """
     jax.distributed.shutdown()
-    return share
 
 
 def parse_shard(text: str | None) -> Shard:

@@ -1,4 +1,4 @@
-"""Processes that join for their numbers, and from then on work alone."""
+"""Processes that join for their numbers, load their victims, and from then on work alone."""
 
 import socket
 import subprocess
@@ -9,9 +9,12 @@ import pytest
 CODE = """
 import os, sys, time
 import jax, jax.numpy as jnp
-from jaxadv.sweeps.devices import join_processes, over_local_devices
+from jaxadv.sweeps.devices import join_processes, leave_processes, over_local_devices
+from jaxadv.victims import zoo
 share = join_processes(sys.argv[1], 2, int(sys.argv[2]))
 sharding, slots = over_local_devices(3)
+zoo.load("scenes-transformer")
+leave_processes()
 print(share.number, share.of, slots, float(jax.jit(jnp.sum)(jnp.arange(3.0))), flush=True)
 if share.number == int(sys.argv[3]):
     os._exit(7)  # as if it had been killed
