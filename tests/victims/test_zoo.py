@@ -29,7 +29,7 @@ LEAST = {
     "scenes-show-attend-tell": 0.9,
     "scenes-scst": 0.9,
     "scenes-show-tell": 0.8,
-    "scenes-transformer": 0.8,
+    "scenes-transformer": 0.9,
 }
 
 
