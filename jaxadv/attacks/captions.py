@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
+from jaxadv.data.images import check_size
 from jaxadv.objectives.criteria import Criterion
 from jaxadv.objectives.target import PartialCaption, check_places
 from jaxadv.victims.captioner import Captioner, Features, Params, greedy
@@ -81,6 +82,7 @@ def caption_objective(
     ) -> tuple[Array, Appraisal]:
         if isinstance(target, PartialCaption):
             check_places(target, victim.max_length)
+        check_size(image, victim.image_shape)
         features = victim.encode(params, adversarial)
         found = term(params, features, target, latent)
         total = found.loss + tradeoff * distance(adversarial - image)

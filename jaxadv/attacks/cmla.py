@@ -17,6 +17,7 @@ from jaxadv.attacks.attack import (
 )
 from jaxadv.attacks.constraints import Constraint, ball
 from jaxadv.attacks.norms import Norm, length
+from jaxadv.data.images import check_size
 from jaxadv.objectives.cmla import (
     HashTarget,
     Known,
@@ -138,5 +139,6 @@ def _codes(
 ) -> tuple[Array, Array, Array]:
     """Return the code of an example, and those of the context in its and in the other modality."""
     if modality == "image":
+        check_size(example, victim.image_shape)
         return victim.image_code(known.params, example), known.image_codes, known.text_codes
     return victim.text_code(known.params, example), known.text_codes, known.image_codes

@@ -32,7 +32,8 @@ class Iterate(NamedTuple):
       linf: ‖ε‖∞ of the float picture.
       success: whether the float picture fools the victim.
       success_8bit: whether it still does after rounding to 8 bits (a saved PNG).
-      output, output_8bit: what the victim makes of the two.
+      output: what the victim makes of the float picture (the tokens it says, its scores, its code).
+      output_8bit: what it makes of the rounded one.
     """
 
     image: Array
@@ -85,15 +86,36 @@ def run(
         its place in the batch; 0..B-1 by default.
 
     Raises:
-      ImageError: a picture holds NaN, or values outside [0, 1].
-      InputError: a bag of words does.
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: a bag of words does; what is given is no batch, or has not a target an example.
     """
+    images = jnp.asarray(images)
+    _check_batch(images, targets)
     if not isinstance(images, jax.core.Tracer) and images.is_fully_addressable:
         kind = "picture" if images.ndim == 4 else "text"
         check_pictures(images, [f"{kind} {i} of the batch" for i in range(len(images))])
     key = jax.random.key(0) if key is None else key
     ids = jnp.arange(len(images)) if ids is None else ids
     return _run(attack, params, images, targets, key, ids, iterations)
+
+
+def _check_batch(images: Array, targets: Target) -> None:
+    """Refuse what the vectorised loop could only fail on, in the words of the caller."""
+    if images.ndim not in (2, 4):
+        raise InputError(
+            f"images: shape {images.shape}; must be a batch, [B, H, W, 3] or texts [B, T] (of one "
+            "picture: picture[None])"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ImageError(
+            f"images: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(targets):
+        if jnp.shape(leaf)[:1] != images.shape[:1]:
+            raise InputError(
+                f"targets{jax.tree_util.keystr(path)}: shape {jnp.shape(leaf)}; must be stacked, "
+                f"one for each example, with a leading axis of {len(images)}"
+            )
 
 
 def check_pictures(images: Any, names: Sequence[str]) -> None:

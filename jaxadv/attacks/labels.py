@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
+from jaxadv.data.images import check_size
 from jaxadv.objectives.labels import LabelTarget, excluded, leaves_top
 from jaxadv.victims.classifier import MultiLabelClassifier, Params
 
@@ -42,6 +43,7 @@ def label_judge(victim: MultiLabelClassifier, delta: int | None = None) -> Judge
     """Judge a picture by how many specified labels are out of the first k; says the scores."""
 
     def judge(params: Params, image: Array, target: LabelTarget) -> Verdict:
+        check_size(image, victim.image_shape)
         scores = victim.scores(params, image)
         return Verdict(leaves_top(target, scores, delta), scores)
 

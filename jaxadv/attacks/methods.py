@@ -129,6 +129,13 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value not in allowed:
             raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
+    if settings.method != "show-and-fool" and settings.aim == "keywords":
+        raise InputError(f"aim 'keywords': is show-and-fool's, not {settings.method}'s")
+    if settings.method in ("gem", "ssvm") and not settings.targeted:
+        raise InputError(
+            f"untargeted: {settings.method} reaches a target; must be method untargeted or "
+            "show-and-fool"
+        )
     for name in ("learning_rate", "rounds", "constant", "tries"):
         value = getattr(settings, name)
         if value is not None and not 0 < value < math.inf:

@@ -7,7 +7,7 @@ import typer
 
 from jaxadv.cli.attack_retrieval import retrieval
 from jaxadv.cli.console import console, fail, print_table, watch
-from jaxadv.cli.outputs import unique_names, write_json, yes
+from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 app = typer.Typer(no_args_is_help=True, help="Fool a victim on given pictures.")
 app.command("retrieval")(retrieval)
@@ -20,14 +20,15 @@ def _main() -> None:
 
 @app.command("caption")
 def caption(
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size (resized).")],
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures, records and the figure.")],
     target: Annotated[
         str | None,
         typer.Option(
             help='A caption, "_" for a free word, "..." for an open end: "a _ is on the grass". '
-            "Keywords with --aim keywords. None for an untargeted attack."
+            'With --aim keywords: words to be said anywhere, such as "yellow star". None for an '
+            "untargeted attack."
         ),
     ] = None,
     method: Annotated[str, typer.Option(help="gem, ssvm, show-and-fool or untargeted.")] = "gem",
@@ -119,6 +120,11 @@ def caption(
         ["picture", "target", "the saved picture is captioned", "‖ε‖₂", "fooled"],
         rows,
     )
+    advise(
+        [bool(outcome.success_8bit) for outcome in outcomes],
+        "try a larger --learning-rate (0.01) and more --rounds (300), for gem --posterior joint, "
+        "or leave the target's end open (...)",
+    )
     console.print(f"written to {out}/", highlight=False)
     if len(pictures) < len(images):
         raise typer.Exit(2)
@@ -146,7 +152,7 @@ def _without(entry: dict[str, Any], *names: str) -> dict[str, Any]:
 
 @app.command("labels")
 def labels(
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size (resized).")],
     victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
     suppress: Annotated[
         str, typer.Option(help='Labels that shall leave the first k: "red circle,blue star".')
@@ -244,6 +250,10 @@ def labels(
         f"{method} on {loaded.name}",
         ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"],
         rows,
+    )
+    advise(
+        [bool(success) for success in outcomes.success_8bit],
+        "try a larger --learning-rate (0.1; ml-cw-u 1) or more --iterations",
     )
     console.print(f"written to {out}/", highlight=False)
     if len(attacked) < len(images):

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
-from jaxadv.cli.outputs import unique_names, write_json, yes
+from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 
 class Queries(NamedTuple):
@@ -128,11 +128,17 @@ def retrieval(
         _write(out, name, entry, modality, found.examples[number])
         other = "texts" if modality == "image" else "pictures"
         first = entry["after"][other][0]
-        rows.append([name, entry["labels"], first["labels"], entry["D"], yes(entry["success"])])
+        rows.append(
+            [name, entry["labels"], first["labels"], entry["D"], yes(entry["success_8bit"])]
+        )
         panels.append(panel)
     save(draw_panels(panels[:6]), out / "figure.png")
     columns = ["query", "shows", "the saved query finds", "D", "fooled"]
     print_table(f"CMLA on {subject.name}", columns, rows)
+    advise(
+        [bool(success) for success in found.success_8bit],
+        "try --intra 0, a larger --bound, or --signs",
+    )
     console.print(f"written to {out}/", highlight=False)
     if queries.missing:
         raise typer.Exit(2)
@@ -157,7 +163,11 @@ def _queries(
     if bool(images) + bool(texts) + bool(scenes) != 1:
         raise InputError("give pictures, or --text, or --scenes: one of the three")
     if (images and modality == "text") or (texts and modality == "image"):
-        raise InputError(f"--modality {modality}: give {_wanted(modality)} that ask, or --scenes")
+        raise InputError(
+            f"--modality {modality}: give {_wanted(modality)} that ask, or --scenes; "
+            f"{'texts' if texts else 'pictures'} are attacked with --modality "
+            f"{'text' if texts else 'image'}"
+        )
     hasher = subject.hasher
     if scenes:
         pairs = scene_pairs(HELD_OUT_SEED, scenes, side=hasher.image_shape[0])
@@ -221,7 +231,8 @@ def _say(
         "before": records[0],
         "after": records[1],
         "D": distortion,
-        "success": bool(found.success_8bit[number]),
+        "success": bool(found.success[number]),
+        "success_8bit": bool(found.success_8bit[number]),
     }
     return entry, RetrievalPanel(subject.name, shown, panels, distortion, f"shows {labels}")
 

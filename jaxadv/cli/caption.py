@@ -9,7 +9,7 @@ from jaxadv.cli.console import console
 
 
 def caption(
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size (resized).")],
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
     beam: Annotated[int, typer.Option(min=1, max=10, help="Beam size; 1 is greedy.")] = 1,
 ) -> None:

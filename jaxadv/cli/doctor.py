@@ -14,7 +14,7 @@ def doctor() -> None:
     from jaxadv.victims import zoo
 
     def line(what: str, found: str) -> None:
-        console.print(f"{what:>12}  {found}", highlight=False, soft_wrap=True)
+        console.print(f"{what:>19}  {found}", highlight=False, soft_wrap=True)
 
     line("jaxadv", __version__)
     line("python", platform.python_version())

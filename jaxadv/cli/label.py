@@ -9,7 +9,7 @@ from jaxadv.cli.console import console
 
 
 def label(
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size (resized).")],
     victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
     k: Annotated[int, typer.Option(min=1, help="How many labels to say.")] = 5,
 ) -> None:

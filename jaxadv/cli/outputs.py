@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxadv.cli.console import console
+
 
 def write_json(path: Path, entry: dict[str, Any]) -> None:
     """Write a record to a temporary name and move it into place."""
@@ -44,3 +46,9 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 def yes(success: bool) -> str:
     """Say a truth value in a table."""
     return "yes" if success else "no"
+
+
+def advise(successes: Sequence[bool], advice: str) -> None:
+    """Say what to try next where something was not fooled."""
+    if not all(successes):
+        console.print(f"not fooled? {advice}", highlight=False, soft_wrap=True)

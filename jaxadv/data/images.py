@@ -204,6 +204,19 @@ def check_image(image: Any, shape: tuple[int, int] | None = None) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32)
 
 
+def check_size(image: Array, shape: tuple[int, ...]) -> None:
+    """Check that a picture has the shape that a victim sees, (H, W, 3); also under `jit`.
+
+    Raises:
+      ImageError: it has another one. Many networks would take it, and see something else.
+    """
+    if image.shape != tuple(shape):
+        raise ImageError(
+            f"a picture of shape {image.shape}: this victim sees {tuple(shape)}; resize it "
+            f"(jaxadv.data.images.resize(picture, {tuple(shape[:2])}))"
+        )
+
+
 def resize(image: Any, shape: tuple[int, int]) -> np.ndarray:
     """Resize `image` [H, W, 3] to `shape` (height, width): `float32`, antialiased bilinear.
 

@@ -98,12 +98,15 @@ def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialC
     [1, 1, 0, 0, 0, 0, 0, 0]
 
     Raises:
-      TargetError: no observed word, or longer than the victim can say.
+      TargetError: no observed word, longer than the victim can say, or `...` before the end.
       UnknownWordError: a word that the victim does not know, with the nearest ones.
     """
     text = text.strip().replace("…", OPEN)
     ends = not text.endswith(OPEN)
-    words = re.sub(r"_+", f" {GAP} ", text.removesuffix(OPEN).lower()).split()
+    body = text.removesuffix(OPEN)
+    if OPEN in body.rstrip("."):
+        raise TargetError(f"{text!r}: {OPEN} may stand at the end only; {GAP} is one free word")
+    words = re.sub(r"_+", f" {GAP} ", body.lower()).split()
     tokens: list[int] = []
     latent: set[int] = set()
     for word in words:

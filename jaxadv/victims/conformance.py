@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.victims.captioner import Captioner, teacher_forced_logits
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
@@ -147,6 +148,10 @@ def _is_scale(logit_scale: Function, params: Any) -> Findings:
 def _captioner(victim: Captioner, params: Any) -> Findings:
     if type(victim.max_length) is not int or victim.max_length < 1:
         yield f"max_length: is {victim.max_length!r}; must be a whole number, 1 or more"
+        return
+    if not isinstance(victim.vocabulary, Vocabulary):
+        kind = type(victim.vocabulary).__name__
+        yield f"vocabulary: is a {kind}; must be a jaxadv.data.vocabulary.Vocabulary of the words"
         return
     image, words = _pictures(victim.image_shape)[-1], victim.vocabulary.size
     features = yield from _called("encode", victim.encode, params, image)

@@ -20,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 import jaxadv
 from jaxadv.victims.architectures import (
+    PUBLISHED,
     Architecture,
     CaptionerArchitecture,
     ClassifierArchitecture,
@@ -102,6 +103,11 @@ def load(name: str) -> Victim:
     folder = Path(name)
     if not (folder / "record.json").is_file():
         known = installed()
+        if name in PUBLISHED and name not in known:
+            raise VictimError(
+                f"{name!r} is an architecture without weights: jaxadv port makes a victim of it "
+                f"from a checkpoint (--architecture {name})"
+            )
         if name not in known:
             raise VictimError(
                 f"no victim {name!r}: installed are {', '.join(known) or 'none'}; a folder with "

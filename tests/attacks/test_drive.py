@@ -18,6 +18,7 @@ from jaxadv.attacks.gem import gem
 from jaxadv.attacks.show_and_fool import show_and_fool
 from jaxadv.attacks.ssvm import ssvm
 from jaxadv.data.images import ImageError, round_8bit
+from jaxadv.errors import InputError
 from jaxadv.objectives.target import TargetError, make_target, stack_targets
 from jaxadv.victims.captioner import greedy
 
@@ -158,6 +159,39 @@ def test_what_is_no_picture_is_refused_by_number(value, line):
     images = pictures(3).at[1, 0, 0, 0].set(value)
     with pytest.raises(ImageError, match=f"picture 1 of the batch: .*{line}"):
         run(attack, PARAMETERS, images, targets_of(kind, 3), iterations=1)
+
+
+def test_pictures_of_numpy():
+    """What `read_image` and `resize` give can be attacked as it is."""
+    attack, kind = ATTACKS["gem"]
+    images, targets = pictures(2), targets_of(kind, 2)
+    arrays = jax.tree.map(np.asarray, (images, targets))
+    found = [run(attack, PARAMETERS, *both, iterations=2) for both in (arrays, (images, targets))]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda images, targets: (images[0], targets), r"must be a batch, .*picture\[None\]"),
+        (
+            lambda images, targets: (images, jax.tree.map(lambda x: x[0], targets)),
+            r"targets\.tokens: shape \(5,\); must be stacked, .* leading axis of 2",
+        ),
+        (lambda images, targets: (images[:1], targets), "leading axis of 1"),
+        (lambda images, targets: (np.uint8(255 * images), targets), "uint8; must be floats"),
+        (
+            lambda images, targets: (jnp.pad(images, [(0, 0), (0, 2), (0, 0), (0, 0)]), targets),
+            r"shape \(6, 4, 3\): this victim sees \(4, 4, 3\); resize it",
+        ),
+    ],
+    ids=["one picture", "one target", "too few", "uint8", "another size"],
+)
+def test_what_is_no_batch_is_one_clear_line(spoil, line):
+    attack, kind = ATTACKS["gem"]
+    with pytest.raises(InputError, match=line) as caught:
+        run(attack, PARAMETERS, *spoil(pictures(2), targets_of(kind, 2)), iterations=1)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("float64")

@@ -68,7 +68,7 @@ def test_caption_with_a_beam(scene_png):
 )
 def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method, more):
     out = tmp_path / "out"
-    code, _, err = call(
+    code, told, err = call(
         "attack", "caption", "--victim", VICTIM, "--method", method, *QUICK, *more,
         "--out", out, scene_png,
     )  # fmt: skip
@@ -77,6 +77,7 @@ def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method
         "figure.png", "scene.adversarial.png", "scene.json",
     ]  # fmt: skip
     entry = json.loads((out / "scene.json").read_text())
+    assert ("try a larger --learning-rate" in told) == (not entry["success_8bit"])
     saved = read_image(out / "scene.adversarial.png")
     assert saved.shape == (64, 64, 3)
     gap = np.linalg.norm(saved - read_image(scene_png))
@@ -103,6 +104,15 @@ def attack(*more):
         (attack("--target", "a", "--learning-rate", "nan", "--out", "o", "p"), "must be positive"),
         (attack("--target", "a", "--tradeoff", "inf", "--out", "o", "p"), "must be finite"),
         (attack("--target", "a", "--posterior", "x", "--out", "o", "p"), "factorised, joint"),
+        (
+            attack("--target", "red star", "--aim", "keywords", "--out", "o", "p"),
+            "aim 'keywords': is show-and-fool's, not gem's",
+        ),
+        (
+            attack("--target", "a", "--untargeted", "--method", "ssvm", "--out", "o", "p"),
+            "must be method untargeted or show-and-fool",
+        ),
+        (["caption", "--victim", "resnet50", "p"], "--architecture resnet50"),
         (
             attack("--target", "a _", "--method", "show-and-fool", "--out", "o", "p"),
             "complete caption",

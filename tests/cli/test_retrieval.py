@@ -90,7 +90,7 @@ def test_dual_encoders_say_similarities(dual_encoder, scene_png, tmp_path):
     entry = json.loads((out / "scene-1-0.json").read_text())
     found = [hit["similarity"] for hit in entry["after"]["pictures"]]
     assert found == sorted(found, reverse=True) and -1 <= found[-1] < found[0] <= 1.00001
-    assert entry["success"] != entry["after"]["pictures"][0]["relevant"]
+    assert entry["success_8bit"] != entry["after"]["pictures"][0]["relevant"]
 
 
 def test_embeddings_have_no_signs_to_show(dual_encoder, hasher, tmp_path):
@@ -116,8 +116,9 @@ def test_attack_on_pictures_writes_them_records_and_a_figure(hasher, scene_png, 
     assert 0 < entry["D"] <= 8 / 255
     gap = np.abs(read_image(out / "scene.adversarial.png") - read_image(scene_png))
     assert 0 < gap.max() <= 8.51 / 255
+    assert ("not fooled? try --intra 0" in said) == (not entry["success_8bit"])
     first = entry["after"]["texts"][0]
-    assert entry["success"] != first["relevant"]
+    assert entry["success_8bit"] != first["relevant"]
     command = ["retrieve", "--victim", hasher, *SMALL, "--image", out / "scene.adversarial.png"]
     code, said, _ = call(*command, "--top", "1")
     assert code == 0 and first["item"] in said  # the saved picture finds what the record says
@@ -133,7 +134,7 @@ def test_attack_on_texts_keeps_them_in_range(hasher, tmp_path):
     given = np.isin(SCENE_TAGS, ["big", "red", "circle"])
     assert bag.min() >= 0 and bag.max() <= 1 and 0.1 < np.abs(bag - given).max() <= 0.4 + 1e-6
     assert not entry["labels_given"] and entry["labels"] and entry["toward"] == "ring"
-    assert entry["success"] == ("ring" in entry["after"]["pictures"][0]["labels"])
+    assert entry["success_8bit"] == ("ring" in entry["after"]["pictures"][0]["labels"])
     assert (out / "text-2.json").exists() and (out / "figure.png").exists()
 
 
@@ -142,7 +143,7 @@ def test_attack_on_texts_keeps_them_in_range(hasher, tmp_path):
     [
         (["--text", "red circel", "--modality", "text"], "unknown tag 'circel': did you mean"),
         (["--text", " , ", "--modality", "text"], "no tag; give some of the 22 tags"),
-        (["--text", "red"], "--modality image: give pictures"),
+        (["--text", "red"], "texts are attacked with --modality text"),
         ([], "give pictures, or --text, or --scenes"),
         (["--scenes", "1", "--labels", "circel"], "did you mean 'circle'"),
         (["--scenes", "1", "--toward", "dog"], "unknown label 'dog'"),

@@ -52,6 +52,8 @@ def test_punctuation_that_the_victim_says(text):
         ("_ _", "no observed word"),
         ("", "no observed word"),
         ("...", "no observed word"),
+        ("a giraffe ... dog", "'a giraffe ... dog': ... may stand at the end only"),
+        ("... a dog ...", "may stand at the end only"),
         ("a giraffe is on the grass a", "7 words: this victim says at most 6"),
     ],
 )

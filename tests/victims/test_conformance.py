@@ -184,6 +184,10 @@ MISTAKES = {  # what was done wrong: (victim and parameters, what must be said o
         lambda: (TAGGER._replace(image_shape=(3, SIDE, SIDE)), TAGGER_WEIGHTS),
         r"image_shape: is \(3, 4, 4\); must be \(height, width, 3\)",
     ),
+    "words": (
+        lambda: captioner(vocabulary=("a", "cat")),
+        r"vocabulary: is a tuple; must be a jaxadv\.data\.vocabulary\.Vocabulary",
+    ),
     "no array": (lambda: with_weights(act=jnp.tanh), r"params\['act'\]: is a .*must be an array"),
     "NaN weights": (
         lambda: with_weights(bias=jnp.full(LABELS, jnp.nan)),
