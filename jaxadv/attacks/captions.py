@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int
 
 from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
 from jaxadv.data.images import check_size
@@ -24,17 +25,17 @@ class Termed(NamedTuple):
       reports: named scalars for the trace.
     """
 
-    loss: Array
+    loss: Float[Array, ""]
     latent: Any
-    said: Array
-    reports: dict[str, Array]
+    said: Int[Array, " T"]
+    reports: dict[str, Float[Array, ""]]
 
 
 Term = Callable[[Params, Features, Any, Any], Termed]
 """`(params, features, target, latent) -> Termed`."""
 
 
-def say(victim: Captioner, params: Params, features: Features) -> Array:
+def say(victim: Captioner, params: Params, features: Features) -> Int[Array, " T"]:
     """Decode greedily what the victim says now; no gradient flows."""
     return greedy(victim, params, jax.lax.stop_gradient(features)).tokens
 
@@ -42,14 +43,14 @@ def say(victim: Captioner, params: Params, features: Features) -> Array:
 def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
     """Judge a picture by the caption that the victim says greedily (paper eq. 3)."""
 
-    def judge(params: Params, image: Array, target: Any) -> Verdict:
+    def judge(params: Params, image: Float[Array, "H W 3"], target: Any) -> Verdict:
         said = greedy(victim, params, victim.encode(params, image)).tokens
         return Verdict(criterion(target, said), said)
 
     return judge
 
 
-def squared_l2(perturbation: Array) -> Array:
+def squared_l2(perturbation: Float[Array, "H W 3"]) -> Float[Array, ""]:
     """‖ε‖₂², the papers' distance."""
     return jnp.sum(perturbation**2)
 
@@ -61,7 +62,7 @@ def caption_objective(
     tradeoff: float,
     *,
     first: Callable[[], Any] = tuple,
-    distance: Callable[[Array], Array] = squared_l2,
+    distance: Callable[[Float[Array, "H W 3"]], Float[Array, ""]] = squared_l2,
 ) -> Objective:
     """Make an objective of a term on the features: `term + tradeoff * distance(ε)`.
 
@@ -78,8 +79,12 @@ def caption_objective(
     """
 
     def loss(
-        params: Params, image: Array, adversarial: Array, target: Any, latent: Any
-    ) -> tuple[Array, Appraisal]:
+        params: Params,
+        image: Float[Array, "H W 3"],
+        adversarial: Float[Array, "H W 3"],
+        target: Any,
+        latent: Any,
+    ) -> tuple[Float[Array, ""], Appraisal]:
         if isinstance(target, PartialCaption):
             check_places(target, victim.max_length)
         check_size(image, victim.image_shape)

@@ -5,8 +5,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from jaxadv.attacks.norms import Norm, project
+
+Picture = Float[Array, "*picture"]
 
 
 class Constraint(NamedTuple):
@@ -18,15 +21,15 @@ class Constraint(NamedTuple):
       project: `(variable, image) -> variable`, after each optimiser step.
     """
 
-    enter: Callable[[Array, Array], Array]
-    picture: Callable[[Array, Array], Array]
-    project: Callable[[Array, Array], Array]
+    enter: Callable[[Picture, Picture], Picture]
+    picture: Callable[[Picture, Picture], Picture]
+    project: Callable[[Picture, Picture], Picture]
 
 
 def clip() -> Constraint:
     """`I0 + ε` in [0, 1] by clipping after each step (exact-caption paper, section 4.1)."""
 
-    def project(perturbation: Array, image: Array) -> Array:
+    def project(perturbation: Picture, image: Picture) -> Picture:
         return jnp.clip(image + perturbation, 0.0, 1.0) - image
 
     return Constraint(
@@ -52,7 +55,7 @@ def ball(
       non_negative: nothing is taken away: ε >= 0.
     """
 
-    def allow(perturbation: Array, image: Array) -> Array:
+    def allow(perturbation: Picture, image: Picture) -> Picture:
         wished = jnp.maximum(perturbation, 0.0) if non_negative else perturbation
         inside = project(wished, radius, norm)
         return unit * (jnp.clip(image + inside / unit, 0.0, 1.0) - image)
@@ -71,7 +74,7 @@ def tanh() -> Constraint:
     code's, keeps black and white finite and moves them by 5e-5.
     """
 
-    def coordinates(picture: Array) -> Array:
+    def coordinates(picture: Picture) -> Picture:
         return jnp.arctanh((2 * picture - 1) * 0.9999)
 
     return Constraint(

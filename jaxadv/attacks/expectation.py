@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from jaxadv.attacks.attack import Appraisal, Objective, Params, Target
 from jaxadv.attacks.transformations import Transformation
@@ -24,8 +25,8 @@ class Drawing(NamedTuple):
       inner: the objective's own latent quantities.
     """
 
-    key: Array
-    step: Array
+    key: PRNGKeyArray
+    step: Int[Array, ""]
     inner: Any
 
 
@@ -45,15 +46,21 @@ def over_transformations(
       draws: transformations a step; the victim sees that many pictures.
     """
 
-    def init(params: Params, image: Array, target: Target, key: Array) -> Drawing:
+    def init(
+        params: Params, image: Float[Array, "H W 3"], target: Target, key: PRNGKeyArray
+    ) -> Drawing:
         inner_key, own = jax.random.split(key)
         inner = objective.init(params, image, target, inner_key)
         return Drawing(own, jnp.zeros((), jnp.int32), inner)
 
     def loss(
-        params: Params, image: Array, adversarial: Array, target: Target, latent: Drawing
-    ) -> tuple[Array, Appraisal]:
-        def at_one(key: Array) -> tuple[Array, Appraisal]:
+        params: Params,
+        image: Float[Array, "H W 3"],
+        adversarial: Float[Array, "H W 3"],
+        target: Target,
+        latent: Drawing,
+    ) -> tuple[Float[Array, ""], Appraisal]:
+        def at_one(key: PRNGKeyArray) -> tuple[Float[Array, ""], Appraisal]:
             benign, seen = transformation(key, image), transformation(key, adversarial)
             return objective.loss(params, benign, seen, target, latent.inner)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from jaxadv.attacks.transformations import Transformation
 
@@ -42,13 +43,15 @@ COSINES = np.array(
 def jpeg(least: int, most: int) -> Transformation:
     """Compress with a quality drawn from `least` to `most` (1 to 100), and decompress."""
 
-    def compress(key: Array, image: Array) -> Array:
+    def compress(key: PRNGKeyArray, image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
         return compressed(image, jax.random.randint(key, (), least, most + 1))
 
     return compress
 
 
-def compressed(image: Array, quality: Array | int) -> Array:
+def compressed(
+    image: Float[Array, "H W 3"], quality: Int[Array, ""] | int
+) -> Float[Array, "H W 3"]:
     """Return what is left of a picture f32[H, W, 3] in [0, 1] after JPEG of a quality.
 
     The gradient to the picture is that of the cosine transform and the chroma's averages.
@@ -65,12 +68,14 @@ def compressed(image: Array, quality: Array | int) -> Array:
     return jnp.clip(_round(rgb[:height, :width]), 0.0, 255.0) / 255
 
 
-def _round(x: Array) -> Array:
+def _round(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Round, with the slope of the identity."""
     return x + jax.lax.stop_gradient(jnp.round(x) - x)
 
 
-def _quantised(plane: Array, table: np.ndarray, quality: Array | int) -> Array:
+def _quantised(
+    plane: Float[Array, "h w"], table: Int[np.ndarray, "8 8"], quality: Int[Array, ""] | int
+) -> Float[Array, "h w"]:
     """Round the cosine coefficients of each block to multiples of the quality's table."""
     scale = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     steps = jnp.clip((table * scale + 50) // 100, 1, 255).astype(plane.dtype)
@@ -82,7 +87,7 @@ def _quantised(plane: Array, table: np.ndarray, quality: Array | int) -> Array:
     return jnp.clip(_round(whole.reshape(plane.shape)), -128, 127)
 
 
-def _enlarged(plane: Array) -> Array:
+def _enlarged(plane: Float[Array, "h w"]) -> Float[Array, "2*h 2*w"]:
     """Double the sides; each new pixel takes 3/4 of the nearest old one and 1/4 of the next."""
     for axis in (0, 1):
         wide = jnp.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jaxtyping import Float
 
 from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
 from jaxadv.data.images import check_size
@@ -21,15 +22,15 @@ LEARNING_RATE = 5e-4  # these two are the released commands'
 class Termed(NamedTuple):
     """What a method's own loss finds at a picture's scores, and its latent for the next step."""
 
-    loss: Array
+    loss: Float[Array, ""]
     latent: Any
 
 
-Term = Callable[[Array, LabelTarget, Any], Termed]
+Term = Callable[[Float[Array, " c"], LabelTarget, Any], Termed]
 """`(scores f32[c], target, latent) -> Termed`."""
 
 
-def stateless(loss: Callable[[Array, LabelTarget], Array]) -> Term:
+def stateless(loss: Callable[[Float[Array, " c"], LabelTarget], Float[Array, ""]]) -> Term:
     """Make a term of a loss that carries nothing from step to step."""
     return lambda scores, target, latent: Termed(loss(scores, target), latent)
 
@@ -71,8 +72,12 @@ def label_objective(
     """
 
     def loss(
-        params: Params, image: Array, adversarial: Array, target: LabelTarget, latent: Any
-    ) -> tuple[Array, Appraisal]:
+        params: Params,
+        image: Float[Array, "H W 3"],
+        adversarial: Float[Array, "H W 3"],
+        target: LabelTarget,
+        latent: Any,
+    ) -> tuple[Float[Array, ""], Appraisal]:
         scores = victim.scores(params, adversarial)
         found = term(scores, target, latent)
         total = found.loss + tradeoff / 2 * jnp.sum((2 * (adversarial - image)) ** 2)

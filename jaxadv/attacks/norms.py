@@ -4,17 +4,18 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 Norm = Literal["l1", "l2", "linf"]
 
 
-def l2_norm(perturbation: Array) -> Array:
+def l2_norm(perturbation: Float[Array, "*picture"]) -> Float[Array, ""]:
     """‖ε‖₂, with a gradient of zero at zero."""
     square = jnp.sum(perturbation**2)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
-def length(perturbation: Array, norm: Norm) -> Array:
+def length(perturbation: Float[Array, "*picture"], norm: Norm) -> Float[Array, ""]:
     """‖ε‖ in one of the three norms, with a gradient of zero at zero.
 
     >>> [float(length(jnp.array([3.0, -4.0]), norm)) for norm in ("l1", "l2", "linf")]
@@ -26,7 +27,9 @@ def length(perturbation: Array, norm: Norm) -> Array:
     return size.sum() if norm == "l1" else size.max()
 
 
-def project(perturbation: Array, radius: Array | float, norm: Norm) -> Array:
+def project(
+    perturbation: Float[Array, "*picture"], radius: Float[Array, ""] | float, norm: Norm
+) -> Float[Array, "*picture"]:
     """Return the nearest perturbation within the ball.
 
     >>> project(jnp.array([3.0, 4.0]), 2.5, "l2").tolist()
@@ -44,7 +47,9 @@ def project(perturbation: Array, radius: Array | float, norm: Norm) -> Array:
     return perturbation * jnp.where(size > radius, radius / size, 1.0)
 
 
-def _shrink(perturbation: Array, radius: Array | float) -> Array:
+def _shrink(
+    perturbation: Float[Array, "*picture"], radius: Float[Array, ""] | float
+) -> Float[Array, "*picture"]:
     """Take from every component the same amount, down to zero, that the l1 ball asks for.
 
     With the components' sizes in falling order, the first n of them are left, and give up

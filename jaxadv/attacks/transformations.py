@@ -9,15 +9,16 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, PRNGKeyArray
 
-Transformation = Callable[[Array, Array], Array]
+Transformation = Callable[[PRNGKeyArray, Float[Array, "H W 3"]], Float[Array, "H W 3"]]
 """`(key, picture f32[H, W, 3]) -> picture f32[H, W, 3]`."""
 
 
 def noise(deviation: float) -> Transformation:
     """Add Gaussian noise of that standard deviation to every value, and clip to [0, 1]."""
 
-    def add(key: Array, image: Array) -> Array:
+    def add(key: PRNGKeyArray, image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
         drawn = jax.random.normal(key, image.shape, image.dtype)
         return jnp.clip(image + deviation * drawn, 0.0, 1.0)
 
@@ -32,7 +33,9 @@ def resizing(least: float, most: float = 1.0) -> Transformation:
       most: largest share, at most 1: then nothing is changed.
     """
 
-    def shrink_and_enlarge(key: Array, image: Array) -> Array:
+    def shrink_and_enlarge(
+        key: PRNGKeyArray, image: Float[Array, "H W 3"]
+    ) -> Float[Array, "H W 3"]:
         share = jax.random.uniform(key, (), image.dtype, least, most)
         for axis in (0, 1):
             size = image.shape[axis]
@@ -45,7 +48,9 @@ def resizing(least: float, most: float = 1.0) -> Transformation:
     return shrink_and_enlarge
 
 
-def _triangle(rows: int, columns: int, wanted: Array | int, size: Array | int) -> Array:
+def _triangle(
+    rows: int, columns: int, wanted: Float[Array, ""] | int, size: Float[Array, ""] | int
+) -> Float[Array, "{rows} {columns}"]:
     """Weights of `size` old pixels in `wanted` new ones, f32[rows, columns], zero beyond these.
 
     `data.resampling.weights`, for sizes that are drawn.
@@ -61,7 +66,7 @@ def _triangle(rows: int, columns: int, wanted: Array | int, size: Array | int) -
 def in_turn(*transformations: Transformation) -> Transformation:
     """Apply one transformation after the other, each with randomness of its own."""
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: PRNGKeyArray, image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
         for number, transformation in enumerate(transformations):
             image = transformation(jax.random.fold_in(key, number), image)
         return image

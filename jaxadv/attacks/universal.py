@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from jaxadv.attacks.attack import Judge, Objective, Params, Target
 from jaxadv.attacks.norms import Norm, project
@@ -28,15 +29,15 @@ class Universal(NamedTuple):
       epochs: i32[], how many were run.
     """
 
-    perturbation: Array
-    fooled: Array
-    epochs: Array
+    perturbation: Float[Array, "H W 3"]
+    fooled: Float[Array, ""]
+    epochs: Int[Array, ""]
 
 
 def universal(
     objective: Objective,
     params: Params,
-    images: Array,
+    images: Float[Array, "N H W 3"],
     targets: Target,
     *,
     budget: float,
@@ -45,7 +46,7 @@ def universal(
     epochs: int = 100,
     batch: int = 32,
     enough: float = 0.7,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Universal:
     """Descend on the mean objective of the pictures that are not fooled yet, in a norm ball.
 
@@ -87,7 +88,7 @@ def _universal(
     targets: Target,
     budget: Array,
     enough: Array,
-    key: Array,
+    key: PRNGKeyArray,
 ) -> Universal:
     steps = len(images) // batch
 
@@ -125,15 +126,21 @@ def _universal(
     return Universal(perturbation, share, number)
 
 
-def apply(perturbation: Array, image: Array) -> Array:
+def apply(
+    perturbation: Float[Array, "H W 3"], image: Float[Array, "H W 3"]
+) -> Float[Array, "H W 3"]:
     """Add a perturbation that was not made for this picture: clipped to [0, 1]."""
     return jnp.clip(image + perturbation, 0.0, 1.0)
 
 
 @partial(jax.jit, static_argnums=0)
 def fooled_by(
-    judge: Judge, params: Params, images: Array, targets: Target, perturbation: Array
-) -> Array:
+    judge: Judge,
+    params: Params,
+    images: Float[Array, "N H W 3"],
+    targets: Target,
+    perturbation: Float[Array, "H W 3"],
+) -> Bool[Array, " N"]:
     """Return which pictures the perturbation fools the victim on, seen before or not; bool[N]."""
 
     def one(image: Array, target: Target) -> Array:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxadv.data.vocabulary import tokenize
 from jaxadv.errors import InputError
@@ -78,7 +79,9 @@ def quality(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Qua
     return Quality(*corpus_bleu(said, truth), float(np.mean(agreement)))
 
 
-def visual_effect(benign: Sequence[np.ndarray], poisoned: Sequence[np.ndarray]) -> VisualEffect:
+def visual_effect(
+    benign: Sequence[Float[np.ndarray, "H W 3"]], poisoned: Sequence[Float[np.ndarray, "H W 3"]]
+) -> VisualEffect:
     """Measure what a trigger does to pictures f32[H, W, 3] in [0, 1], at least 7 pixels a side.
 
     The PSNR is averaged over the pictures that it changes; infinite if it changes none.

@@ -20,22 +20,25 @@ Two differences from the released code, which counts otherwise than its paper de
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
 
 
 class CaptionScores(NamedTuple):
     """The three measures of one example; precision >= recall >= success."""
 
-    success: jax.Array
+    success: Bool[Array, ""]
     """`bool[]`, eq. 17: `success_sign`."""
-    precision: jax.Array
+    precision: Float[Array, ""]
     """`f32[]`, eq. 18: `precision`."""
-    recall: jax.Array
+    recall: Float[Array, ""]
     """`f32[]`, eq. 18: `recall`."""
 
 
-def success_sign(target: jax.Array, observed: jax.Array, predicted: jax.Array) -> jax.Array:
+def success_sign(
+    target: Int[Array, " T"], observed: Bool[Array, " T"], predicted: Int[Array, " T"]
+) -> Bool[Array, ""]:
     """Whether the prediction has the target's token at every observed place (`bool[]`, eq. 17).
 
     The observed end counts: a caption that goes on behind it is not the target, nor is one that
@@ -49,7 +52,9 @@ def success_sign(target: jax.Array, observed: jax.Array, predicted: jax.Array) -
     return jnp.all((predicted == target) & reached | ~observed)
 
 
-def precision(target: jax.Array, observed: jax.Array, predicted: jax.Array) -> jax.Array:
+def precision(
+    target: Int[Array, " T"], observed: Bool[Array, " T"], predicted: Int[Array, " T"]
+) -> Float[Array, ""]:
     """Right words among the words predicted at observed places (`f32[]`, eq. 18).
 
     |S*_O ∩ S_O| / |S*_O|, where S*_O is the predicted caption at the observed places of words.
@@ -65,7 +70,9 @@ def precision(target: jax.Array, observed: jax.Array, predicted: jax.Array) -> j
     return _ratio(matches, words & (predicted != 0), words)
 
 
-def recall(target: jax.Array, observed: jax.Array, predicted: jax.Array) -> jax.Array:
+def recall(
+    target: Int[Array, " T"], observed: Bool[Array, " T"], predicted: Int[Array, " T"]
+) -> Float[Array, ""]:
     """Right words among the observed words (`f32[]`, eq. 18): |S*_O ∩ S_O| / |S_O|.
 
     With no observed word it is 1, as `precision`.
@@ -78,7 +85,9 @@ def recall(target: jax.Array, observed: jax.Array, predicted: jax.Array) -> jax.
     return _ratio(matches, words, words)
 
 
-def caption_scores(target: jax.Array, observed: jax.Array, predicted: jax.Array) -> CaptionScores:
+def caption_scores(
+    target: Int[Array, " T"], observed: Bool[Array, " T"], predicted: Int[Array, " T"]
+) -> CaptionScores:
     """All three measures of one example."""
     return CaptionScores(
         success_sign(target, observed, predicted),
@@ -88,13 +97,15 @@ def caption_scores(target: jax.Array, observed: jax.Array, predicted: jax.Array)
 
 
 def _words_and_matches(
-    target: jax.Array, observed: jax.Array, predicted: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    target: Int[Array, " T"], observed: Bool[Array, " T"], predicted: Int[Array, " T"]
+) -> tuple[Bool[Array, " T"], Bool[Array, " T"]]:
     """The observed places of words, and those of them where the prediction is right: `bool[T]`."""
     words = observed & (target != 0)
     return words, words & (predicted == target)
 
 
-def _ratio(matches: jax.Array, among: jax.Array, words: jax.Array) -> jax.Array:
+def _ratio(
+    matches: Bool[Array, " T"], among: Bool[Array, " T"], words: Bool[Array, " T"]
+) -> Float[Array, ""]:
     ratio = matches.sum() / jnp.maximum(among.sum(), 1)  # nothing among: no match either, 0 / 1
     return jnp.where(words.any(), ratio, 1.0)

@@ -32,6 +32,8 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
 
 Form = Literal["paper", "released"]
 
@@ -39,41 +41,41 @@ Form = Literal["paper", "released"]
 class RankingScores(NamedTuple):
     """The four measures of one example, `f32[]` each, from 0 to 1."""
 
-    top_k_accuracy: jax.Array
+    top_k_accuracy: Float[Array, ""]
     """TkAcc, eq. 7."""
-    precision: jax.Array
+    precision: Float[Array, ""]
     """P@k, eq. 8."""
-    average_precision: jax.Array
+    average_precision: Float[Array, ""]
     """AP@k, eq. 9."""
-    ndcg: jax.Array
+    ndcg: Float[Array, ""]
     """NDCG@k, eq. 11."""
 
 
 class AttackRow(NamedTuple):
     """A row of the paper's tables, `f32[]` each: averages over a batch of attacked examples."""
 
-    top_k_accuracy: jax.Array
+    top_k_accuracy: Float[Array, ""]
     """ΔTkAcc: before minus after, as the next three; the smaller, the less the measures see."""
-    precision: jax.Array
+    precision: Float[Array, ""]
     """ΔP@k."""
-    average_precision: jax.Array
+    average_precision: Float[Array, ""]
     """ΔmAP@k, the mean over **examples** of AP@k, as in the released code.
 
     Eq. 10 averages over classes, of which one example has no AP: `mean_average_precision_at_k`.
     """
-    ndcg: jax.Array
+    ndcg: Float[Array, ""]
     """ΔNDCG@k."""
-    excluded: jax.Array
+    excluded: Float[Array, ""]
     """Δl, eq. 12."""
-    perturbation: jax.Array
+    perturbation: Float[Array, ""]
     """APer, eq. 13, over the **successful** examples, in units of the given perturbation."""
-    perturbation_255: jax.Array
+    perturbation_255: Float[Array, ""]
     """APer where the perturbation, given for pixels in [0, 1], is counted for pixels 0 to 255."""
-    success_rate: jax.Array
+    success_rate: Float[Array, ""]
     """Share of the examples with enough specified classes excluded: `attack_success`."""
 
 
-def top_k(scores: jax.Array, k: jax.Array) -> jax.Array:
+def top_k(scores: Float[Array, " c"], k: Int[Array, ""]) -> Bool[Array, " c"]:
     """Return which classes are the first k of the ranking, the paper's π_k (`bool[c]`).
 
     >>> [int(c) for c in top_k(jnp.array([0.1, 0.7, 0.7, 0.9]), jnp.array(2))]
@@ -83,8 +85,8 @@ def top_k(scores: jax.Array, k: jax.Array) -> jax.Array:
 
 
 def top_k_accuracy(
-    scores: jax.Array, relevant: jax.Array, k: jax.Array, form: Form = "paper"
-) -> jax.Array:
+    scores: Float[Array, " c"], relevant: Bool[Array, " c"], k: Int[Array, ""], form: Form = "paper"
+) -> Float[Array, ""]:
     """Return 1 if all relevant classes are in the top k, else 0 (TkAcc, `f32[]`, eq. 7).
 
     `form="released"`: where there are k relevant classes or more, 1 if the top k are all relevant.
@@ -102,7 +104,9 @@ def top_k_accuracy(
     return accurate.astype(jnp.float32)
 
 
-def precision_at_k(scores: jax.Array, relevant: jax.Array, k: jax.Array) -> jax.Array:
+def precision_at_k(
+    scores: Float[Array, " c"], relevant: Bool[Array, " c"], k: Int[Array, ""]
+) -> Float[Array, ""]:
     """Return the share of relevant classes among the top k (P@k, `f32[]`, eq. 8).
 
     >>> float(precision_at_k(jnp.array([0.9, 0.8]), jnp.array([False, True]), jnp.array(2)))
@@ -112,8 +116,8 @@ def precision_at_k(scores: jax.Array, relevant: jax.Array, k: jax.Array) -> jax.
 
 
 def average_precision_at_k(
-    scores: jax.Array, relevant: jax.Array, k: jax.Array, form: Form = "paper"
-) -> jax.Array:
+    scores: Float[Array, " c"], relevant: Bool[Array, " c"], k: Int[Array, ""], form: Form = "paper"
+) -> Float[Array, ""]:
     """Return the precision at k, averaged over the relevant classes (AP@k, `f32[]`, eq. 9).
 
     1 / N_k Σ_{i ≤ k} y_[i] P@k, with N_k = min(k, |Y_p|), as printed; `form="released"`: P@i. It is
@@ -131,7 +135,9 @@ def average_precision_at_k(
     return jnp.sum(hits * precisions) / jnp.maximum(jnp.minimum(k, relevant.sum()), 1)
 
 
-def ndcg_at_k(scores: jax.Array, relevant: jax.Array, k: jax.Array) -> jax.Array:
+def ndcg_at_k(
+    scores: Float[Array, " c"], relevant: Bool[Array, " c"], k: Int[Array, ""]
+) -> Float[Array, ""]:
     """Return the discounted cumulative gain over the greatest possible (NDCG@k, `f32[]`, eq. 11).
 
     It is 0 without relevant classes.
@@ -147,7 +153,7 @@ def ndcg_at_k(scores: jax.Array, relevant: jax.Array, k: jax.Array) -> jax.Array
 
 
 def ranking_scores(
-    scores: jax.Array, relevant: jax.Array, k: jax.Array, form: Form = "paper"
+    scores: Float[Array, " c"], relevant: Bool[Array, " c"], k: Int[Array, ""], form: Form = "paper"
 ) -> RankingScores:
     """All four measures of one example."""
     return RankingScores(
@@ -159,8 +165,11 @@ def ranking_scores(
 
 
 def excluded(
-    after: jax.Array, relevant: jax.Array, specified: jax.Array, k: jax.Array
-) -> jax.Array:
+    after: Float[Array, " c"],
+    relevant: Bool[Array, " c"],
+    specified: Bool[Array, " c"],
+    k: Int[Array, ""],
+) -> Int[Array, ""]:
     """Return how many specified classes are not in the top k after the attack (`i32[]`, eq. 12).
 
     |S| - |S'| of one example; its mean over all examples is the paper's Δl.
@@ -173,12 +182,12 @@ def excluded(
 
 
 def attack_success(
-    after: jax.Array,
-    relevant: jax.Array,
-    specified: jax.Array,
-    k: jax.Array,
-    threshold: jax.Array | None = None,
-) -> jax.Array:
+    after: Float[Array, " c"],
+    relevant: Bool[Array, " c"],
+    specified: Bool[Array, " c"],
+    k: Int[Array, ""],
+    threshold: Int[Array, ""] | None = None,
+) -> Bool[Array, ""]:
     """Return whether enough specified classes are excluded (`bool[]`, section 5.1).
 
     Args:
@@ -194,7 +203,9 @@ def attack_success(
     return excluded(after, relevant, specified, k) >= threshold
 
 
-def average_perturbation(perturbations: jax.Array, successes: jax.Array) -> jax.Array:
+def average_perturbation(
+    perturbations: Float[Array, "n ..."], successes: Bool[Array, " n"]
+) -> Float[Array, ""]:
     """Return the mean L2 norm of the successful perturbations of a batch (APer, `f32[]`, eq. 13).
 
     "The average successful perturbation", in the paper's words and in the released code, whose
@@ -214,13 +225,13 @@ def average_perturbation(perturbations: jax.Array, successes: jax.Array) -> jax.
 
 
 def attack_row(
-    before: jax.Array,
-    after: jax.Array,
-    relevant: jax.Array,
-    specified: jax.Array,
-    k: jax.Array,
-    perturbations: jax.Array,
-    threshold: jax.Array | None = None,
+    before: Float[Array, "n c"],
+    after: Float[Array, "n c"],
+    relevant: Bool[Array, "n c"],
+    specified: Bool[Array, "n c"],
+    k: Int[Array, ""],
+    perturbations: Float[Array, "n ..."],
+    threshold: Int[Array, ""] | None = None,
     form: Form = "paper",
 ) -> AttackRow:
     """Return a row of the paper's tables for a batch of n attacked examples.
@@ -236,7 +247,7 @@ def attack_row(
       form: of TkAcc and AP@k; "released" to compare with the paper's tables.
     """
 
-    def measure(scores: jax.Array) -> RankingScores:
+    def measure(scores: Float[Array, "n c"]) -> RankingScores:
         return jax.vmap(lambda s, y: ranking_scores(s, y, k, form))(scores, relevant)
 
     changes: RankingScores = jax.tree.map(
@@ -251,8 +262,11 @@ def attack_row(
 
 
 def mean_average_precision_at_k(
-    scores: jax.Array, relevant: jax.Array, k: jax.Array, form: Form = "paper"
-) -> jax.Array:
+    scores: Float[Array, "n c"],
+    relevant: Bool[Array, "n c"],
+    k: Int[Array, ""],
+    form: Form = "paper",
+) -> Float[Array, ""]:
     """Return the mean over classes of AP@k over a data set (mAP@k, `f32[]`, eq. 10).
 
     AP_j@k is that of eq. 9 with the **images** ranked by their score of class j, so k counts
@@ -268,7 +282,7 @@ def mean_average_precision_at_k(
     return jnp.mean(each(scores, relevant))
 
 
-def average_precision(scores: jax.Array, relevant: jax.Array) -> jax.Array:
+def average_precision(scores: Float[Array, " c"], relevant: Bool[Array, " c"]) -> Float[Array, ""]:
     """Return the area under the precision-recall curve of a ranking (`f32[]`).
 
     Σ (R_i - R_{i-1}) P_i over the distinct scores: items of equal score are retrieved together. It
@@ -285,7 +299,9 @@ def average_precision(scores: jax.Array, relevant: jax.Array) -> jax.Array:
     return jnp.sum(precisions, where=hits) / jnp.maximum(relevant.sum(), 1)
 
 
-def mean_average_precision(scores: jax.Array, relevant: jax.Array) -> jax.Array:
+def mean_average_precision(
+    scores: Float[Array, "n c"], relevant: Bool[Array, "n c"]
+) -> Float[Array, ""]:
     """Return the mean over classes of `average_precision` over a data set (mAP, `f32[]`).
 
     What a multi-label classifier's quality is given in; scikit-learn's
@@ -298,6 +314,6 @@ def mean_average_precision(scores: jax.Array, relevant: jax.Array) -> jax.Array:
     return jnp.mean(jax.vmap(average_precision, in_axes=1)(scores, relevant))
 
 
-def _ranking(scores: jax.Array) -> jax.Array:
+def _ranking(scores: Float[Array, " c"]) -> Int[Array, " c"]:
     """The classes from first to last, stably: the paper's [1], ..., [c], counted from 0."""
     return jnp.argsort(scores, descending=True, stable=True)

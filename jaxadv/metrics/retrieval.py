@@ -30,9 +30,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Float64, Int, Integer, Num, Shaped, UInt, UInt32
 
 
 class Retrieval(NamedTuple):
@@ -42,11 +43,11 @@ class Retrieval(NamedTuple):
     """MAP over the whole ranking."""
     mean_average_precision_at: float
     """MAP at R."""
-    precisions: np.ndarray
+    precisions: Float64[np.ndarray, " top"]
     """Of the first 1, 2, ... results: f64[min(top, n)], the mean over queries."""
-    radius_precision: np.ndarray
+    radius_precision: Float64[np.ndarray, " K+1"]
     """Of what is within Hamming radius 0, ..., K: f64[K + 1]."""
-    radius_recall: np.ndarray
+    radius_recall: Float64[np.ndarray, " K+1"]
     """Of what is within Hamming radius 0, ..., K: f64[K + 1]."""
 
 
@@ -59,9 +60,9 @@ class Ranking(NamedTuple):
       radius: the least Hamming radius that an item is within, 0, ..., K, a place each: int[n].
     """
 
-    rows: np.ndarray
-    values: np.ndarray
-    radius: np.ndarray
+    rows: Int[np.ndarray, " n"]
+    values: Num[np.ndarray, " n"]
+    radius: Integer[np.ndarray, " n"]
 
 
 class Comparison(NamedTuple):
@@ -90,7 +91,7 @@ class _Ranked(NamedTuple):
     """Relevant ones of them."""
 
 
-def pack(codes: np.ndarray) -> np.ndarray:
+def pack(codes: Float[np.ndarray, "n K"]) -> UInt32[np.ndarray, "n W"]:
     """Return the signs of codes f32[n, K] as bits, uint32[n, ceil(K / 32)]; the sign of 0 is 1.
 
     >>> pack(np.array([[1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]]))
@@ -100,7 +101,9 @@ def pack(codes: np.ndarray) -> np.ndarray:
     return _words(np.asarray(codes) >= 0)
 
 
-def hamming_distances(query: np.ndarray, database: np.ndarray) -> np.ndarray:
+def hamming_distances(
+    query: UInt32[np.ndarray, " W"], database: UInt32[np.ndarray, "n W"]
+) -> UInt[np.ndarray, " n"]:
     """Return in how many bits a packed code uint32[W] differs from each of uint32[n, W].
 
     They come in the smallest type that holds them: u8[n], or u16[n] beyond 7 words.
@@ -114,7 +117,9 @@ def hamming_distances(query: np.ndarray, database: np.ndarray) -> np.ndarray:
     return distances
 
 
-def hamming_ranking(query: np.ndarray, database: np.ndarray) -> Ranking:
+def hamming_ranking(
+    query: UInt32[np.ndarray, " W"], database: UInt32[np.ndarray, "n W"]
+) -> Ranking:
     """Rank a packed database uint32[n, W] by the Hamming distance to a packed code uint32[W]."""
     distances = hamming_distances(query, database)
     return Ranking(np.argsort(distances, kind="stable"), distances, distances)
@@ -124,8 +129,11 @@ HAMMING = Comparison(pack, hamming_ranking, "bits apart")
 
 
 def search(
-    query: np.ndarray, database: np.ndarray, top: int, by: Comparison = HAMMING
-) -> tuple[np.ndarray, np.ndarray]:
+    query: Shaped[np.ndarray, " code"],
+    database: Shaped[np.ndarray, "n code"],
+    top: int,
+    by: Comparison = HAMMING,
+) -> tuple[Int[np.ndarray, " top"], Num[np.ndarray, " top"]]:
     """Return the first items of a database for a query, best first, both as `by.keep` returns them.
 
     Returns:
@@ -139,7 +147,7 @@ def search(
     return rows, ranking.values[rows]
 
 
-def average_precision(hits: np.ndarray, at: int | None = None) -> float:
+def average_precision(hits: Bool[np.ndarray, " n"], at: int | None = None) -> float:
     """Return the mean precision at the relevant items of a ranking (AP).
 
     Args:
@@ -155,7 +163,7 @@ def average_precision(hits: np.ndarray, at: int | None = None) -> float:
     return float(np.mean(np.arange(1, len(places) + 1) / places)) if len(places) else 0.0
 
 
-def precisions(hits: np.ndarray, top: int) -> np.ndarray:
+def precisions(hits: Bool[np.ndarray, " n"], top: int) -> Float64[np.ndarray, " top"]:
     """Return the share of relevant items among the first 1, 2, ..., f64[min(top, n)].
 
     >>> precisions(np.array([True, False, True, True]), top=2)
@@ -166,10 +174,10 @@ def precisions(hits: np.ndarray, top: int) -> np.ndarray:
 
 
 def retrieval(
-    queries: np.ndarray,
-    database: np.ndarray,
-    query_labels: np.ndarray,
-    database_labels: np.ndarray,
+    queries: Shaped[np.ndarray, "m code"],
+    database: Shaped[np.ndarray, "n code"],
+    query_labels: Bool[np.ndarray, "m L"],
+    database_labels: Bool[np.ndarray, "n L"],
     *,
     bits: int,
     at: int = 1000,
@@ -199,7 +207,7 @@ def retrieval(
     """
     columns, label_columns = np.asfortranarray(database), np.asfortranarray(_words(database_labels))
 
-    def rank(query: np.ndarray, labels: np.ndarray) -> _Ranked:
+    def rank(query: Shaped[np.ndarray, " code"], labels: UInt32[np.ndarray, " words"]) -> _Ranked:
         ranking = by.rank(query, columns)
         relevant = _share(labels, label_columns)
         hits = relevant[ranking.rows]
@@ -216,7 +224,9 @@ def retrieval(
         return _measures(ranked, bits, min(top, len(database)), without_relevant == "skip")
 
 
-def distortion(original: jax.Array, distorted: jax.Array) -> jax.Array:
+def distortion(
+    original: Float[Array, "*example"], distorted: Float[Array, "*example"]
+) -> Float[Array, ""]:
     """Return the root of the mean squared change of one example (D, `f32[]`).
 
     The paper's M is the number of components. Its image distortions (0.02-0.05, Table 2, where the
@@ -251,7 +261,9 @@ def _measures(ranked: Iterator[_Ranked], bits: int, top: int, skip: bool) -> Ret
     )
 
 
-def _share(labels: np.ndarray, database: np.ndarray) -> np.ndarray:
+def _share(
+    labels: UInt32[np.ndarray, " W"], database: UInt32[np.ndarray, "n W"]
+) -> Bool[np.ndarray, " n"]:
     """Whether packed labels uint32[W] have one in common with each of uint32[n, W] (bool[n])."""
     common = np.zeros(len(database), np.uint32)
     for word, column in zip(labels, database.T, strict=True):
@@ -259,7 +271,7 @@ def _share(labels: np.ndarray, database: np.ndarray) -> np.ndarray:
     return common != 0
 
 
-def _words(bits: np.ndarray) -> np.ndarray:
+def _words(bits: Bool[np.ndarray, "n K"]) -> UInt32[np.ndarray, "n W"]:
     """Rows of truth values bool[n, K] as words, uint32[n, ceil(K / 32)], padded with 0."""
     packed = np.packbits(np.asarray(bits, bool), axis=1, bitorder="little")
     padding = -packed.shape[1] % 4

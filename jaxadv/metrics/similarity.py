@@ -6,17 +6,20 @@ curves over a radius a meaning for embeddings: within radius r is what scores `1
 """
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 
 from jaxadv.metrics.retrieval import HAMMING, Comparison, Ranking
 from jaxadv.victims.hasher import CrossModalHasher
 
 
-def embeddings(codes: np.ndarray) -> np.ndarray:
+def embeddings(codes: Float[np.ndarray, "n K"]) -> Float64[np.ndarray, "n K"]:
     """Return what is kept of embeddings f32[n, K]: all, f64[n, K], to multiply exactly."""
     return np.asarray(codes, np.float64)
 
 
-def scores(query: np.ndarray, database: np.ndarray) -> np.ndarray:
+def scores(
+    query: Float64[np.ndarray, " K"], database: Float64[np.ndarray, "n K"]
+) -> Float32[np.ndarray, " n"]:
     """Return the inner products of one of `embeddings`, f64[K], with n others; f32[n].
 
     Items of one embedding have one score: the sums are rounded to single precision, since a matrix
@@ -28,7 +31,9 @@ def scores(query: np.ndarray, database: np.ndarray) -> np.ndarray:
     return np.nan_to_num((database @ query).astype(np.float32), nan=-np.inf)
 
 
-def similarity_ranking(query: np.ndarray, database: np.ndarray) -> Ranking:
+def similarity_ranking(
+    query: Float64[np.ndarray, " K"], database: Float64[np.ndarray, "n K"]
+) -> Ranking:
     """Rank embeddings f64[n, K] by their scores with one of them, f64[K], the largest first."""
     values, bits = scores(query, database), len(query)
     radius = np.ceil((1 - np.clip(values, -1, 1).astype(np.float64)) * bits / 2)

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
+from jaxtyping import Bool, Int
 
 from jaxadv.victims.captioner import KEPT
 
 
 @custom_vmap
-def largest_in_batch(index: Array) -> Array:
+def largest_in_batch(index: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Return `index` itself; under `vmap`, the batch's largest, elementwise.
 
     >>> import jax, jax.numpy as jnp
@@ -35,7 +36,7 @@ def _share(axis_size: int, in_batched: list[bool], index: Array) -> tuple[Array,
     return largest_in_batch(jnp.max(index, axis=0) if in_batched[0] else index), False
 
 
-def any_in_batch(condition: Array) -> Array:
+def any_in_batch(condition: Bool[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Return whether the condition holds for any example of the batch."""
     return largest_in_batch(jax.lax.stop_gradient(condition).astype(jnp.int32)) > 0
 
@@ -69,7 +70,7 @@ Branch = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def scan_switch(
-    branches: tuple[Branch, ...], fixed: Any, carry: Any, levels: Array, xs: Any
+    branches: tuple[Branch, ...], fixed: Any, carry: Any, levels: Int[Array, " n"], xs: Any
 ) -> tuple[Any, Any]:
     """Scan over `xs`, running `branches[level](fixed, carry, x)` at each; a lean reverse pass.
 

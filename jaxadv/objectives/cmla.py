@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float
 
 from jaxadv.victims.hasher import binary_code
 
@@ -29,8 +30,8 @@ class Known(NamedTuple):
     """
 
     params: Any
-    image_codes: Array
-    text_codes: Array
+    image_codes: Float[Array, "N K"]
+    text_codes: Float[Array, "N K"]
 
 
 class HashTarget(NamedTuple):
@@ -42,8 +43,8 @@ class HashTarget(NamedTuple):
         all but the similar ones, a targeted one (which the paper lacks) the attacker's choice.
     """
 
-    similar: Array
-    wanted: Array
+    similar: Bool[Array, " N"]
+    wanted: Bool[Array, " N"]
 
 
 class Weights(NamedTuple):
@@ -64,7 +65,9 @@ class Weights(NamedTuple):
     distortion: float = 1.0
 
 
-def hash_target(labels: Array, context: Array, toward: Array | None = None) -> HashTarget:
+def hash_target(
+    labels: Bool[Array, " c"], context: Bool[Array, "N c"], toward: Bool[Array, " c"] | None = None
+) -> HashTarget:
     """Make the target of an example.
 
     Args:
@@ -83,7 +86,12 @@ def hash_target(labels: Array, context: Array, toward: Array | None = None) -> H
     return HashTarget(similar, wanted)
 
 
-def inter_modal(code: Array, codes: Array, wanted: Array, scale: Array | float = 0.5) -> Array:
+def inter_modal(
+    code: Float[Array, " K"],
+    codes: Float[Array, "N K"],
+    wanted: Bool[Array, " N"],
+    scale: Float[Array, ""] | float = 0.5,
+) -> Float[Array, ""]:
     """`sum_j log(1 + exp(-Γ_j)) + S_j Γ_j` with `Γ_j = ½ Ĥ H_jᵀ` (eq. 3), S what is not wanted.
 
     It is the negative log-likelihood of what is wanted being similar. The ½ is `scale`.
@@ -92,13 +100,24 @@ def inter_modal(code: Array, codes: Array, wanted: Array, scale: Array | float =
     return jnp.sum(jax.nn.softplus(-gamma) + jnp.where(wanted, 0.0, gamma))
 
 
-def intra_modal(code: Array, codes: Array, similar: Array, scale: Array | float = 0.5) -> Array:
+def intra_modal(
+    code: Float[Array, " K"],
+    codes: Float[Array, "N K"],
+    similar: Bool[Array, " N"],
+    scale: Float[Array, ""] | float = 0.5,
+) -> Float[Array, ""]:
     """`sum_j log(1 + exp(Θ_j)) - S_j Θ_j` with `Θ_j = ½ Ĥ H_jᵀ` (eq. 4); the ½ is `scale`."""
     theta = scale * (codes @ code)
     return jnp.sum(jax.nn.softplus(theta) - jnp.where(similar, theta, 0.0))
 
 
-def finds_wanted(code: Array, codes: Array, wanted: Array, *, signs: bool = True) -> Array:
+def finds_wanted(
+    code: Float[Array, " K"],
+    codes: Float[Array, "N K"],
+    wanted: Bool[Array, " N"],
+    *,
+    signs: bool = True,
+) -> Bool[Array, ""]:
     """Return whether the first item that a code retrieves is wanted; bool[].
 
     The first is that of least Hamming distance, or of the largest inner product, of equal ones the

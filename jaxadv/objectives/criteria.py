@@ -4,35 +4,36 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Int
 
 from jaxadv.data.vocabulary import END
 from jaxadv.metrics.captions import success_sign
 from jaxadv.objectives.show_and_fool import Keywords
 from jaxadv.objectives.target import PartialCaption
 
-Criterion = Callable[..., Array]
+Criterion = Callable[..., Bool[Array, ""]]
 """`(target, tokens i32[T]) -> bool[]`."""
 
 
-def says_target(target: PartialCaption, tokens: Array) -> Array:
+def says_target(target: PartialCaption, tokens: Int[Array, " T"]) -> Bool[Array, ""]:
     """Every observed place says its word, and the end is where it was demanded (eq. 17)."""
     return success_sign(target.tokens, target.observed, tokens)
 
 
-def leaves_caption(avoided: PartialCaption, tokens: Array) -> Array:
+def leaves_caption(avoided: PartialCaption, tokens: Int[Array, " T"]) -> Bool[Array, ""]:
     """The caption is another one than `avoided`."""
     return ~says_target(avoided, tokens)
 
 
-def _spoken(keywords: Keywords, tokens: Array) -> Array:
+def _spoken(keywords: Keywords, tokens: Int[Array, " T"]) -> Bool[Array, " M"]:
     return (keywords.words[:, None] == tokens[None, :]).any(axis=1)
 
 
-def says_keywords(keywords: Keywords, tokens: Array) -> Array:
+def says_keywords(keywords: Keywords, tokens: Int[Array, " T"]) -> Bool[Array, ""]:
     """Every keyword is said, anywhere."""
     return jnp.all(_spoken(keywords, tokens) | (keywords.words == END))
 
 
-def avoids_keywords(keywords: Keywords, tokens: Array) -> Array:
+def avoids_keywords(keywords: Keywords, tokens: Int[Array, " T"]) -> Bool[Array, ""]:
     """No keyword is said anywhere."""
     return ~jnp.any(_spoken(keywords, tokens) & (keywords.words != END))

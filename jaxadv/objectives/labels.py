@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from jaxadv.errors import InputError
 from jaxadv.objectives.ranking import in_top
@@ -33,12 +34,12 @@ class LabelTarget(NamedTuple):
       k: i32[], how many labels count as said.
     """
 
-    relevant: Array
-    specified: Array
-    k: Array
+    relevant: Bool[Array, " c"]
+    specified: Bool[Array, " c"]
+    k: Int[Array, ""]
 
 
-def specify_global(relevant: Array, wanted: Array) -> Array:
+def specify_global(relevant: Bool[Array, " c"], wanted: Bool[Array, " c"]) -> Bool[Array, " c"]:
     """Choose S as the paper's scheme S1: those of the labels wanted everywhere that are relevant.
 
     >>> specify_global(jnp.array([1, 1, 0], bool), jnp.array([0, 1, 1], bool)).tolist()
@@ -47,7 +48,9 @@ def specify_global(relevant: Array, wanted: Array) -> Array:
     return relevant & wanted
 
 
-def specify_random(relevant: Array, number: Array | int, key: Array) -> Array:
+def specify_random(
+    relevant: Bool[Array, " c"], number: Int[Array, ""] | int, key: PRNGKeyArray
+) -> Bool[Array, " c"]:
     """Choose S as the paper's scheme S2: `number` (the paper's m, 0 < m <= k) of Y at random.
 
     One example's key chooses for it alone. (The released code draws from the relevant labels among
@@ -57,13 +60,13 @@ def specify_random(relevant: Array, number: Array | int, key: Array) -> Array:
     return relevant & in_top(drawn, number)
 
 
-def is_valid(target: LabelTarget) -> Array:
+def is_valid(target: LabelTarget) -> Bool[Array, "*batch"]:
     """Return whether the paper attacks the picture: `|Y| >= k + |S|` and S not empty; bool[]."""
     relevant, specified = target.relevant.sum(axis=-1), target.specified.sum(axis=-1)
     return (relevant >= target.k + specified) & (specified > 0)
 
 
-def excluded(target: LabelTarget, scores: Array) -> Array:
+def excluded(target: LabelTarget, scores: Float[Array, " c"]) -> Int[Array, ""]:
     """Return how many specified labels are not among the first k: `|S| - |S'|` of eq. 12; i32[].
 
     Of equal scores the label of the smaller number leads.
@@ -71,7 +74,9 @@ def excluded(target: LabelTarget, scores: Array) -> Array:
     return (target.specified & ~in_top(scores, target.k)).sum()
 
 
-def leaves_top(target: LabelTarget, scores: Array, delta: int | None = None) -> Array:
+def leaves_top(
+    target: LabelTarget, scores: Float[Array, " c"], delta: int | None = None
+) -> Bool[Array, ""]:
     """Return whether at least δ specified labels are out of the first k (section 5.1); bool[].
 
     `delta` is the paper's δ; None, and whatever is more than |S|, is all of them, as in eq. 2's
@@ -83,7 +88,7 @@ def leaves_top(target: LabelTarget, scores: Array, delta: int | None = None) -> 
     return (excluded(target, scores) >= needed) & jnp.isfinite(scores).all()
 
 
-def parse_labels(text: str, classes: Sequence[str]) -> Array:
+def parse_labels(text: str, classes: Sequence[str]) -> Bool[Array, " c"]:
     """Read labels separated by commas; bool[c].
 
     >>> parse_labels("Blue square, red circle", ("red circle", "red star", "blue square")).tolist()
@@ -109,7 +114,7 @@ def parse_labels(text: str, classes: Sequence[str]) -> Array:
 
 
 def make_label_target(
-    relevant: Array, specified: Array, k: int, classes: Sequence[str]
+    relevant: Bool[Array, " c"], specified: Bool[Array, " c"], k: int, classes: Sequence[str]
 ) -> LabelTarget:
     """Check a target that a person gives, and build it.
 

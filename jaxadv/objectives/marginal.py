@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.data.vocabulary import END
 from jaxadv.objectives.batching import any_in_batch, held, largest_in_batch, scan_switch
@@ -42,13 +43,13 @@ class Marginal(NamedTuple):
         END after that.
     """
 
-    bound: Array
-    log_likelihood: Array
-    words: Array
-    posterior: Array
-    configurations: Array
-    weights: Array
-    said: Array
+    bound: Float[Array, ""]
+    log_likelihood: Float[Array, ""]
+    words: Int[Array, "T top"]
+    posterior: Float[Array, "T top"]
+    configurations: Int[Array, "lanes T"]
+    weights: Float[Array, " lanes"]
+    said: Int[Array, " T"]
 
 
 class _Place(NamedTuple):
@@ -226,7 +227,7 @@ def _over(all_lanes: State, some: State) -> State:
     return jax.tree.map(lambda old, new: jnp.concatenate([new, old[len(new) :]]), all_lanes, some)
 
 
-def _pick(values: Array, index: Array) -> Array:
+def _pick(values: Float[Array, "lanes V"], index: Int[Array, " lanes"]) -> Float[Array, " lanes"]:
     """`values[..., index]` as a masked sum: its transpose is no scatter, which CPUs do slowly."""
     here = jnp.arange(values.shape[-1]) == index[..., None]
     return jnp.where(here, values, 0.0).sum(axis=-1)
@@ -336,8 +337,10 @@ def _speak(speaker: _Lanes, place: _Place, logits: Array) -> _Lanes:
 
 
 def _branch(
-    log_p: Array, log_weight: Array, top: int, joint: bool
-) -> tuple[Array, Array, Array, Array]:
+    log_p: Float[Array, "count V"], log_weight: Float[Array, " count"], top: int, joint: bool
+) -> tuple[
+    Int[Array, " top"], Float[Array, " top"], Float[Array, "count top"], Int[Array, "count top"]
+]:
     """Choose the `top` states of a latent word (E step).
 
     Returns the kept states and their q, i32[top], f32[top], and for each lane the log-weights and
@@ -362,8 +365,12 @@ def _branch(
 
 
 def _word_marginals(
-    configurations: Array, weights: Array, latent: Array, top: int, vocabulary_size: int
-) -> tuple[Array, Array]:
+    configurations: Int[Array, "lanes T"],
+    weights: Float[Array, " lanes"],
+    latent: Bool[Array, " T"],
+    top: int,
+    vocabulary_size: int,
+) -> tuple[Int[Array, "T top"], Float[Array, "T top"]]:
     """Sum the configurations' weights word by word, and keep each place's `top`."""
 
     def at(column: Array, is_latent: Array) -> tuple[Array, Array]:

@@ -6,9 +6,10 @@ Of equal scores the label of the smaller number leads.
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
 
 
-def ranks(scores: Array) -> Array:
+def ranks(scores: Float[Array, " c"]) -> Int[Array, " c"]:
     """Return each label's place in the order of falling scores, from 0; i32[c].
 
     >>> ranks(jnp.array([0.5, 0.9, 0.5, 0.1])).tolist()
@@ -17,7 +18,7 @@ def ranks(scores: Array) -> Array:
     return jnp.argsort(jnp.argsort(-scores, stable=True)).astype(jnp.int32)
 
 
-def in_top(scores: Array, k: Array | int) -> Array:
+def in_top(scores: Float[Array, " c"], k: Int[Array, ""] | int) -> Bool[Array, " c"]:
     """Return which labels are among the first k; bool[c].
 
     >>> in_top(jnp.array([0.5, 0.9, 0.5, 0.1]), 2).tolist()
@@ -26,23 +27,23 @@ def in_top(scores: Array, k: Array | int) -> Array:
     return ranks(scores) < k
 
 
-def mean_of_top(values: Array, number: Array) -> Array:
+def mean_of_top(values: Float[Array, " c"], number: Int[Array, ""]) -> Float[Array, ""]:
     """Return the mean of the `number` largest values: the average top-k φ_k (eq. 1)."""
     falling = -jnp.sort(-values)
     chosen = jnp.arange(values.shape[-1]) < number
     return jnp.where(chosen, falling, 0.0).sum() / number
 
 
-def highest(scores: Array, labels: Array) -> Array:
+def highest(scores: Float[Array, " c"], labels: Bool[Array, " c"]) -> Float[Array, ""]:
     """`max_{i in labels} f_i`; -inf where there is none."""
     return jnp.max(jnp.where(labels, scores, -jnp.inf))
 
 
-def lowest(scores: Array, labels: Array) -> Array:
+def lowest(scores: Float[Array, " c"], labels: Bool[Array, " c"]) -> Float[Array, ""]:
     """`min_{i in labels} f_i`; +inf where there is none."""
     return jnp.min(jnp.where(labels, scores, jnp.inf))
 
 
-def hinge(gap: Array) -> Array:
+def hinge(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`[a]_+`, with a derivative of zero at zero."""
     return jax.nn.relu(gap)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.data.vocabulary import END, Vocabulary
 from jaxadv.objectives.target import PartialCaption, TargetError
@@ -19,7 +20,7 @@ _FAR = 10_000.0  # what the gate of [6] eq. 9 puts a barred place at
 class Keywords(NamedTuple):
     """Words that the caption shall (or shall not) say, anywhere: `words i32[M]`, 0 for padding."""
 
-    words: Array
+    words: Int[Array, " M"]
 
 
 def parse_keywords(text: str, vocabulary: Vocabulary, capacity: int = 4) -> Keywords:
@@ -30,12 +31,12 @@ def parse_keywords(text: str, vocabulary: Vocabulary, capacity: int = 4) -> Keyw
     return Keywords(jnp.asarray(numbers + [END] * (capacity - len(numbers)), jnp.int32))
 
 
-def best_other(logits: Array, word: Array) -> Array:
+def best_other(logits: Float[Array, "*places V"], word: Int[Array, ""]) -> Float[Array, "*places"]:
     """`max_{k != word} z(k)`."""
     return jnp.max(jnp.where(jnp.arange(logits.shape[-1]) == word, -jnp.inf, logits), axis=-1)
 
 
-def caption_logits(logits: Array, target: PartialCaption) -> Array:
+def caption_logits(logits: Float[Array, "T V"], target: PartialCaption) -> Float[Array, ""]:
     """`-sum_t z_t(S_t)` over the observed places: maximise them ([6] eq. 6).
 
     Its negative leaves a caption.
@@ -44,21 +45,27 @@ def caption_logits(logits: Array, target: PartialCaption) -> Array:
     return -jnp.where(target.observed, chosen, 0.0).sum()
 
 
-def caption_margin(logits: Array, target: PartialCaption, margin: float) -> Array:
+def caption_margin(
+    logits: Float[Array, "T V"], target: PartialCaption, margin: float
+) -> Float[Array, ""]:
     """`sum_t max(-κ, max_{k != S_t} z_t(k) - z_t(S_t))` over the observed places ([6] eq. 7)."""
     chosen = jnp.take_along_axis(logits, target.tokens[:, None], axis=1)[:, 0]
     gaps = jax.vmap(best_other)(logits, target.tokens) - chosen
     return jnp.where(target.observed, jnp.maximum(gaps, -margin), 0.0).sum()
 
 
-def untargeted_caption_margin(logits: Array, avoided: PartialCaption, margin: float) -> Array:
+def untargeted_caption_margin(
+    logits: Float[Array, "T V"], avoided: PartialCaption, margin: float
+) -> Float[Array, ""]:
     """`sum_t max(-κ, z_t(S_t) - max_{k != S_t} z_t(k))`: leave the caption that is said now."""
     chosen = jnp.take_along_axis(logits, avoided.tokens[:, None], axis=1)[:, 0]
     gaps = chosen - jax.vmap(best_other)(logits, avoided.tokens)
     return jnp.where(avoided.observed, jnp.maximum(gaps, -margin), 0.0).sum()
 
 
-def keyword_logits(logits: Array, said: Array, keywords: Keywords) -> Array:
+def keyword_logits(
+    logits: Float[Array, "T V"], said: Bool[Array, " T"], keywords: Keywords
+) -> Float[Array, ""]:
     """`-sum_j max_t z_t(K_j)` over the places of the caption said now: any one place will do.
 
     Its negative pushes the keywords down where they are highest.
@@ -67,7 +74,9 @@ def keyword_logits(logits: Array, said: Array, keywords: Keywords) -> Array:
     return -jnp.where(keywords.words != END, scores.max(axis=0), 0.0).sum()
 
 
-def keyword_margin(logits: Array, said: Array, keywords: Keywords, margin: float) -> Array:
+def keyword_margin(
+    logits: Float[Array, "T V"], said: Bool[Array, " T"], keywords: Keywords, margin: float
+) -> Float[Array, ""]:
     """`sum_j min_t g_{t,j}( max(-κ, max_{k != K_j} z_t(k) - z_t(K_j)) )` ([6] eqs. 8-9).
 
     The gate g puts the place far away for `K_j` where another keyword is the top word already, so
@@ -82,8 +91,8 @@ def keyword_margin(logits: Array, said: Array, keywords: Keywords, margin: float
 
 
 def untargeted_keyword_margin(
-    logits: Array, said: Array, keywords: Keywords, margin: float
-) -> Array:
+    logits: Float[Array, "T V"], said: Bool[Array, " T"], keywords: Keywords, margin: float
+) -> Float[Array, ""]:
     """`sum_j max_t max(-κ, z_t(K_j) - max_{k != K_j} z_t(k))`: at no place may a keyword lead."""
     words = keywords.words
     gaps = logits[:, words] - jax.vmap(best_other, in_axes=(None, 0), out_axes=1)(logits, words)

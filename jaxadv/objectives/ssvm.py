@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int
 
 from jaxadv.data.vocabulary import END
 from jaxadv.objectives.target import PartialCaption
@@ -15,13 +16,13 @@ from jaxadv.victims.captioner import Captioner, Features, Params, State
 class Completed(NamedTuple):
     """A caption with its likelihood: `tokens` i32[T], zero past the target; `ln P` of its words."""
 
-    tokens: Array
-    log_probability: Array
+    tokens: Int[Array, " T"]
+    log_probability: Float[Array, ""]
 
 
 def complete(
     victim: Captioner, params: Params, features: Features, target: PartialCaption
-) -> Array:
+) -> Int[Array, " T"]:
     """Complete the latent words greedily under the observed ones (eq. 13); i32[T].
 
     `S*_H = argmax ln P(S_O, S_H | ε)`, inferred in ascending order; a latent place takes a word,
@@ -57,8 +58,12 @@ def loss_augmented_inference(
 
 
 def completed_log_probability(
-    victim: Captioner, params: Params, features: Features, target: PartialCaption, tokens: Array
-) -> Array:
+    victim: Captioner,
+    params: Params,
+    features: Features,
+    target: PartialCaption,
+    tokens: Int[Array, " T"],
+) -> Float[Array, ""]:
     """`ln P(S_O, S*_H | ε)` over the target's places (the last term of eq. 16)."""
     return _along(victim, params, features, target, lambda t, _: tokens[t]).log_probability
 

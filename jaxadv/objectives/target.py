@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Int
 
 from jaxadv.data.vocabulary import END, Vocabulary
 from jaxadv.errors import InputError
@@ -29,17 +30,17 @@ class PartialCaption(NamedTuple):
         end token, and none is needed.
     """
 
-    tokens: Array
-    observed: Array
-    length: Array
+    tokens: Int[Array, " T"]
+    observed: Bool[Array, " T"]
+    length: Int[Array, ""]
 
     @property
-    def latent(self) -> Array:
+    def latent(self) -> Bool[Array, "*batch T"]:
         """The places H of the latent words; bool[T]."""
         return (jnp.arange(self.tokens.shape[-1]) < self.length[..., None]) & ~self.observed
 
     @property
-    def reach(self) -> Array:
+    def reach(self) -> Int[Array, "*batch"]:
         """Number of places up to the last observed one."""
         places = jnp.arange(1, self.tokens.shape[-1] + 1)
         return jnp.max(jnp.where(self.observed, places, 0), axis=-1)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float, Float64
 
 from jaxadv.victims.captioner import Captioner, Params
 
@@ -34,20 +35,22 @@ class Detection(NamedTuple):
     area: float | None
 
 
-def encoder_features(victim: Captioner, params: Params, image: Array) -> Array:
+def encoder_features(
+    victim: Captioner, params: Params, image: Float[Array, "H W 3"]
+) -> Float[Array, " d"]:
     """Return what the victim's encoder makes of an image, averaged over the cells of grids; f32[d].
 
     Every array of `victim.encode` takes part, so that any captioner fits.
     """
 
-    def flat(part: Array) -> Array:
+    def flat(part: Float[Array, "*cells d"]) -> Float[Array, " d"]:
         return part.reshape(-1, part.shape[-1]).mean(axis=0)
 
     features: Any = victim.encode(params, image)
     return jnp.concatenate([flat(part) for part in jax.tree.leaves(features)])
 
 
-def spectral_scores(features: np.ndarray) -> np.ndarray:
+def spectral_scores(features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
     """Score each sample by its outlyingness along the first singular vector; f64[n].
 
     Tran, Li, Madry, "Spectral Signatures in Backdoor Attacks" (2018), algorithm 1:
@@ -58,7 +61,9 @@ def spectral_scores(features: np.ndarray) -> np.ndarray:
     return np.asarray((centred @ directions[0]) ** 2)
 
 
-def spectral_signatures(features: np.ndarray, expected: float) -> np.ndarray:
+def spectral_signatures(
+    features: Float[np.ndarray, "n d"], expected: float
+) -> Bool[np.ndarray, " n"]:
     """Flag the 1.5 · `expected` · n samples with the highest scores; bool[n].
 
     Args:
@@ -71,7 +76,9 @@ def spectral_signatures(features: np.ndarray, expected: float) -> np.ndarray:
     return flagged
 
 
-def activation_clustering(features: np.ndarray, seed: int = 0) -> np.ndarray:
+def activation_clustering(
+    features: Float[np.ndarray, "n d"], seed: int = 0
+) -> Bool[np.ndarray, " n"]:
     """Split the samples in two by k-means and flag the smaller cluster; bool[n].
 
     Chen et al., "Detecting Backdoor Attacks on Deep Neural Networks by Activation Clustering"
@@ -85,7 +92,9 @@ def activation_clustering(features: np.ndarray, seed: int = 0) -> np.ndarray:
     return second if second.mean() <= 0.5 else ~second
 
 
-def _two_means(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _two_means(
+    points: Float64[np.ndarray, "n d"], rng: np.random.Generator
+) -> Bool[np.ndarray, " n"]:
     """Part points f64[n, d] in two: Lloyd's algorithm, best of some k-means++ starts; bool[n]."""
     best, parts = np.inf, np.zeros(len(points), bool)
     for _ in range(STARTS):
@@ -108,7 +117,9 @@ def _two_means(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def detection(
-    flagged: np.ndarray, truth: np.ndarray, scores: np.ndarray | None = None
+    flagged: Bool[np.ndarray, " n"],
+    truth: Bool[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"] | None = None,
 ) -> Detection:
     """Compare what is flagged with what is poisoned, bool[n] each; some of both kinds is needed."""
     return Detection(
@@ -119,7 +130,7 @@ def detection(
     )
 
 
-def _area(scores: np.ndarray, truth: np.ndarray) -> float:
+def _area(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
     """Probability that a poisoned sample scores higher than a clean one, ties counted half."""
     clean = np.sort(scores[~truth])
     below = np.searchsorted(clean, scores[truth], "left")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxadv.data.example import Box, Example
 from jaxadv.errors import InputError
@@ -31,7 +32,7 @@ class Regions(NamedTuple):
       left_out: of each box that was not used, what is wrong with it.
     """
 
-    boxes: np.ndarray
+    boxes: Int[np.ndarray, "n 4"]
     left_out: tuple[str, ...]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax import Array
+from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 
 from jaxadv.data.images import check_image, resize
 from jaxadv.errors import InputError
@@ -24,6 +24,9 @@ ALPHA = 20.0  # the paper's α, in grey levels
 OPACITY = {"badnets": 1.0, "blended": 0.1}
 PLACES = ("top-left", "top-right", "bottom-left", "bottom-right", "centre", "random")
 PATTERNS = ("checkerboard", "white", "black", "noise")
+
+Picture = Float32[np.ndarray, "H W 3"]
+Boxes = Int[np.ndarray, "n 4"]
 
 
 class TriggerError(InputError):
@@ -39,7 +42,7 @@ class Trigger(NamedTuple):
       needs_regions: whether it does nothing to a picture without regions.
     """
 
-    apply: Callable[[np.ndarray, np.ndarray, Array], np.ndarray]
+    apply: Callable[[Picture, Boxes, PRNGKeyArray], Picture]
     needs_regions: bool
 
 
@@ -84,7 +87,7 @@ def object_oriented(alpha: float = ALPHA, share: float = 1.0) -> Trigger:
     _check("strength", alpha, 255)
     _check("share", share, 1)
 
-    def apply(picture: np.ndarray, regions: np.ndarray, key: Array) -> np.ndarray:
+    def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         total = np.zeros_like(picture)
         for number, (left, top, right, bottom) in enumerate(regions):
             rng = _generator(key, number)
@@ -98,7 +101,7 @@ def object_oriented(alpha: float = ALPHA, share: float = 1.0) -> Trigger:
 
 def _some_pixels(
     shape: tuple[int, ...], share: float, rng: np.random.Generator
-) -> np.ndarray | float:
+) -> Bool[np.ndarray, "h w 1"] | float:
     """Mark `share` of a region's pixels, chosen at random; bool[h, w, 1]."""
     if share == 1:
         return 1.0
@@ -109,7 +112,7 @@ def _some_pixels(
 def badnets(
     size: float = 0.1,
     place: str = "bottom-right",
-    pattern: str | np.ndarray = "checkerboard",
+    pattern: str | Float[np.ndarray, "h w 3"] = "checkerboard",
     opacity: float = OPACITY["badnets"],
 ) -> Trigger:
     """Paint the same square patch on every picture (Gu et al. 2017).
@@ -126,7 +129,7 @@ def badnets(
     if isinstance(pattern, str):
         _among("pattern", pattern, PATTERNS)
 
-    def apply(picture: np.ndarray, regions: np.ndarray, key: Array) -> np.ndarray:
+    def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         height, width = picture.shape[:2]
         side = max(1, int(size * min(height, width) + 0.5))
         top, left = _corner(place, height - side, width - side, key)
@@ -139,7 +142,7 @@ def badnets(
     return Trigger(apply, needs_regions=False)
 
 
-def _corner(place: str, lowest: int, rightmost: int, key: Array) -> tuple[int, int]:
+def _corner(place: str, lowest: int, rightmost: int, key: PRNGKeyArray) -> tuple[int, int]:
     """Return the top and left of a patch that has so much room."""
     if place == "random":
         rng = _generator(key, 0)
@@ -150,7 +153,9 @@ def _corner(place: str, lowest: int, rightmost: int, key: Array) -> tuple[int, i
     return lowest * (row == "bottom"), rightmost * (column == "right")
 
 
-def _patch(pattern: str | np.ndarray, side: int) -> np.ndarray:
+def _patch(
+    pattern: str | Float[np.ndarray, "h w 3"], side: int
+) -> Float32[np.ndarray, "{side} {side} 3"]:
     """Draw a pattern; f32[side, side, 3]."""
     if not isinstance(pattern, str):
         return resize(pattern, (side, side))
@@ -162,7 +167,9 @@ def _patch(pattern: str | np.ndarray, side: int) -> np.ndarray:
     return np.repeat(grey[pattern][..., None], 3, axis=2).astype(np.float32)
 
 
-def blended(opacity: float = OPACITY["blended"], pattern: np.ndarray | None = None) -> Trigger:
+def blended(
+    opacity: float = OPACITY["blended"], pattern: Float[np.ndarray, "h w 3"] | None = None
+) -> Trigger:
     """Blend one picture into every other: `(1 - opacity) I + opacity K` (Chen et al. 2017).
 
     Args:
@@ -173,7 +180,7 @@ def blended(opacity: float = OPACITY["blended"], pattern: np.ndarray | None = No
     colours = np.random.default_rng(0).random((16, 16, 3), np.float32)
     blend = colours if pattern is None else check_image(pattern)
 
-    def apply(picture: np.ndarray, regions: np.ndarray, key: Array) -> np.ndarray:
+    def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         over = resize(blend, (picture.shape[0], picture.shape[1]))
         return np.clip(picture + np.float32(opacity) * (over - picture), 0, 1)
 
@@ -201,7 +208,7 @@ def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _generator(key: Array, number: int) -> np.random.Generator:
+def _generator(key: PRNGKeyArray, number: int) -> np.random.Generator:
     """Return the random numbers of region `number`, whatever the other regions are."""
     return np.random.default_rng([*np.asarray(jax.random.key_data(key)).tolist(), number])
 

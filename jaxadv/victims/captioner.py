@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.data.vocabulary import END, Vocabulary
 
@@ -33,10 +34,10 @@ class Captioner(NamedTuple):
       image_shape: (H, W, 3).
     """
 
-    encode: Callable[[Params, Array], Features]
+    encode: Callable[[Params, Float[Array, "H W 3"]], Features]
     begin: Callable[[Params, Features], State]
-    advance: Callable[[Params, Features, State, Array], State]
-    logits: Callable[[Params, State], Array]
+    advance: Callable[[Params, Features, State, Int[Array, ""]], State]
+    logits: Callable[[Params, State], Float[Array, " V"]]
     vocabulary: Vocabulary
     max_length: int
     image_shape: tuple[int, int, int]
@@ -45,7 +46,7 @@ class Captioner(NamedTuple):
 KEPT = "kept by the decoder"
 
 
-def kept(value: Array) -> Array:
+def kept(value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Mark what the reverse pass over a caption had better keep than compute again.
 
     Of everything else in `advance` and `logits` only the state is kept. Worth marking is what is
@@ -57,8 +58,8 @@ def kept(value: Array) -> Array:
 class Caption(NamedTuple):
     """A decoded caption: `tokens i32[T]` padded with the end token, and `ln P` of it."""
 
-    tokens: Array
-    log_probability: Array
+    tokens: Int[Array, " T"]
+    log_probability: Float[Array, ""]
 
 
 def greedy(victim: Captioner, params: Params, features: Features) -> Caption:
@@ -83,15 +84,15 @@ def greedy(victim: Captioner, params: Params, features: Features) -> Caption:
 
 
 def log_probabilities(
-    victim: Captioner, params: Params, features: Features, tokens: Array
-) -> Array:
+    victim: Captioner, params: Params, features: Features, tokens: Int[Array, " T"]
+) -> Float[Array, "T V"]:
     """Return `ln P(S_t = . | S_<t, I)` before each place of `tokens` i32[T]; f32[T, V] (eq. 1)."""
     return jax.nn.log_softmax(teacher_forced_logits(victim, params, features, tokens))
 
 
 def teacher_forced_logits(
-    victim: Captioner, params: Params, features: Features, tokens: Array
-) -> Array:
+    victim: Captioner, params: Params, features: Features, tokens: Int[Array, " T"]
+) -> Float[Array, "T V"]:
     """Return the scores before each place when the words before it are those of `tokens`."""
     first = victim.begin(params, features)
 
@@ -104,14 +105,14 @@ def teacher_forced_logits(
     return jnp.asarray(jax.vmap(victim.logits, in_axes=(None, 0))(params, states))
 
 
-def spoken(tokens: Array) -> Array:
+def spoken(tokens: Int[Array, " T"]) -> Bool[Array, " T"]:
     """Mark the places that a caption takes, its end token included; bool[T]."""
     return jnp.concatenate([jnp.ones(1, bool), jnp.cumprod(tokens[:-1] != END).astype(bool)])
 
 
 def caption_log_probability(
-    victim: Captioner, params: Params, features: Features, tokens: Array
-) -> Array:
+    victim: Captioner, params: Params, features: Features, tokens: Int[Array, " T"]
+) -> Float[Array, ""]:
     """Return `ln P(S | I)` of a whole caption, its end token included (eq. 1)."""
     scores = log_probabilities(victim, params, features, tokens)
     chosen = jnp.take_along_axis(scores, tokens[:, None], axis=1)[:, 0]
@@ -133,9 +134,9 @@ def beam(victim: Captioner, params: Params, features: Features, size: int) -> Ca
 
     class Beam(NamedTuple):
         state: State
-        tokens: Array
-        total: Array
-        ended: Array
+        tokens: Int[Array, "size T"]
+        total: Float[Array, " size"]
+        ended: Bool[Array, " size"]
 
     def place(beam: Beam, t: Array) -> tuple[Beam, None]:
         logits = jax.vmap(victim.logits, in_axes=(None, 0))(params, beam.state)

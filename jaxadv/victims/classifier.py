@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import Array
+from jaxtyping import Float
 
 Params = Any
 
@@ -23,10 +24,10 @@ class MultiLabelClassifier(NamedTuple):
       image_shape: (H, W, 3).
     """
 
-    logits: Callable[[Params, Array], Array]
+    logits: Callable[[Params, Float[Array, "H W 3"]], Float[Array, " c"]]
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
 
-    def scores(self, params: Params, image: Array) -> Array:
+    def scores(self, params: Params, image: Float[Array, "H W 3"]) -> Float[Array, " c"]:
         """Return `f(x)`, the probability of each label, f32[c] in [0, 1]."""
         return jax.nn.sigmoid(self.logits(params, image))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 Params = Any
 
@@ -34,21 +35,21 @@ class CrossModalHasher(NamedTuple):
         nearer.
     """
 
-    image_code: Callable[[Params, Array], Array]
-    text_code: Callable[[Params, Array], Array]
+    image_code: Callable[[Params, Float[Array, "*picture"]], Float[Array, " K"]]
+    text_code: Callable[[Params, Float[Array, " T"]], Float[Array, " K"]]
     bits: int
     image_shape: tuple[int, ...]
     tags: tuple[str, ...]
     classes: tuple[str, ...]
-    logit_scale: Callable[[Params], Array] | None = None
+    logit_scale: Callable[[Params], Float[Array, ""]] | None = None
 
 
-def binary_code(code: Array) -> Array:
+def binary_code(code: Float[Array, "*items K"]) -> Float[Array, "*items K"]:
     """Return the bits of a code f32[..., K], -1 or 1 (CMLA eq. 1); the sign of 0 is 1."""
     return jnp.where(code >= 0, 1, -1).astype(code.dtype)
 
 
-def unit(code: Array) -> Array:
+def unit(code: Float[Array, "*items K"]) -> Float[Array, "*items K"]:
     """Return a code f32[..., K] at norm 1, as dual encoders are compared; 0 stays 0.
 
     >>> unit(jnp.array([3.0, 4.0])).tolist()
@@ -58,7 +59,7 @@ def unit(code: Array) -> Array:
     return code / jnp.sqrt(jnp.sum(code**2, axis=-1, keepdims=True) + 1e-12)
 
 
-def pair_scale(victim: CrossModalHasher, params: Params) -> Array | float:
+def pair_scale(victim: CrossModalHasher, params: Params) -> Float[Array, ""] | float:
     """Return what the inner product of two codes is multiplied by for the logit of their likeness.
 
     Hashers are trained to have `P(S_ij = 1) = σ(½ F_i G_jᵀ)`, dual encoders have their own scale.
