@@ -33,7 +33,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Float64, Int, Integer, Num, Shaped, UInt, UInt32
+from jaxtyping import Bool, Float, Float64, Int, Integer, Num, Real, Shaped, UInt, UInt32
 
 
 class Retrieval(NamedTuple):
@@ -91,7 +91,7 @@ class _Ranked(NamedTuple):
     """Relevant ones of them."""
 
 
-def pack(codes: Float[np.ndarray, "n K"]) -> UInt32[np.ndarray, "n W"]:
+def pack(codes: Real[np.ndarray, "n K"]) -> UInt32[np.ndarray, "n W"]:
     """Return the signs of codes f32[n, K] as bits, uint32[n, ceil(K / 32)]; the sign of 0 is 1.
 
     >>> pack(np.array([[1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]]))
@@ -108,7 +108,8 @@ def hamming_distances(
 
     They come in the smallest type that holds them: u8[n], or u16[n] beyond 7 words.
 
-    >>> hamming_distances(pack([[1, 1, 1]])[0], pack([[1, 1, 1], [1, -1, -1]]))
+    >>> codes = pack(np.array([[1, 1, 1], [1, -1, -1]]))
+    >>> hamming_distances(codes[0], codes)
     array([0, 2], dtype=uint8)
     """
     distances = np.zeros(len(database), np.min_scalar_type(32 * len(query)))
@@ -139,7 +140,8 @@ def search(
     Returns:
       their rows i64[min(top, n)] and what they are compared by, such as Hamming distances.
 
-    >>> search(pack([[1, 1]])[0], pack([[-1, -1], [1, -1], [1, 1], [1, -1]]), top=3)[0]
+    >>> codes = pack(np.array([[-1, -1], [1, -1], [1, 1], [1, -1]]))
+    >>> search(codes[2], codes, top=3)[0]
     array([2, 1, 3])
     """
     ranking = by.rank(query, database)
@@ -201,7 +203,8 @@ def retrieval(
         none is left all measures are 0.
       by: how codes are compared.
 
-    >>> codes, labels = pack([[1, 1], [1, -1], [-1, -1]]), np.eye(3, dtype=bool)[[0, 1, 0]]
+    >>> codes = pack(np.array([[1, 1], [1, -1], [-1, -1]]))
+    >>> labels = np.eye(3, dtype=bool)[[0, 1, 0]]
     >>> retrieval(codes[:1], codes, labels[:1], labels, bits=2).radius_recall
     array([0.5, 0.5, 1. ])
     """

@@ -207,17 +207,19 @@ def test_a_row_is_the_average_over_the_batch(form, threshold):
 
 
 def test_no_attack_no_change():
-    before, _, relevant, specified, perturbations = batch(1)
+    before, _, relevant, specified, perturbations = map(jnp.asarray, batch(1))
     row = attack_row(before, before, relevant, specified, jnp.array(2), perturbations)
     assert row[:4] == (0, 0, 0, 0)
-    assert AttackRow._fields[:4] == type(ranking_scores(before[0], relevant[0], 1))._fields
+    assert (
+        AttackRow._fields[:4] == type(ranking_scores(before[0], relevant[0], jnp.array(1)))._fields
+    )
 
 
 def test_eq_10_averages_over_classes():
     scores, _, relevant, _, _ = batch(2)
     for k in range(1, IMAGES + 1):
         columns = [literal(s, y, k)[2] for s, y in zip(scores.T, relevant.T, strict=True)]
-        got = mean_average_precision_at_k(scores, relevant, jnp.array(k))
+        got = mean_average_precision_at_k(*map(jnp.asarray, (scores, relevant, k)))
         np.testing.assert_allclose(got, np.mean(columns), rtol=1e-6)
 
 
@@ -238,4 +240,5 @@ def test_mean_average_precision_of_a_data_set(rounded):
     scores = scores.round(1) if rounded else scores
     relevant = rng.uniform(size=scores.shape) < scores**4
     reference = sklearn.metrics.average_precision_score(relevant, scores, average="macro")
-    np.testing.assert_allclose(mean_average_precision(scores, relevant), reference, rtol=1e-5)
+    got = mean_average_precision(jnp.asarray(scores), jnp.asarray(relevant))
+    np.testing.assert_allclose(got, reference, rtol=1e-5)

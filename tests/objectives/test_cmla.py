@@ -103,7 +103,7 @@ def test_first_of_the_hamming_ranking(seed, sizes):
     code, wanted = rng.normal(size=bits).astype(np.float32), rng.random(items) < 0.5
     distances = [(np.sign(code) != np.sign(row)).sum() for row in codes]
     first = min(range(items), key=lambda j: (distances[j], j))
-    assert bool(finds_wanted(jnp.asarray(code), codes, jnp.asarray(wanted))) == wanted[first]
+    assert bool(finds_wanted(*map(jnp.asarray, (code, codes, wanted)))) == wanted[first]
 
 
 def test_a_code_that_is_not_finite_finds_nothing():

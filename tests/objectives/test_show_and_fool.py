@@ -24,15 +24,16 @@ def gap(logits, t, word):
 @pytest.mark.parametrize("margin", [0.0, 1.0, 10_000.0])
 @pytest.mark.parametrize("latent", [set(), {1}])
 def test_caption_losses(logits, margin, latent):
+    scores = jnp.asarray(logits)
     target = make_target([3, 1, 5], PLACES, latent)
     seen = [(t, w) for t, w in enumerate([3, 1, 5, 0]) if t not in latent]
     wanted = sum(max(-margin, gap(logits, t, w)) for t, w in seen)
-    assert losses.caption_margin(logits, target, margin) == pytest.approx(wanted, rel=1e-5)
+    assert losses.caption_margin(scores, target, margin) == pytest.approx(wanted, rel=1e-5)
     wanted = sum(max(-margin, -gap(logits, t, w)) for t, w in seen)
-    got = losses.untargeted_caption_margin(logits, target, margin)
+    got = losses.untargeted_caption_margin(scores, target, margin)
     assert got == pytest.approx(wanted, rel=1e-5)
     wanted = -sum(logits[t, w] for t, w in seen)
-    assert losses.caption_logits(logits, target) == pytest.approx(wanted, rel=1e-5)
+    assert losses.caption_logits(scores, target) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("said", [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
@@ -46,14 +47,14 @@ def test_keyword_losses(logits, said, margin):
         other_leads = top[t] in keywords and top[t] != word
         return 10_000.0 if other_leads else max(-margin, gap(logits, t, word))
 
-    mask = jnp.array(said, bool)
+    scores, mask = jnp.asarray(logits), jnp.array(said, bool)
     wanted = sum(min(gated(t, w) for t in places) for w in keywords)
-    assert losses.keyword_margin(logits, mask, KEYWORDS, margin) == pytest.approx(wanted, rel=1e-5)
+    assert losses.keyword_margin(scores, mask, KEYWORDS, margin) == pytest.approx(wanted, rel=1e-5)
     wanted = sum(max(max(-margin, -gap(logits, t, w)) for t in places) for w in keywords)
-    got = losses.untargeted_keyword_margin(logits, mask, KEYWORDS, margin)
+    got = losses.untargeted_keyword_margin(scores, mask, KEYWORDS, margin)
     assert got == pytest.approx(wanted, rel=1e-5)
     wanted = -sum(max(logits[t, w] for t in places) for w in keywords)
-    assert losses.keyword_logits(logits, mask, KEYWORDS) == pytest.approx(wanted, rel=1e-5)
+    assert losses.keyword_logits(scores, mask, KEYWORDS) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize(

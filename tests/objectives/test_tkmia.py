@@ -59,15 +59,16 @@ _JITTED = {name: jax.jit(loss) for name, loss in LOSSES.items()}
 def test_lemma_4_1(problem, k):
     """The sum of the k largest is the least `kλ + sum [f_i - λ]_+`, and f_[k] a minimiser."""
     scores, _ = problem
+    values, number = jnp.array(scores), jnp.array(k)
     largest = np.sort(scores)[::-1][:k].sum()
 
     def dual(level):
         return k * level + np.maximum(0, scores - level).sum()
 
-    np.testing.assert_allclose(float(mean_of_top(jnp.array(scores), k)) * k, largest, atol=1e-12)
+    np.testing.assert_allclose(float(mean_of_top(values, number)) * k, largest, atol=1e-12)
     np.testing.assert_allclose(dual(np.sort(scores)[::-1][k - 1]), largest, atol=1e-12)
     assert min(dual(level) for level in GRID) >= largest - 1e-12
-    both = least(jnp.array(scores), k)
+    both = least(values, number)
     np.testing.assert_allclose(float(both), largest / k, atol=1e-12)
 
 
