@@ -43,7 +43,7 @@ def say(victim: Captioner, params: Params, features: Features) -> Int[Array, " T
 def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
     """Judge a picture by the caption that the victim says greedily (paper eq. 3)."""
 
-    def judge(params: Params, image: Float[Array, "H W 3"], target: Any) -> Verdict:
+    def judge(params: Params, image: Array, target: Any) -> Verdict:
         said = greedy(victim, params, victim.encode(params, image)).tokens
         return Verdict(criterion(target, said), said)
 
@@ -79,11 +79,7 @@ def caption_objective(
     """
 
     def loss(
-        params: Params,
-        image: Float[Array, "H W 3"],
-        adversarial: Float[Array, "H W 3"],
-        target: Any,
-        latent: Any,
+        params: Params, image: Array, adversarial: Array, target: Any, latent: Any
     ) -> tuple[Float[Array, ""], Appraisal]:
         if isinstance(target, PartialCaption):
             check_places(target, victim.max_length)

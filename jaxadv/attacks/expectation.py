@@ -47,7 +47,7 @@ def over_transformations(
     """
 
     def init(
-        params: Params, image: Float[Array, "H W 3"], target: Target, key: PRNGKeyArray
+        params: Params, image: Float[Array, "*picture"], target: Target, key: PRNGKeyArray
     ) -> Drawing:
         inner_key, own = jax.random.split(key)
         inner = objective.init(params, image, target, inner_key)
@@ -55,8 +55,8 @@ def over_transformations(
 
     def loss(
         params: Params,
-        image: Float[Array, "H W 3"],
-        adversarial: Float[Array, "H W 3"],
+        image: Float[Array, "*picture"],
+        adversarial: Float[Array, "*picture"],
         target: Target,
         latent: Drawing,
     ) -> tuple[Float[Array, ""], Appraisal]:

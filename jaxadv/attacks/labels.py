@@ -72,11 +72,7 @@ def label_objective(
     """
 
     def loss(
-        params: Params,
-        image: Float[Array, "H W 3"],
-        adversarial: Float[Array, "H W 3"],
-        target: LabelTarget,
-        latent: Any,
+        params: Params, image: Array, adversarial: Array, target: LabelTarget, latent: Any
     ) -> tuple[Float[Array, ""], Appraisal]:
         scores = victim.scores(params, adversarial)
         found = term(scores, target, latent)

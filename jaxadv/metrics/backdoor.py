@@ -80,7 +80,7 @@ def quality(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Qua
 
 
 def visual_effect(
-    benign: Sequence[Float[np.ndarray, "H W 3"]], poisoned: Sequence[Float[np.ndarray, "H W 3"]]
+    benign: Sequence[Float[np.ndarray, "_ _ 3"]], poisoned: Sequence[Float[np.ndarray, "_ _ 3"]]
 ) -> VisualEffect:
     """Measure what a trigger does to pictures f32[H, W, 3] in [0, 1], at least 7 pixels a side.
 

@@ -178,8 +178,8 @@ def precisions(hits: Bool[np.ndarray, " n"], top: int) -> Float64[np.ndarray, " 
 def retrieval(
     queries: Shaped[np.ndarray, "m code"],
     database: Shaped[np.ndarray, "n code"],
-    query_labels: Bool[np.ndarray, "m L"],
-    database_labels: Bool[np.ndarray, "n L"],
+    query_labels: Bool[np.ndarray, "m c"],
+    database_labels: Bool[np.ndarray, "n c"],
     *,
     bits: int,
     at: int = 1000,
@@ -194,8 +194,8 @@ def retrieval(
     Args:
       queries: codes, as `by.keep` returns them: of `pack` uint32[m, W].
       database: likewise, of n items.
-      query_labels: bool[m, L].
-      database_labels: bool[n, L].
+      query_labels: bool[m, c].
+      database_labels: bool[n, c].
       bits: K.
       at: R, of MAP at R.
       top: the longest list of which the precision is taken.

@@ -41,7 +41,7 @@ def loss_augmented_inference(
     params: Params,
     features: Features,
     target: PartialCaption,
-    structured_loss: float,
+    structured_loss: Float[Array, ""] | float,
 ) -> Completed:
     """Find the worst caption, `argmax ln P(Ŝ_O, Ŝ_H | ε) + Δ(S_O, Ŝ_O)` (eq. 15), in order.
 

@@ -119,6 +119,15 @@ def caption_log_probability(
     return jnp.where(spoken(tokens), chosen, 0.0).sum()
 
 
+class _Beam(NamedTuple):
+    """The captions that a search keeps, their `ln P` and whether they ended; a row each."""
+
+    state: State
+    tokens: Int[Array, "size T"]
+    total: Float[Array, " size"]
+    ended: Bool[Array, " size"]
+
+
 def beam(victim: Captioner, params: Params, features: Features, size: int) -> Caption:
     """Search the `size` most probable captions; `tokens i32[size, T]`, best first.
 
@@ -132,13 +141,7 @@ def beam(victim: Captioner, params: Params, features: Features, size: int) -> Ca
         raise ValueError(f"beam size {size}: must be from 1 to {vocabulary_size - 1}")
     only_end = jnp.where(jnp.arange(vocabulary_size) == END, 0.0, -jnp.inf)
 
-    class Beam(NamedTuple):
-        state: State
-        tokens: Int[Array, "size T"]
-        total: Float[Array, " size"]
-        ended: Bool[Array, " size"]
-
-    def place(beam: Beam, t: Array) -> tuple[Beam, None]:
+    def place(beam: _Beam, t: Array) -> tuple[_Beam, None]:
         logits = jax.vmap(victim.logits, in_axes=(None, 0))(params, beam.state)
         scores = jnp.where(beam.ended[:, None], only_end, jax.nn.log_softmax(logits))
         total, flat = jax.lax.top_k((beam.total[:, None] + scores).reshape(-1), size)
@@ -146,12 +149,12 @@ def beam(victim: Captioner, params: Params, features: Features, size: int) -> Ca
         state = jax.tree.map(lambda x: x[parent], beam.state)
         state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(params, features, state, token)
         tokens = beam.tokens[parent].at[:, t].set(token)
-        return Beam(state, tokens, total, beam.ended[parent] | (token == END)), None
+        return _Beam(state, tokens, total, beam.ended[parent] | (token == END)), None
 
     def spread(x: Array) -> Array:
         return jnp.broadcast_to(x, (size, *x.shape))
 
-    start = Beam(
+    start = _Beam(
         state=jax.tree.map(spread, state),
         tokens=jnp.zeros((size, victim.max_length), jnp.int32),
         total=jnp.where(jnp.arange(size) == 0, 0.0, -jnp.inf).astype(first.dtype),

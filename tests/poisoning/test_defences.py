@@ -1,5 +1,6 @@
 """Defences find what stands out, as their papers say, and scikit-learn agrees."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -81,6 +82,7 @@ def test_grids_are_averaged_over_their_cells():
     """Features as those of Show-Attend-and-Tell: a grid of cells, its keys, a first state."""
     rng = np.random.default_rng(0)
     cells, first = rng.random((4, 3), np.float32), rng.random(5, np.float32)
-    victim = tiny_captioner()._replace(encode=lambda params, image: (cells, first))
+    made = jnp.asarray(cells), jnp.asarray(first)
+    victim = tiny_captioner()._replace(encode=lambda params, image: made)
     features = encoder_features(victim, {}, tiny_image(0, "float32"))
     np.testing.assert_allclose(features, [*cells.mean(axis=0), *first], rtol=1e-6)
