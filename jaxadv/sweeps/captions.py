@@ -282,7 +282,8 @@ def outcome(
     target = request.target
     precision = recall = float("nan")
     if isinstance(target, PartialCaption):
-        scores = caption_scores(target.tokens, target.observed, iterate.output)
+        said = jnp.asarray(iterate.output)
+        scores = caption_scores(jnp.asarray(target.tokens), jnp.asarray(target.observed), said)
         precision, recall = float(scores.precision), float(scores.recall)
     return Outcome(
         number,

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -47,7 +48,8 @@ def label_job(cell: Cell, victim: Victim) -> Job:
         before = np.asarray(score(victim.params, request.image))
         k = int(target.k)
         change = measure(before, final.output, target.relevant, target.k)
-        gone = excluded(final.output, target.relevant, target.specified, target.k)
+        seen = (final.output, target.relevant, target.specified, target.k)
+        gone = excluded(*map(jnp.asarray, seen))
         return {
             **{name: float(value) for name, value in change["paper"].items()},
             **{f"{name}_released": float(change["released"][name]) for name in FORMED},

@@ -54,7 +54,7 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
             **precisions(before[row], row, "_benign"),
             **precisions(final.output, row, ""),
             **precisions(final.output_8bit, row, "_8bit"),
-            "distortion": float(distortion(jnp.asarray(request.image), final.image)),
+            "distortion": float(distortion(*map(jnp.asarray, (request.image, final.image)))),
             "success": bool(final.success),
             "success_8bit": bool(final.success_8bit),
             "norm": float(final.norm),
