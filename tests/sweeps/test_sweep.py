@@ -4,6 +4,7 @@ import shutil
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -86,7 +87,7 @@ def test_kept_pictures_are_those_of_the_records(whole):
     for (cell, number), row in rows(whole).items():
         picture = read_image(whole / "pictures" / f"{cell}-{number}.png")
         if row["task"] == "labels":
-            scores = np.asarray(victim.classifier.scores(victim.params, picture))
+            scores = np.asarray(victim.classifier.scores(victim.params, jnp.asarray(picture)))
             said = [victim.classifier.classes[i] for i in np.argsort(-scores)[: row["k"]]]
             assert said == row["after_8bit"]
 
