@@ -5,6 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import label_table
 import numpy as np
 import own_attack
@@ -58,7 +59,7 @@ def test_run():
 
 def test_unroll():
     """It gives what `run` gives, and a gradient to the victim's parameters."""
-    image, target = example(2)
+    image, target = jax.tree.map(jnp.asarray, example(2))
 
     @jax.jit
     @partial(jax.value_and_grad, has_aux=True)
