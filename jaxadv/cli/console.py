@@ -1,12 +1,10 @@
 """Printing and progress, the same for every command."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
@@ -89,25 +87,3 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     for row in rows:
         table.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row))
     console.print(table)
-
-
-def cache_folder() -> Path:
-    """Where compiled attacks are kept between commands: the user's own cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "jaxadv" / "compiled"
-
-
-def enable_compilation_cache() -> None:
-    """Keep compiled programs in the user's own cache folder, readable by no one else.
-
-    JAX trusts what it finds there, so it must not be a shared folder.
-    """
-    import jax
-
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-    except OSError:
-        return  # a read-only home: compile anew each time
-    jax.config.update("jax_compilation_cache_dir", str(folder))

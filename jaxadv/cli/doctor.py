@@ -1,6 +1,7 @@
 """`jaxadv doctor`: what is here."""
 
-from jaxadv.cli.console import cache_folder, console
+from jaxadv.cli.compiler import cache_folder
+from jaxadv.cli.console import console
 
 
 def doctor() -> None:

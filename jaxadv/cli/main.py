@@ -22,7 +22,8 @@ from jaxadv.cli import (
     train,
     victims,
 )
-from jaxadv.cli.console import enable_compilation_cache, fail
+from jaxadv.cli.compiler import choose_kernels, enable_compilation_cache
+from jaxadv.cli.console import fail
 from jaxadv.errors import InputError
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ def _main(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
+    choose_kernels()
     enable_compilation_cache()
 
 

@@ -51,7 +51,7 @@ def test_the_plain_side_computes_the_same(capsys):
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
     np.testing.assert_allclose(ours[1], theirs[1], atol=1e-5 * largest)
     made_of = [str(jax.make_jaxpr(jax.grad(f))(image)) for f in (loss, plain)]
-    assert "custom_vjp" not in made_of[1] and made_of[0] != made_of[1]
+    assert ["optimization_barrier" in traced for traced in made_of] == [True, False]
 
 
 def test_targets_are_what_they_are_called():

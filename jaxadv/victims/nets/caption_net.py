@@ -9,6 +9,7 @@ from jax import Array
 
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.victims.captioner import Captioner
+from jaxadv.victims.nets.inference import folding
 
 
 class CaptionNet(nn.Module):
@@ -84,7 +85,11 @@ def as_captioner(
     """
 
     def method(name: str) -> Any:
-        return lambda params, *args: net.apply(params, *args, method=name, rngs=rngs)
+        def call(params: Any, *args: Any) -> Any:
+            with folding():
+                return net.apply(params, *args, method=name, rngs=rngs)
+
+        return call
 
     return Captioner(
         encode=method("encode"),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.victims.nets.inference import folding
 
 
 class ClassifierNet(nn.Module):
@@ -47,6 +48,7 @@ def as_classifier(
     """Wrap the network as a pure function over its Flax variables."""
 
     def logits(params: Any, image: Array) -> Array:
-        return jnp.asarray(net.apply(params, image))
+        with folding():
+            return jnp.asarray(net.apply(params, image))
 
     return MultiLabelClassifier(logits, classes, image_shape)

@@ -1,4 +1,4 @@
-"""Convolutions and max-pools in the forms that are fast where attacks run, for all networks.
+"""Convolutions, ReLUs and max-pools in the forms that are fast where attacks run, for all networks.
 
 An attack differentiates with respect to the picture, in a loop, and never to the weights. What is
 written here is what XLA makes slow of the plain `lax` operations then, above all on a CPU
@@ -6,17 +6,20 @@ written here is what XLA makes slow of the plain `lax` operations then, above al
 
 - JAX transposes a convolution by relabelling the kernel's axes. XLA's CPU compiler rewrites such
   labels into the form that its fast kernels need only outside loops (jax-ml/jax#12868). Here the
-  flipped kernel is written out, which costs nothing elsewhere.
+  flipped kernel is written out, once before the loop, which costs nothing elsewhere.
 - A 1x1 convolution is a product of matrices.
 - The input gradient of a strided convolution goes over a cotangent that is mostly zeros. On a CPU
   it is taken phase by phase instead, one small dense convolution for each remainder of the stride.
 - For depthwise convolutions that compiler has no fast kernel at all. Written as a sum of shifted
   pictures, one a tap, they are 15 to 75 times as fast there, forwards and backwards.
 - A max-pool is the larger of shifted grids: its gradient scatters nothing.
+- A ReLU is a choice, not a maximum. That compiler computes a maximum again wherever it is read, and
+  with it the sum that it is taken of: the shortcuts of a residual network then begin at the first
+  block each, and ResNet-101 reads up to 98 arrays to write one.
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +29,7 @@ import numpy as np
 from jax import Array, lax
 
 _LABELS = ("NHWC", "HWIO", "NHWC")
+_FEW = 16  # channels, which vector units multiply at once
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -119,6 +123,14 @@ def _input_gradient(
     return jnp.asarray(lax.platform_dependent(kernel, cotangent, cpu=in_phases, default=dilated))
 
 
+def _ready(kernel: Array) -> Array:
+    """Return a kernel as it is, written out before the loop that it is used in.
+
+    XLA takes an array that is only rearranged out of no loop, unless something holds it.
+    """
+    return jnp.asarray(lax.optimization_barrier(kernel))
+
+
 def _dilated(
     strides: tuple[int, ...],
     padding: Pairs,
@@ -130,7 +142,7 @@ def _dilated(
     """Convolve the dilated cotangent with the flipped kernel, in and out channels swapped."""
     height, width, inputs, outputs = kernel.shape
     grouped = kernel.reshape(height, width, inputs, groups, outputs // groups)
-    flipped = jnp.flip(grouped, axis=(0, 1)).transpose(0, 1, 4, 3, 2)
+    flipped = _ready(jnp.flip(grouped, axis=(0, 1)).transpose(0, 1, 4, 3, 2))
     pads = []
     for size, out, k, stride, (low, _) in zip(
         shape[1:3], cotangent.shape[1:3], kernel.shape[:2], strides, padding, strict=True
@@ -188,15 +200,61 @@ def _in_phases(
         ]
         for axis, out in enumerate(cotangent.shape[1:3])
     )
-
-    def of(row: _Phase, column: _Phase) -> Array:
-        taps = kernel[row.first :: strides[0], column.first :: strides[1]]
-        flipped = jnp.flip(taps, axis=(0, 1)).transpose(0, 1, 3, 2)
-        return convolve(cotangent, flipped, (1, 1), (row.pads, column.pads))
-
-    phases = jnp.stack([jnp.stack([of(r, c) for c in columns], axis=3) for r in rows], axis=2)
+    of = partial(_taps_of, strides, kernel)
+    if shape[3] * len(rows) * len(columns) <= _FEW:
+        phases = _together(of, rows, columns, cotangent)
+    else:
+        phases = jnp.stack(
+            [
+                jnp.stack(
+                    [
+                        convolve(cotangent, _ready(of(r, c)), (1, 1), (r.pads, c.pads))
+                        for c in columns
+                    ],
+                    axis=3,
+                )
+                for r in rows
+            ],
+            axis=2,
+        )
     whole = (shape[0], cells[0] * strides[0], cells[1] * strides[1], shape[3])
     return phases.reshape(whole)[:, : shape[1], : shape[2]]
+
+
+def _taps_of(strides: tuple[int, ...], kernel: Array, row: _Phase, column: _Phase) -> Array:
+    """Return the taps of one phase, flipped, in and out channels swapped."""
+    taps = kernel[row.first :: strides[0], column.first :: strides[1]]
+    return jnp.flip(taps, axis=(0, 1)).transpose(0, 1, 3, 2)
+
+
+def _together(
+    of: Callable[[_Phase, _Phase], Array],
+    rows: Sequence[_Phase],
+    columns: Sequence[_Phase],
+    cotangent: Array,
+) -> Array:
+    """Take all phases in one convolution, as its channels; f32[N, h, strides, w, strides, C].
+
+    The kernels are brought to one size by zeros: a few products more, where a convolution to three
+    channels would leave most of the processor idle.
+    """
+    height, width = (
+        (max(phase.pads[0] for phase in phases), max(phase.pads[1] for phase in phases))
+        for phases in (rows, columns)
+    )
+
+    def padded(row: _Phase, column: _Phase) -> Array:
+        missing = [
+            (most[0] - phase.pads[0], most[1] - phase.pads[1])
+            for most, phase in ((height, row), (width, column))
+        ]
+        return jnp.pad(of(row, column), (*missing, (0, 0), (0, 0)))
+
+    kernels = [padded(row, column) for row in rows for column in columns]
+    merged = convolve(cotangent, _ready(jnp.concatenate(kernels, axis=3)), (1, 1), (height, width))
+    n, h, w, _ = merged.shape
+    parted = merged.reshape(n, h, w, len(rows), len(columns), -1)
+    return parted.transpose(0, 1, 3, 2, 4, 5)
 
 
 _convolve.defvjp(_forward, _backward)
@@ -217,3 +275,21 @@ def max_pool(
             best = jnp.where(best >= other, best, other)
         padded = best
     return padded
+
+
+@jax.custom_vjp
+def relu(grid: Array) -> Array:
+    """`nn.relu` and its gradient, which is 0 at 0; what is not a number stays so."""
+    return jnp.where(grid <= 0, 0, grid)
+
+
+def _relu_forward(grid: Array) -> tuple[Array, Array]:
+    out = relu(grid)
+    return out, out
+
+
+def _relu_backward(out: Array, cotangent: Array) -> tuple[Array]:
+    return (jnp.where(out > 0, cotangent, 0),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)

@@ -10,6 +10,7 @@ from jax import Array
 from jaxadv.victims.hasher import CrossModalHasher
 from jaxadv.victims.nets.dcmh import DCMH
 from jaxadv.victims.nets.dual_encoder import DualEncoder
+from jaxadv.victims.nets.inference import folding
 from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD
 from jaxadv.victims.nets.ssah import SSAH
 
@@ -64,7 +65,11 @@ def as_hasher(
     """Wrap the network as pure functions over its Flax variables."""
 
     def method(name: str) -> Any:
-        return lambda params, example: net.apply(params, example, method=name)
+        def call(params: Any, example: Any) -> Any:
+            with folding():
+                return net.apply(params, example, method=name)
+
+        return call
 
     return CrossModalHasher(
         image_code=method("image_code"),

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve, max_pool
+from jaxadv.victims.nets.convolution import convolve, max_pool, relu
 
 
 class ConvNorm(nn.Module):
@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
             name="conv",
         )
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, name="bn")
-        return nn.relu(norm(conv(grid)))
+        return relu(norm(conv(grid)))
 
 
 def _max_pool(grid: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve, max_pool
+from jaxadv.victims.nets.convolution import convolve, max_pool, relu
 
 #: Mean and standard deviation, by colour, of ImageNet pictures in [0, 1]; the networks take
 #: `(image - IMAGENET_MEAN) / IMAGENET_STD`.
@@ -67,9 +67,9 @@ class ResidualBlock(nn.Module):
             out = _conv(features, kernel, stride, f"conv{number}")(out)
             out = _norm(train, f"bn{number}")(out)
             if number < len(layers):
-                out = nn.relu(out)
+                out = relu(out)
         if self.stride == 1 and grid.shape[-1] == out.shape[-1]:
-            return nn.relu(out + grid)
+            return relu(out + grid)
         if self.padded:
             missing = (out.shape[-1] - grid.shape[-1]) // 2
             grid = grid[..., :: self.stride, :: self.stride, :]
@@ -77,7 +77,7 @@ class ResidualBlock(nn.Module):
         else:
             grid = _conv(out.shape[-1], 1, self.stride, "downsample_conv")(grid)
             grid = _norm(train, "downsample_bn")(grid)
-        return nn.relu(out + grid)
+        return relu(out + grid)
 
 
 class ResNet(nn.Module):
@@ -114,7 +114,7 @@ class ResNet(nn.Module):
         imagenet = self.stem == "imagenet"
         stride = 1 if self.stem == "cifar" else 2
         grid = _conv(self.width, 7 if imagenet else 3, stride, "conv1")(images)
-        grid = nn.relu(_norm(train, "bn1")(grid))
+        grid = relu(_norm(train, "bn1")(grid))
         if imagenet:
             # One more row and column at the end is what PyTorch's ceil_mode=True amounts to for
             # a 3x3 window of stride 2: even sizes need it, and odd sizes never reach it.

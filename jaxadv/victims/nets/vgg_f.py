@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve, max_pool
+from jaxadv.victims.nets.convolution import convolve, max_pool, relu
 from jaxadv.victims.nets.response_norm import Response, local_response_norm
 
 #: The mean colour of ImageNet (RGB, 0 to 255) in MatConvNet's own training of this network,
@@ -117,12 +117,12 @@ class VggF(nn.Module):
         """
         grid = 255 * images - self.mean_image.value
         for conv in (self.conv1, self.conv2):
-            grid = _pool(local_response_norm(nn.relu(conv(grid)), self.response))
+            grid = _pool(local_response_norm(relu(conv(grid)), self.response))
         for conv in (self.conv3, self.conv4, self.conv5):
-            grid = nn.relu(conv(grid))
+            grid = relu(conv(grid))
         grid = _pool(grid)
         flat = grid.reshape(*grid.shape[:-3], -1)
-        return nn.relu(self.fc7(nn.relu(self.fc6(flat))))
+        return relu(self.fc7(relu(self.fc6(flat))))
 
     def logits(self, images: jax.Array) -> jax.Array:
         """Scores `[..., classes]` of ImageNet's classes."""
