@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import get_args
 
+from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
 from jaxadv.attacks.cmla import LEARNING_RATES, Modality, bounded, cmla, released
 from jaxadv.attacks.norms import Norm
 from jaxadv.errors import InputError
 from jaxadv.objectives.cmla import Weights
 from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.victims.precision import Arithmetic
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Settings:
       norm: p of the distortion term: "l1", "l2" or "linf".
       inter, intra, distortion: the terms' weights (paper: 1).
       non_negative: only add, as in the released code.
+      arithmetic: of the victim while it is attacked: "float32", "tf32" or "bfloat16".
+      judged: likewise, of the victim that says whether a picture fools it.
     """
 
     modality: Modality = "image"
@@ -35,6 +39,8 @@ class Settings:
     intra: float = 1.0
     distortion: float = 1.0
     non_negative: bool = False
+    arithmetic: Arithmetic = "float32"
+    judged: Arithmetic = "float32"
 
 
 @cache
@@ -47,14 +53,20 @@ def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     check(settings)
     constrain = released if settings.non_negative else bounded
     rate = settings.learning_rate
-    return cmla(
-        victim,
-        settings.modality,
-        weights=Weights(settings.inter, settings.intra, settings.distortion),
-        norm=settings.norm,
-        constraint=constrain(settings.modality, settings.bound),
-        optimiser=default_optimiser(LEARNING_RATES[settings.modality] if rate is None else rate),
-    )
+
+    def make(victim: CrossModalHasher) -> Attack:
+        return cmla(
+            victim,
+            settings.modality,
+            weights=Weights(settings.inter, settings.intra, settings.distortion),
+            norm=settings.norm,
+            constraint=constrain(settings.modality, settings.bound),
+            optimiser=default_optimiser(
+                LEARNING_RATES[settings.modality] if rate is None else rate
+            ),
+        )
+
+    return attack_in(settings.arithmetic, settings.judged, make, victim)
 
 
 def check(settings: Settings) -> None:

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
+from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.constraints import signed, tanh_of_picture
 from jaxadv.attacks.kfool import kfool
@@ -13,6 +15,7 @@ from jaxadv.attacks.tkmia import Inner, tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
 from jaxadv.errors import InputError
 from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.victims.precision import Arithmetic
 
 METHODS = ("tkmia", "ml-cw-u", "tkml-ap-u", "kfool")
 
@@ -29,6 +32,8 @@ class Settings:
       delta: δ, how many specified labels must leave the first k; None for all.
       inner: tkmia's, "exact" or "gradient" (Algorithm 1).
       space: "signed" (paper) or "tanh" (released code); kfool has its own.
+      arithmetic: of the victim while it is attacked: "float32", "tf32" or "bfloat16".
+      judged: likewise, of the victim that says whether a picture fools it.
     """
 
     method: str = "tkmia"
@@ -38,6 +43,8 @@ class Settings:
     delta: int | None = None
     inner: Inner = "exact"
     space: Literal["signed", "tanh"] = "signed"
+    arithmetic: Arithmetic = "float32"
+    judged: Arithmetic = "float32"
 
 
 class LabelMethod(NamedTuple):
@@ -54,12 +61,18 @@ def prepare(victim: MultiLabelClassifier, settings: Settings) -> LabelMethod:
       InputError: an unknown method, or a setting outside its range.
     """
     _check(settings)
+    make = partial(_attack, settings)
+    attack = attack_in(settings.arithmetic, settings.judged, make, victim)
+    return LabelMethod(attack, settings.iterations)
+
+
+def _attack(settings: Settings, victim: MultiLabelClassifier) -> Attack:
     if settings.method == "kfool":
-        return LabelMethod(kfool(victim, delta=settings.delta), settings.iterations)
+        return kfool(victim, delta=settings.delta)
     constraint = signed() if settings.space == "signed" else tanh_of_picture()
     optimiser = label_optimiser(settings.learning_rate)
     if settings.method == "tkmia":
-        attack = tkmia(
+        return tkmia(
             victim,
             tradeoff=settings.tradeoff,
             inner=settings.inner,
@@ -68,16 +81,14 @@ def prepare(victim: MultiLabelClassifier, settings: Settings) -> LabelMethod:
             constraint=constraint,
             optimiser=optimiser,
         )
-    else:
-        make = ml_cw_u if settings.method == "ml-cw-u" else tkml_ap_u
-        attack = make(
-            victim,
-            tradeoff=settings.tradeoff,
-            delta=settings.delta,
-            constraint=constraint,
-            optimiser=optimiser,
-        )
-    return LabelMethod(attack, settings.iterations)
+    make = ml_cw_u if settings.method == "ml-cw-u" else tkml_ap_u
+    return make(
+        victim,
+        tradeoff=settings.tradeoff,
+        delta=settings.delta,
+        constraint=constraint,
+        optimiser=optimiser,
+    )
 
 
 def _check(settings: Settings) -> None:

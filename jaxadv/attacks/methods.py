@@ -2,14 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
+from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
 from jaxadv.attacks.drive import Iterate, Result
 from jaxadv.errors import InputError
 from jaxadv.objectives.marginal import Posterior
 from jaxadv.victims.captioner import Captioner
+from jaxadv.victims.precision import Arithmetic
 
 METHODS = ("gem", "ssvm", "show-and-fool", "untargeted")
 
@@ -32,6 +35,8 @@ class Settings:
       tries: of show-and-fool's constant.
       aim: show-and-fool's, "caption" or "keywords".
       targeted: show-and-fool's: reach the target, or leave it.
+      arithmetic: of the victim while it is attacked: "float32", "tf32" or "bfloat16".
+      judged: likewise, of the victim that says whether a picture fools it.
     """
 
     method: str = "gem"
@@ -47,6 +52,8 @@ class Settings:
     tries: int = show_and_fool.TRIES
     aim: show_and_fool.Aim = "caption"
     targeted: bool = True
+    arithmetic: Arithmetic = "float32"
+    judged: Arithmetic = "float32"
 
 
 class Method(NamedTuple):
@@ -78,44 +85,51 @@ def prepare(victim: Captioner, settings: Settings) -> Method:
       InputError: an unknown method, or a setting outside its range.
     """
     _check(settings)
+    attack = attack_in(settings.arithmetic, settings.judged, partial(_attack, settings), victim)
+    rounds = settings.rounds
+    if settings.method == "gem":
+        return Method(attack, rounds or gem.ROUNDS, "final", True, "caption")
+    if settings.method == "ssvm":
+        return Method(attack, rounds or ssvm.ROUNDS, "final", True, "caption")
+    if settings.method == "untargeted":
+        return Method(attack, rounds or untargeted.ROUNDS, "final", False, "present caption")
+    iterations = (rounds or show_and_fool.ITERATIONS) * settings.tries
+    aims_at: Literal["caption", "keywords", "present caption"] = settings.aim
+    if settings.aim == "caption" and not settings.targeted:
+        aims_at = "present caption"
+    return Method(attack, iterations, "best", False, aims_at)
+
+
+def _attack(settings: Settings, victim: Captioner) -> Attack:
     tradeoff = 0.1 if settings.tradeoff is None else settings.tradeoff
     optimiser = default_optimiser(settings.learning_rate or 1e-3)
     if settings.method == "gem":
-        attack = gem.gem(
+        return gem.gem(
             victim,
             tradeoff=tradeoff,
             posterior=settings.posterior,
             tail=settings.tail,
             optimiser=optimiser,
         )
-        return Method(attack, settings.rounds or gem.ROUNDS, "final", True, "caption")
     if settings.method == "ssvm":
-        attack = ssvm.ssvm(
+        return ssvm.ssvm(
             victim,
             tradeoff=tradeoff,
             structured_loss=settings.structured_loss,
             optimiser=optimiser,
         )
-        return Method(attack, settings.rounds or ssvm.ROUNDS, "final", True, "caption")
     if settings.method == "untargeted":
-        attack = untargeted.untargeted(victim, tradeoff=tradeoff, optimiser=optimiser)
-        rounds = settings.rounds or untargeted.ROUNDS
-        return Method(attack, rounds, "final", False, "present caption")
-    iterations = settings.rounds or show_and_fool.ITERATIONS
-    attack = show_and_fool.show_and_fool(
+        return untargeted.untargeted(victim, tradeoff=tradeoff, optimiser=optimiser)
+    return show_and_fool.show_and_fool(
         victim,
         aim=settings.aim,
         targeted=settings.targeted,
         loss=settings.loss,
         margin=settings.margin,
         constant=settings.constant,
-        iterations=iterations,
+        iterations=settings.rounds or show_and_fool.ITERATIONS,
         optimiser=default_optimiser(settings.learning_rate or 5e-3),
     )
-    aims_at: Literal["caption", "keywords", "present caption"] = settings.aim
-    if settings.aim == "caption" and not settings.targeted:
-        aims_at = "present caption"
-    return Method(attack, iterations * settings.tries, "best", False, aims_at)
 
 
 def _check(settings: Settings) -> None:

@@ -52,6 +52,9 @@ def caption(
     ] = True,
     loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
     tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
+    arithmetic: Annotated[
+        str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
+    ] = "float32",
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
@@ -86,6 +89,7 @@ def caption(
             tail=tail,
             loss=loss,  # type: ignore[arg-type]
             tries=tries,
+            arithmetic=arithmetic,  # type: ignore[arg-type]
         )
         for m in method or ["gem"]
         for t in tradeoffs

@@ -77,6 +77,9 @@ def labels(
     form: Annotated[
         str, typer.Option(help="Of TkAcc and AP@k: as the paper prints them, or as released.")
     ] = "paper",
+    arithmetic: Annotated[
+        str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
+    ] = "float32",
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
 ) -> None:
@@ -114,6 +117,7 @@ def labels(
             delta,
             inner,  # type: ignore[arg-type]  # checked by prepare
             space,  # type: ignore[arg-type]
+            arithmetic,  # type: ignore[arg-type]
         )
         for name in method or METHODS
     ]

@@ -50,6 +50,9 @@ def retrieval(
     signs: Annotated[
         bool, typer.Option("--signs", help="Show attacks the signs of codes (released code).")
     ] = False,
+    arithmetic: Annotated[
+        str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
+    ] = "float32",
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
 ) -> None:
     """Attack held-out queries: the columns of the paper's Tables 1-3, curves, transfer.
@@ -88,7 +91,16 @@ def retrieval(
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
     plan = Plan(
         [
-            Settings(name, *given[name], norm, inter, intra, distortion, non_negative)  # type: ignore[arg-type]  # checked by prepare
+            Settings(
+                name,  # checked by prepare
+                *given[name],
+                norm,  # type: ignore[arg-type]
+                inter,
+                intra,
+                distortion,
+                non_negative,
+                arithmetic,  # type: ignore[arg-type]
+            )
             for name in (("image", "text") if modality == "both" else (modality,))
         ],
         _counts(iterations),

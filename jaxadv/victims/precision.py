@@ -1,47 +1,66 @@
-"""A victim's networks at lower precision; perturbation, loss and optimiser stay in float32.
+"""A victim's networks in a named arithmetic; perturbation, loss and optimiser stay in float32.
 
-bfloat16 halves what activations take and is what accelerators multiply fastest. Between float32 and
-TF32, on devices that have both, JAX itself chooses: `jax.default_matmul_precision("float32")`
-around a whole attack, or `"tensorfloat32"`.
+What an accelerator makes of float32 is its own choice unless it is told: products in TF32, or in
+bfloat16 on TPUs. bfloat16 halves what activations take and is what accelerators multiply fastest.
 """
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 
+from jaxadv.errors import InputError
 from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
 
+Arithmetic = Literal["float32", "tf32", "bfloat16"]
 Victim = TypeVar("Victim", Captioner, MultiLabelClassifier, CrossModalHasher)
 
-_NETWORKS: dict[
-    type, tuple[str, ...]
-] = {  # of each kind, the functions that a network's many layers are behind
-    Captioner: ("encode",),
+#: of each kind, the functions that compute
+FUNCTIONS: dict[type, tuple[str, ...]] = {
+    Captioner: ("encode", "begin", "advance", "logits"),
     MultiLabelClassifier: ("logits",),
     CrossModalHasher: ("image_code", "text_code"),
 }
+_PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32"}  # as JAX calls them
 
 
-def in_bfloat16(victim: Victim) -> Victim:
-    """Return the victim with its networks in bfloat16: a captioner's encoder, the others whole.
+def in_arithmetic(victim: Victim, arithmetic: Arithmetic) -> Victim:
+    """Return the victim in that arithmetic; what goes in and what comes back is float32.
 
-    Parameters and pictures stay in float32 outside, and so does what comes back. What an attack
-    that sees such a victim calls a success may be none at full precision: give it the judge of the
-    same attack on the victim itself.
+    In bfloat16 are a captioner's encoder, whose decoder stays in float32, and the other victims
+    whole. Devices without TF32 compute in float32 instead.
 
-    >>> from jaxadv.attacks.tkmia import tkmia
+    Raises:
+      InputError: none of the three.
+
     >>> from jaxadv.victims import zoo
-    >>> victim = zoo.load("scenes-tagger").classifier
-    >>> attack = tkmia(in_bfloat16(victim))._replace(judge=tkmia(victim).judge)
+    >>> fast = in_arithmetic(zoo.load("scenes-tagger").classifier, "bfloat16")
     """
-    names = _NETWORKS[type(victim)]
-    lowered: dict[str, Any] = {name: _lowered(getattr(victim, name)) for name in names}
-    return victim._replace(**lowered)
+    if arithmetic not in get_args(Arithmetic):
+        known = ", ".join(get_args(Arithmetic))
+        raise InputError(f"arithmetic {arithmetic!r}: must be one of {known}")
+    change = _lowered if arithmetic == "bfloat16" else _with_products(_PRODUCTS[arithmetic])
+    names = FUNCTIONS[type(victim)]
+    if arithmetic == "bfloat16" and isinstance(victim, Captioner):
+        names = ("encode",)
+    changed: dict[str, Any] = {name: change(getattr(victim, name)) for name in names}
+    return victim._replace(**changed)
+
+
+def _with_products(precision: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def change(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def named(*arguments: Any) -> Any:
+            with jax.default_matmul_precision(precision):
+                return function(*arguments)
+
+        return named
+
+    return change
 
 
 def _lowered(function: Callable[..., Any]) -> Callable[..., Any]:

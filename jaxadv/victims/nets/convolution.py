@@ -55,9 +55,31 @@ def convolve(
     pairs = tuple((int(low), int(high)) for low, high in padding)
     if feature_group_count == images.shape[-1] == kernel.shape[-1]:
         return _depthwise(tuple(strides), pairs, images, kernel)
-    if kernel.shape[:2] == (1, 1) and feature_group_count == 1 and not np.any(pairs):
-        return images[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
-    return _convolve(tuple(strides), pairs, feature_group_count, images, kernel)
+    # the reverse pass is traced where the context that names a precision may have been left
+    options = _Options(tuple(strides), pairs, feature_group_count, _precision())
+    return _dense(options, images, kernel)
+
+
+class _Options(NamedTuple):
+    """What is fixed of a convolution."""
+
+    strides: tuple[int, ...]
+    padding: Pairs
+    groups: int = 1
+    precision: str | None = None
+
+
+def _precision() -> str | None:
+    """Return the precision of products that JAX's context names."""
+    named: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return named
+
+
+def _dense(options: _Options, images: Array, kernel: Array) -> Array:
+    if kernel.shape[:2] == (1, 1) and options.groups == 1 and not np.any(options.padding):
+        rows, columns = options.strides
+        return jnp.matmul(images[:, ::rows, ::columns], kernel[0, 0], precision=options.precision)
+    return _convolve(options, images, kernel)
 
 
 def _depthwise(strides: tuple[int, ...], padding: Pairs, images: Array, kernel: Array) -> Array:
@@ -75,51 +97,43 @@ def _depthwise(strides: tuple[int, ...], padding: Pairs, images: Array, kernel: 
     return sum(shifted, start=jnp.zeros((), images.dtype))
 
 
-def _plain(
-    strides: tuple[int, ...], padding: Pairs, groups: int, images: Array, kernel: Array
-) -> Array:
+def _plain(options: _Options, images: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
-        images, kernel, strides, padding, dimension_numbers=_LABELS, feature_group_count=groups
+        images,
+        kernel,
+        options.strides,
+        options.padding,
+        dimension_numbers=_LABELS,
+        feature_group_count=options.groups,
+        precision=options.precision,
     )
 
 
-_convolve = jax.custom_vjp(_plain, nondiff_argnums=(0, 1, 2))
+_convolve = jax.custom_vjp(_plain, nondiff_argnums=(0,))
 
 
-def _forward(
-    strides: tuple[int, ...], padding: Pairs, groups: int, images: Array, kernel: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    return _plain(strides, padding, groups, images, kernel), (images, kernel)
+def _forward(options: _Options, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _plain(options, images, kernel), (images, kernel)
 
 
 def _backward(
-    strides: tuple[int, ...],
-    padding: Pairs,
-    groups: int,
-    saved: tuple[Array, Array],
-    cotangent: Array,
+    options: _Options, saved: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     images, kernel = saved
     # a kernel gradient that nobody asks for is dead code to the compiler
-    _, of_kernel = jax.vjp(partial(_plain, strides, padding, groups, images), kernel)
-    return _input_gradient(strides, padding, groups, images.shape, kernel, cotangent), of_kernel(
-        cotangent
-    )[0]
+    _, of_kernel = jax.vjp(partial(_plain, options, images), kernel)
+    return _input_gradient(options, images.shape, kernel, cotangent), of_kernel(cotangent)[0]
 
 
 def _input_gradient(
-    strides: tuple[int, ...],
-    padding: Pairs,
-    groups: int,
-    shape: tuple[int, ...],
-    kernel: Array,
-    cotangent: Array,
+    options: _Options, shape: tuple[int, ...], kernel: Array, cotangent: Array
 ) -> Array:
     """Transpose the convolution, in the form that suits the platform."""
-    dilated = partial(_dilated, strides, padding, groups, shape)
-    if groups > 1 or max(strides) == 1 or any(map(operator.lt, kernel.shape, strides)):
+    strides = options.strides
+    dilated = partial(_dilated, options, shape)
+    if options.groups > 1 or max(strides) == 1 or any(map(operator.lt, kernel.shape, strides)):
         return dilated(kernel, cotangent)
-    in_phases = partial(_in_phases, strides, padding, shape)
+    in_phases = partial(_in_phases, options, shape)
     return jnp.asarray(lax.platform_dependent(kernel, cotangent, cpu=in_phases, default=dilated))
 
 
@@ -131,15 +145,9 @@ def _ready(kernel: Array) -> Array:
     return jnp.asarray(lax.optimization_barrier(kernel))
 
 
-def _dilated(
-    strides: tuple[int, ...],
-    padding: Pairs,
-    groups: int,
-    shape: tuple[int, ...],
-    kernel: Array,
-    cotangent: Array,
-) -> Array:
+def _dilated(options: _Options, shape: tuple[int, ...], kernel: Array, cotangent: Array) -> Array:
     """Convolve the dilated cotangent with the flipped kernel, in and out channels swapped."""
+    strides, padding, groups, precision = options
     height, width, inputs, outputs = kernel.shape
     grouped = kernel.reshape(height, width, inputs, groups, outputs // groups)
     flipped = _ready(jnp.flip(grouped, axis=(0, 1)).transpose(0, 1, 4, 3, 2))
@@ -157,6 +165,7 @@ def _dilated(
         lhs_dilation=strides,
         dimension_numbers=_LABELS,
         feature_group_count=groups,
+        precision=precision,
     )
 
 
@@ -184,14 +193,9 @@ def _phase(offset: int, taps: int, stride: int, low: int, cells: int, out: int) 
     return _Phase(first, (last - shift, cells - 1 + shift - (out - 1)))
 
 
-def _in_phases(
-    strides: tuple[int, ...],
-    padding: Pairs,
-    shape: tuple[int, ...],
-    kernel: Array,
-    cotangent: Array,
-) -> Array:
+def _in_phases(options: _Options, shape: tuple[int, ...], kernel: Array, cotangent: Array) -> Array:
     """Take the input gradient phase by phase and interleave; no kernel smaller than its stride."""
+    strides, padding, _, precision = options
     cells = [-(-size // stride) for size, stride in zip(shape[1:3], strides, strict=True)]
     rows, columns = (
         [
@@ -201,22 +205,12 @@ def _in_phases(
         for axis, out in enumerate(cotangent.shape[1:3])
     )
     of = partial(_taps_of, strides, kernel)
+    dense = partial(_unstrided, precision, cotangent)
     if shape[3] * len(rows) * len(columns) <= _FEW:
-        phases = _together(of, rows, columns, cotangent)
+        phases = _together(of, dense, rows, columns)
     else:
-        phases = jnp.stack(
-            [
-                jnp.stack(
-                    [
-                        convolve(cotangent, _ready(of(r, c)), (1, 1), (r.pads, c.pads))
-                        for c in columns
-                    ],
-                    axis=3,
-                )
-                for r in rows
-            ],
-            axis=2,
-        )
+        every = [[dense(of(r, c), (r.pads, c.pads)) for c in columns] for r in rows]
+        phases = jnp.stack([jnp.stack(row, axis=3) for row in every], axis=2)
     whole = (shape[0], cells[0] * strides[0], cells[1] * strides[1], shape[3])
     return phases.reshape(whole)[:, : shape[1], : shape[2]]
 
@@ -227,11 +221,15 @@ def _taps_of(strides: tuple[int, ...], kernel: Array, row: _Phase, column: _Phas
     return jnp.flip(taps, axis=(0, 1)).transpose(0, 1, 3, 2)
 
 
+def _unstrided(precision: str | None, images: Array, kernel: Array, padding: Pairs) -> Array:
+    return _dense(_Options((1, 1), padding, precision=precision), images, _ready(kernel))
+
+
 def _together(
     of: Callable[[_Phase, _Phase], Array],
+    dense: Callable[[Array, Pairs], Array],
     rows: Sequence[_Phase],
     columns: Sequence[_Phase],
-    cotangent: Array,
 ) -> Array:
     """Take all phases in one convolution, as its channels; f32[N, h, strides, w, strides, C].
 
@@ -251,7 +249,7 @@ def _together(
         return jnp.pad(of(row, column), (*missing, (0, 0), (0, 0)))
 
     kernels = [padded(row, column) for row in rows for column in columns]
-    merged = convolve(cotangent, _ready(jnp.concatenate(kernels, axis=3)), (1, 1), (height, width))
+    merged = dense(jnp.concatenate(kernels, axis=3), (height, width))
     n, h, w, _ = merged.shape
     parted = merged.reshape(n, h, w, len(rows), len(columns), -1)
     return parted.transpose(0, 1, 3, 2, 4, 5)
