@@ -10,6 +10,7 @@ from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
+from jaxadv.cli.inputs import AUTO, batch_size
 from jaxadv.cli.outputs import append_jsonl, write_json
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
@@ -55,10 +56,11 @@ def caption(
     arithmetic: Annotated[
         str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
     ] = "float32",
-    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table."""
+    from jaxadv.attacks.memory import largest_batch
     from jaxadv.attacks.methods import Settings, prepare
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
@@ -74,6 +76,7 @@ def caption(
     from jaxadv.sweeps.pictures import held_out
     from jaxadv.victims import zoo
 
+    size = batch_size(batch)
     loaded = zoo.load(victim)
     captioner, params = loaded.captioner, loaded.params
     named = [] if settings == "all" else [name.strip() for name in settings.split(",")]
@@ -101,7 +104,7 @@ def caption(
     sources = data or ["scenes"]
     pictures = [picture.load() for picture in held_out(loaded, sources, images)]
     writable(out)
-    captions = say(captioner, params, pictures, batch)
+    captions = say(captioner, params, pictures, size or 50)
     rows: list[list[Any]] = []
     table: list[dict[str, Any]] = []
     for combination, prepared in zip(combinations, methods, strict=True):
@@ -112,7 +115,19 @@ def caption(
         outcomes: list[Outcome] = []
         seconds = 0.0
         title = _title(combination)
-        job = attack_all(captioner, params, pictures, requests, prepared, batch, seed)
+        at_once = size
+        if at_once is None:
+            fit = largest_batch(
+                prepared.attack,
+                params,
+                pictures[requests[0].image],
+                requests[0].target,
+                iterations=prepared.iterations,
+                most=len(requests),
+            )
+            console.print(str(fit), highlight=False)
+            at_once = fit.batch
+        job = attack_all(captioner, params, pictures, requests, prepared, at_once, seed)
         for news in watch(job, title):
             outcomes += news.outcomes
             seconds += news.seconds

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.inputs import AUTO, batch_size
 
 
 class _RunByDefault(TyperGroup):
@@ -33,7 +34,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say how many attacks it makes, and how long.")
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     pictures: Annotated[
         str, typer.Option(help="Adversarial pictures to keep: none, png (8-bit) or float.")
     ] = "none",
@@ -52,6 +53,8 @@ def run(
     """Make the attacks of a sweep file that are not recorded in --out yet."""
     import importlib.util
 
+    import jax
+
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
     from jaxadv.sweeps import store
@@ -63,8 +66,9 @@ def run(
     )
     from jaxadv.sweeps.files import find
     from jaxadv.sweeps.plan import read_plan
-    from jaxadv.sweeps.sweep import complete, estimate, prepare, sweep
+    from jaxadv.sweeps.sweep import complete, estimate, fit_slots, prepare, sweep
 
+    size = batch_size(batch)
     cells = read_plan(find(file))
     if pictures not in ("none", "png", "float"):
         raise InputError(f"--pictures {pictures!r}: must be none, png or float")
@@ -74,10 +78,14 @@ def run(
     joined = distributed or coordinator is not None
     if joined:
         share = join_processes(coordinator, processes, process)
-    sharding, slots = over_local_devices(batch)
     prepared = prepare(cells)
     if joined:
         leave_processes()
+    if size is None:
+        fit = fit_slots(prepared)
+        size = len(jax.local_devices()) * fit.batch
+        console.print(str(fit), highlight=False)
+    sharding, slots = over_local_devices(size)
     if dry_run:
         rows: list[list[Any]] = []
         for found in estimate(prepared, slots=slots, shard=share, sharding=sharding):

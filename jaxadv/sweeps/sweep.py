@@ -1,6 +1,7 @@
 """Carry out a sweep: cell after cell, what is recorded already is passed over."""
 
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from jaxadv.attacks.memory import Fit, largest_batch
 from jaxadv.attacks.stream import Request, pace
 from jaxadv.data.images import write_png
 from jaxadv.errors import InputError
@@ -97,6 +99,27 @@ def prepare(cells: Sequence[Cell]) -> list[Prepared]:
         job = JOBS[cell.task](cell, victim)
         prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))
     return prepared
+
+
+def fit_slots(prepared: Sequence[Prepared]) -> Fit:
+    """Find how many attacks of every cell fit one device at once.
+
+    Raises:
+      InputError: of some cell not even one fits, or no attack of any can be loaded.
+    """
+    fits = []
+    for _, job, _ in prepared:
+        examples = (loaded for p in job.planned if (loaded := _loaded(p)))
+        for image, target in itertools.islice(examples, 1):
+            most = len(job.planned)
+            fits.append(
+                largest_batch(
+                    job.attack, job.params, image, target, iterations=job.iterations, most=most
+                )
+            )
+    if not fits:
+        raise InputError("--batch auto: no attack of the sweep can be loaded; give a number")
+    return min(fits, key=lambda fit: fit.batch)
 
 
 def sweep(

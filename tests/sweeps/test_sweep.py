@@ -282,11 +282,20 @@ def test_command_says_what_it_would_do(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_command_finds_the_batch_that_fits(tmp_path):
+    """No more than there are attacks, of each cell the fewest."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nmethod = "tkmia"\nimages = 5\nk = 2\n')
+    code, said = invoke("sweep", str(file), "--dry-run", "--batch", "auto")
+    assert code == 0 and "batch 5: " in said and "free on cpu:0" in said
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--shard", "4/4"], "--shard '4/4': write i/n"),
         (["--pictures", "jpeg"], "must be none, png or float"),
+        (["--batch", "0"], "--batch '0': must be a whole number of at least 1, or auto"),
         ([], "--out: give a folder"),
     ],
 )

@@ -41,12 +41,12 @@ class ViT(nn.Module):
         positions = self.param("positions", normal, (1 + height * width, self.width))
         z = jnp.concatenate([first, tokens], axis=-2) + positions  # eq. 1
         for number in range(self.layers):
-            z = _Block(self.width, self.heads, name=f"block{number}")(z)
+            z = Block(self.width, self.heads, name=f"block{number}")(z)
         z = nn.LayerNorm(epsilon=EPSILON, name="norm")(z)  # eq. 4, of every token
         return jnp.asarray(z[..., 1:, :].reshape(*batch, height, width, self.width))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Self-attention and two linear maps, each with its own norm before and a sum behind."""
 
     width: int
