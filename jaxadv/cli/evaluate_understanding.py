@@ -21,6 +21,10 @@ def understanding(
     targets: Annotated[
         int, typer.Option(min=1, help="Targets a picture, of each kind and sentence form.")
     ] = 2,
+    content: Annotated[
+        list[str] | None,
+        typer.Option(help="A clause to aim at in all its forms, too, one a picture; repeatable."),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="scenes, or folders or prepared sets: what all victims held out."),
@@ -60,7 +64,7 @@ def understanding(
         Settings(m, tradeoff=tradeoff, learning_rate=learning_rate, rounds=rounds)
         for m in method or ["gem"]
     ]
-    plan = Plan(methods, images, targets, batch, seed)
+    plan = Plan(methods, images, targets, batch, seed, content or ())
     subjects = compare_on([zoo.load(name) for name in victim], data or ["scenes"], images)
     check(subjects, plan)
     writable(out)

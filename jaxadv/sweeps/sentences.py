@@ -9,10 +9,11 @@ import numpy as np
 
 from jaxadv.data.sentence_forms import EXAMPLES, FORMS, RELATIVE_PRONOUNS, parse_clause, say_as
 from jaxadv.data.vocabulary import Vocabulary, tokenize
+from jaxadv.errors import InputError
 from jaxadv.objectives.target import PartialCaption, TargetError, parse_target
 from jaxadv.victims.captioner import Captioner, Params, caption_log_probability
 
-CAPTIONS, PAPER = "captions", "paper"
+CAPTIONS, PAPER, GIVEN = "captions", "paper", "given"
 
 
 class Sentence(NamedTuple):
@@ -21,7 +22,8 @@ class Sentence(NamedTuple):
     Attributes:
       image: number of the picture.
       content: number of what is said among the picture's; its forms share it.
-      source: `CAPTIONS` (predicted on another picture) or `PAPER` (its Figure 4).
+      source: `CAPTIONS` (predicted on another picture), `PAPER` (its Figure 4) or `GIVEN` (the
+        caller's).
       form: one of `sentence_forms.FORMS`.
       text: the sentence.
     """
@@ -54,12 +56,13 @@ def choose_sentences(
     per_image: int,
     vocabulary: Vocabulary,
     seed: int = 0,
+    given: Sequence[str] = (),
 ) -> list[Sentence]:
     """Choose contents for each picture, and say each in all its forms.
 
     A picture gets `per_image` different contents of captions predicted on other pictures, drawn
-    among those that have a passive that the victim can say as long as there are any, and one of the
-    paper's examples.
+    among those that have a passive that the victim can say as long as there are any, one of the
+    paper's examples, and one of those that are given, in turn.
 
     Args:
       captions: what the victim says of each picture.
@@ -67,9 +70,17 @@ def choose_sentences(
       per_image: contents a picture, beside the paper's.
       vocabulary: the victim's, for a relative pronoun that it knows, if there is one.
       seed: of the choice; a picture's sentences do not depend on which others are attacked.
+      given: further contents, as active sentences.
+
+    Raises:
+      InputError: one of them is no clause.
     """
     relative = next((w for w in RELATIVE_PRONOUNS if w in vocabulary), RELATIVE_PRONOUNS[0])
     of_each = [forms_of(caption, relative) for caption in captions]
+    extra = [forms_of(text, relative) for text in given]
+    for text, forms in zip(given, extra, strict=True):
+        if not forms:
+            raise InputError(f"content {text!r}: must be a clause, like 'a man is holding a dog'")
     chosen = []
     for image in attacked:
         own = of_each[image].get("active")
@@ -79,6 +90,8 @@ def choose_sentences(
         in_order = sorted(drawn, key=lambda number: not _has_passive(every[number], vocabulary))
         contents = [(CAPTIONS, every[number]) for number in in_order[:per_image]]
         contents.append((PAPER, {**EXAMPLES[image % len(EXAMPLES)]}))
+        if extra:
+            contents.append((GIVEN, extra[image % len(extra)]))
         for content, (source, forms) in enumerate(contents):
             chosen += [Sentence(image, content, source, form, forms[form]) for form in forms]
     return chosen

@@ -40,6 +40,7 @@ class Plan(NamedTuple):
       targets: captions aimed at a picture, for each setting; and contents, for each form.
       batch: attacks at once.
       seed: of the choice of targets.
+      contents: active sentences that are aimed at in all their forms, one a picture.
     """
 
     methods: Sequence[Settings] = (Settings("gem"),)
@@ -47,6 +48,7 @@ class Plan(NamedTuple):
     targets: int = 2
     batch: int = 50
     seed: int = 0
+    contents: Sequence[str] = ()
 
 
 class Attempt(NamedTuple):
@@ -164,7 +166,9 @@ def _jobs(subject: Subject, plan: Plan) -> Iterator[_Job]:
     captions = say(captioner, subject.params, subject.pictures, plan.batch)
     attacked = range(plan.images)
     texts = [captioner.vocabulary.decode(caption) for caption in captions]
-    chosen = choose_sentences(texts, attacked, plan.targets, captioner.vocabulary, plan.seed)
+    chosen = choose_sentences(
+        texts, attacked, plan.targets, captioner.vocabulary, plan.seed, plan.contents
+    )
     sentences = target_sentences(chosen, captioner.vocabulary, captioner.max_length)
     benign = [words_of(caption, captioner.vocabulary) for caption in captions]
     for settings in plan.methods:

@@ -83,7 +83,7 @@ def form_table(studies: Sequence[Study]) -> Table:
     notes = (
         "active: the active form of the same contents on the same pictures",
         "says active: the share of the attempts that end in the active form instead",
-        "of captions: contents predicted on other pictures; of paper: its Figure 4",
+        "of captions: predicted on other pictures; of paper: its Figure 4; given: --content",
         *_wanting(studies),
     )
     return Table("Sentence forms (Figure 4)", columns, rows, notes)

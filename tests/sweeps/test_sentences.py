@@ -6,9 +6,11 @@ import pytest
 from tiny import log_p_of_words, tiny_captioner, tiny_image, tiny_parameters
 
 from jaxadv.data.vocabulary import Vocabulary, tokenize
+from jaxadv.errors import InputError
 from jaxadv.objectives.target import make_target, write_target
 from jaxadv.sweeps.sentences import (
     CAPTIONS,
+    GIVEN,
     PAPER,
     Sentence,
     choose_sentences,
@@ -62,6 +64,18 @@ def test_the_choice_of_a_picture_is_its_own():
         "a red circle is above a star", "a star is in the middle", "a star is below a ring",
         "a ring is to the left of a red star",
     }  # fmt: skip
+
+
+def test_given_contents_in_turn():
+    given = ["a star is above a ring", "a circle is in the middle"]
+    found = choose_sentences(CAPTIONS_SAID, (0, 1, 2), 1, WORDS, given=given)
+    mine = {
+        image: {s.form: s.text for s in found if (s.image, s.source) == (image, GIVEN)}
+        for image in range(3)
+    }
+    assert mine == {image: forms_of(given[image % 2]) for image in range(3)}
+    with pytest.raises(InputError, match="content 'a ring': must be a clause"):
+        choose_sentences(CAPTIONS_SAID, (0,), 1, WORDS, given=["a ring"])
 
 
 @pytest.mark.parametrize(("extra", "pronoun"), [((), "that"), (("which",), "which")])
