@@ -40,7 +40,7 @@ class Setting(NamedTuple):
     backbone: str = "resnet101"
     side: int = 224
     batch: int = 4
-    steps: int = 2
+    steps: int = 5
     units: int = 512
 
     def pictures(self) -> Array:

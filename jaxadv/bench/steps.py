@@ -16,6 +16,7 @@ from jaxadv.attacks.show_and_fool import show_and_fool
 from jaxadv.attacks.ssvm import ssvm
 from jaxadv.attacks.tkmia import tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
+from jaxadv.attacks.untargeted import untargeted
 from jaxadv.bench.setting import Setting, hashable, hasher, sentences, speaker, tagger
 from jaxadv.bench.timing import Figure, attack_steps, bare_steps, compare, first_states
 from jaxadv.objectives.marginal import marginal
@@ -67,6 +68,7 @@ def caption_steps(setting: Setting, decoder: str = "att2in2") -> Iterator[Figure
     complete = sentences(setting, 0)
     yield from timed("Show-and-Fool", show_and_fool(victim), complete, None)
     yield from timed("latent SSVM", ssvm(victim), complete, None)
+    yield from timed("untargeted (eq. 19)", untargeted(victim), complete, None)
     for latent, lanes, aim in ((0, 27, None), (1, 27, None), (3, 27, 1.25), (5, 243, 1.5)):
         target = sentences(setting, latent)
         name = f"GEM, {latent} latent words"

@@ -21,7 +21,7 @@ def bench(
     backbone: Annotated[str, typer.Option(help="Of the victims.")] = "resnet101",
     side: Annotated[int, typer.Option(min=16, help="Of the pictures, in pixels.")] = 224,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="In one timed loop.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="In one timed loop.")] = 5,
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
 ) -> None:
     """Print how fast the victims' passes, the attacks' steps and the loops are, as ratios."""

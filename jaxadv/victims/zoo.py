@@ -103,12 +103,12 @@ def load(name: str) -> Victim:
     folder = Path(name)
     if not (folder / "record.json").is_file():
         known = installed()
-        if name in PUBLISHED and name not in known:
-            raise VictimError(
-                f"{name!r} is an architecture without weights: jaxadv port makes a victim of it "
-                f"from a checkpoint (--architecture {name})"
-            )
         if name not in known:
+            if name in PUBLISHED:
+                raise VictimError(
+                    f"{name!r} is an architecture without weights: jaxadv port makes a victim of "
+                    f"it from a checkpoint (--architecture {name})"
+                )
             raise VictimError(
                 f"no victim {name!r}: installed are {', '.join(known) or 'none'}; a folder with "
                 "record.json works too"
