@@ -44,6 +44,8 @@ def folding() -> AbstractContextManager[None]:
         call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         module = context.module
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
         if isinstance(module, nn.Conv):
             out = call(*args, **kwargs)
             made[id(out)] = _Convolved(module, args[0], out)
