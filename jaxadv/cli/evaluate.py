@@ -10,7 +10,7 @@ from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
-from jaxadv.cli.inputs import AUTO, batch_size
+from jaxadv.cli.options import AUTO, batch_size
 from jaxadv.cli.outputs import append_jsonl, write_json
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")

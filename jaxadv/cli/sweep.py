@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from jaxadv.cli.console import console, print_table, watch
-from jaxadv.cli.inputs import AUTO, batch_size
+from jaxadv.cli.options import AUTO, batch_size
 
 
 class _RunByDefault(TyperGroup):
