@@ -1,8 +1,10 @@
 """3x3 convolutions by Winograd's minimal filtering.
 
-Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4.1: by F(2x2, 3x3)
-2x2 outputs are `Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A` of a 3x3 kernel w and the 4x4 inputs d that reach
-them: 16 products instead of 36. Over channels and tiles these are 16 products of matrices.
+Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4.1.
+
+F(2x2, 3x3): 2x2 outputs are `Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A` of a 3x3 kernel w and the 4x4 inputs d
+that reach them: 16 products instead of 36. Over channels and tiles these are 16 products of
+matrices.
 """
 
 from collections.abc import Callable, Sequence
