@@ -90,8 +90,10 @@ def tagger(setting: Setting) -> Tagger:
 
 
 def speaker(setting: Setting, decoder: str) -> Speaker:
-    """A captioner of 9,487 words and at most 16 of them."""
-    made = CaptionerArchitecture(decoder, setting.backbone, setting.units, side=setting.side)
+    """A captioner of 9,487 words and at most 16 of them; it attends to 14x14 cells, if to any."""
+    made = CaptionerArchitecture(
+        decoder, setting.backbone, setting.units, grid=14, side=setting.side
+    )
     vocabulary = Vocabulary(tuple(f"w{i}" for i in range(WORDS)))
     params = _drawn(made.network(vocabulary.size), jnp.zeros(made.image_shape))
     return Speaker(made.captioner(vocabulary), params)

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxadv.data.vocabulary import END
 from jaxadv.objectives.batching import any_in_batch, held, largest_in_batch, scan_switch
+from jaxadv.objectives.log_probability import log_probability
 from jaxadv.objectives.target import PartialCaption
 from jaxadv.victims.captioner import Captioner, Features, Params, State, kept
 
@@ -157,9 +158,11 @@ def marginal(
         configuration=jnp.zeros((1 + lanes, length), jnp.int32),
     )
 
+    gains = jax.vmap(partial(log_probability, victim.logits), in_axes=(None, 0, 0, 0))
     stay, branch = (partial(move, top=top, joint=joint) for move in (_stay, _branch_or_stay))
     start = jax.tree.map(lambda x: x[0], place)
-    frontier, seen = _take_place(branch, frontier, start, jnp.stack([first, first]))
+    at_start = partial(branch, partial(gains, params))
+    frontier, seen = _take_place(at_start, frontier, start, jnp.stack([first, first]))
 
     def rest(
         fixed: tuple[Params, Features], frontier: _Lanes, place: _Place
@@ -168,16 +171,16 @@ def marginal(
 
     def run(
         count: int,
-        move: Callable[[_Lanes, _Place, Array], _Move],
+        move: Callable[[_Gains, _Lanes, _Place, Array], _Move],
         fixed: tuple[Params, Features],
         frontier: _Lanes,
         place: _Place,
     ) -> tuple[_Lanes, _Seen]:
         alive = jax.tree.map(lambda x: x[: 1 + count], (frontier.state, frontier.token))
         state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
-        logits = kept(jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state))
+        logits = jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state)
         moved_on = frontier._replace(state=_over(frontier.state, state))
-        return _take_place(move, moved_on, place, logits)
+        return _take_place(partial(move, partial(gains, fixed[0])), moved_on, place, logits)
 
     frontier, later = scan_switch(
         (rest, *(partial(run, count, how) for count in counts for how in (stay, branch))),
@@ -227,14 +230,8 @@ def _over(all_lanes: State, some: State) -> State:
     return jax.tree.map(lambda old, new: jnp.concatenate([new, old[len(new) :]]), all_lanes, some)
 
 
-def _pick(values: Float[Array, "lanes V"], index: Int[Array, " lanes"]) -> Float[Array, " lanes"]:
-    """`values[..., index]` as a masked sum: its transpose is no scatter, which CPUs do slowly."""
-    here = jnp.arange(values.shape[-1]) == index[..., None]
-    return jnp.where(here, values, 0.0).sum(axis=-1)
-
-
 def _inherit(values: Array, parent: Array) -> Array:
-    """`values[parent]` over the leading axis of lanes, as a product, for the same reason."""
+    """`values[parent]` over the leading axis of lanes, as a product: its transpose scatters not."""
     if jnp.issubdtype(values.dtype, jnp.integer):  # carries no gradient
         return values[parent]
     chosen = (parent[:, None] == jnp.arange(len(values))).astype(values.dtype)
@@ -254,6 +251,9 @@ class _Move(NamedTuple):
     posterior: Array
 
 
+_Gains = Callable[[State, Array, Array], Array]  # `log_probability` of each lane's word
+
+
 def _take_place(
     move: Callable[[_Lanes, _Place, Array], _Move],
     frontier: _Lanes,
@@ -264,6 +264,7 @@ def _take_place(
     speaker = _speak(jax.tree.map(lambda x: x[:1], frontier), place, logits[:1])
     frontier, logits = jax.tree.map(lambda x: x[1:], (frontier, logits))
     moved, gained, words, q = move(frontier, place, logits)
+    gained = kept(gained)
     used = moved.log_weight > -jnp.inf
     at = jnp.arange(frontier.configuration.shape[-1]) == place.at
     new = moved._replace(
@@ -285,7 +286,7 @@ def _take_place(
 
 
 def _branch_or_stay(
-    frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool
+    gains: _Gains, frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool
 ) -> _Move:
     """Branch where the place is latent; where it is observed take its word."""
     lanes = len(frontier.token)
@@ -301,24 +302,31 @@ def _branch_or_stay(
         grown = jax.nn.log_softmax(grown)
     # an observed place: every lane stays and takes the observed word
     stay = jnp.minimum(jnp.arange(room), count - 1)
-    parent = jnp.where(place.latent, branches // top, stay)
-    token = jnp.where(place.latent, of_lane.reshape(-1)[branches], place.token).astype(jnp.int32)
+    parent = kept(jnp.where(place.latent, branches // top, stay))
+    token = jnp.where(place.latent, of_lane.reshape(-1)[branches], place.token)
+    token = kept(token.astype(jnp.int32))
 
-    gained = _pick(_inherit(log_p, parent), token)
+    inherited: _Lanes = jax.tree.map(lambda x: _inherit(x[:count], parent), frontier)
+    if room > count:  # fewer states than words: the reverse pass takes the gradients by state
+        here = jnp.arange(log_p.shape[-1]) == token[:, None]
+        gained = jnp.where(here, _inherit(kept(log_p), parent), 0.0).sum(axis=-1)
+    else:
+        gained = gains(inherited.state, token, _inherit(log_p, parent))
     stayed = jnp.where(jnp.arange(room) < count, log_weight[stay], -jnp.inf)
     if joint:  # the branches' ln P is in `grown` already
         stayed = stayed + jax.lax.stop_gradient(gained)
-    kept_weight = jnp.where(place.latent, grown, stayed)
-    inherited: _Lanes = jax.tree.map(lambda x: _inherit(x[:count], parent), frontier)
+    kept_weight = kept(jnp.where(place.latent, grown, stayed))
     return _Move(inherited._replace(token=token, log_weight=kept_weight), gained, words, q)
 
 
-def _stay(frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool) -> _Move:
+def _stay(
+    gains: _Gains, frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool
+) -> _Move:
     """Do what `_branch_or_stay` does where the place is observed in the whole batch."""
     count = len(logits)
     token = jnp.full(count, place.token, jnp.int32)
-    gained = _pick(logits, token) - jax.nn.logsumexp(logits, axis=-1)
     stayed: _Lanes = jax.tree.map(lambda x: x[:count], frontier)
+    gained = gains(stayed.state, token, jax.nn.log_softmax(logits))
     log_weight = stayed.log_weight
     if joint:
         log_weight = log_weight + jax.lax.stop_gradient(gained)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from jaxadv.data.vocabulary import END, Vocabulary
 
@@ -46,7 +46,7 @@ class Captioner(NamedTuple):
 KEPT = "kept by the decoder"
 
 
-def kept(value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def kept(value: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
     """Mark what the reverse pass over a caption had better keep than compute again.
 
     Of everything else in `advance` and `logits` only the state is kept. Worth marking is what is

@@ -69,12 +69,11 @@ class MaxoutLSTM(nn.Module):
         """Advance the memory by one input f32[inputs] and, for Att2in, the attended cell."""
         h, c = memory
         of_input, of_hidden = (nn.Dense(5 * self.units, name=name) for name in ("i2h", "h2h"))
-        sums = kept(of_input(x) + of_hidden(h))
-        i, f, o = jnp.split(nn.sigmoid(sums[..., : 3 * self.units]), 3, axis=-1)
-        candidates = sums[..., 3 * self.units :]
+        gates, candidates = jnp.split(of_input(x) + of_hidden(h), [3 * self.units], axis=-1)
         if attended is not None:
             candidates = candidates + nn.Dense(2 * self.units, name="a2c")(attended)
-        c = f * c + i * jnp.maximum(*jnp.split(candidates, 2, axis=-1))
+        i, f, o = jnp.split(nn.sigmoid(kept(gates)), 3, axis=-1)
+        c = f * c + i * jnp.maximum(*jnp.split(kept(candidates), 2, axis=-1))
         return o * jnp.tanh(c), c
 
 
@@ -99,7 +98,7 @@ class AdditiveAttention(nn.Module):
     @nn.compact
     def __call__(self, h: Array, cells: Array, keys: Array) -> Array:
         """Return the attended mean of `cells` f32[cells, C]; `keys` f32[cells, units]."""
-        query = nn.Dense(self.units, name="h2att")(h)
+        query = kept(nn.Dense(self.units, name="h2att")(h))
         w, bias = _Weights(name="alpha_net")(self.units)
 
         @jax.checkpoint
