@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.options import AUTO, batch_size
 from jaxadv.cli.outputs import append_jsonl, write_json
 
 COLUMNS = [
@@ -80,7 +81,7 @@ def labels(
     arithmetic: Annotated[
         str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
     ] = "float32",
-    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
 ) -> None:
     """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4."""
@@ -89,9 +90,18 @@ def labels(
     from jaxadv.errors import InputError
     from jaxadv.sweeps.label_pools import benign_scores
     from jaxadv.sweeps.label_search import best, candidates, try_settings
-    from jaxadv.sweeps.labels import attack_labels, choose, join, labels_of_type, record, tabulate
+    from jaxadv.sweeps.labels import (
+        attack_labels,
+        choose,
+        join,
+        labels_of_type,
+        largest_label_batch,
+        record,
+        tabulate,
+    )
     from jaxadv.victims import zoo
 
+    size = batch_size(batch)
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params
     for name, given, known in (
@@ -127,8 +137,14 @@ def labels(
     searched = any(len(some) > 1 for some in tried)
     attacked, others = _pools(loaded, data or ["scenes"], images, 2 * search if searched else 0)
     writable(out)
-    seen = benign_scores(classifier, params, attacked, batch) if among == "said" else None
-    seen_others = benign_scores(classifier, params, others, batch) if among == "said" else None
+    if size is None:
+        made_of_each = [prepare(classifier, settings) for settings in every]
+        wide = min(len(attacked.ids), most or len(attacked.ids))
+        fit = largest_label_batch(classifier, params, made_of_each, wide)
+        console.print(str(fit), highlight=False)
+        size = fit.batch
+    seen = benign_scores(classifier, params, attacked, size) if among == "said" else None
+    seen_others = benign_scores(classifier, params, others, size) if among == "said" else None
     rest = {"number": specified, "seed": seed}
     table: list[dict[str, Any]] = []
     for title, mask in wanted.items():
@@ -158,7 +174,7 @@ def labels(
                         [others.read(i) for i in beside.numbers],
                         beside.targets,
                         some,
-                        batch=batch,
+                        batch=size,
                         seed=seed,
                     )
                     settings = best(list(watch(trials, f"{name}, search")))
@@ -170,7 +186,7 @@ def labels(
                     chosen.targets,
                     made.attack,
                     iterations=made.iterations,
-                    batch=batch,
+                    batch=size,
                     seed=seed,
                 )
                 news = list(watch(job, name))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.options import AUTO, batch_size
 from jaxadv.cli.outputs import write_json
 
 
@@ -53,7 +54,7 @@ def retrieval(
     arithmetic: Annotated[
         str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
     ] = "float32",
-    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    batch: Annotated[str, typer.Option(help=AUTO)] = "50",
 ) -> None:
     """Attack held-out queries: the columns of the paper's Tables 1-3, curves, transfer.
 
@@ -71,6 +72,7 @@ def retrieval(
         Transfer,
         check_plan,
         evaluate,
+        largest_plan,
         without_relevant,
     )
     from jaxadv.sweeps.retrieval_pools import adversarial_samples, retrieval_pools
@@ -84,6 +86,7 @@ def retrieval(
     )
     from jaxadv.victims import zoo
 
+    size = batch_size(batch)
     if modality not in ("image", "text", "both"):
         raise InputError(f"modality {modality!r}: must be image, text or both")
     loaded = [zoo.load(name.strip()) for name in victims.split(",")]
@@ -107,13 +110,16 @@ def retrieval(
         ablation,
         context,
         signs,
-        batch,
+        size or Plan.batch,
     )
     check_plan(plan, subjects)
     writable(out)
     if len({frozenset(v.record.get("held_out") or ()) for v in loaded}) > 1:
         raise InputError("victims whose held-out pictures differ: evaluate them one by one")
     asking, asked = retrieval_pools(loaded[0], data or ["scenes"], queries, database)
+    if size is None:
+        plan, fit = largest_plan(plan, subjects, asking, asked)
+        console.print(str(fit), highlight=False)
     cells: list[Cell] = []
     transfers: list[Transfer] = []
     for news in watch(evaluate(subjects, asking, asked, plan), "CMLA"):

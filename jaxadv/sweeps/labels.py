@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.attacks.attack import Attack
+from jaxadv.attacks.label_methods import LabelMethod
+from jaxadv.attacks.memory import Fit, largest_batch
 from jaxadv.attacks.stream import Request, stream
 from jaxadv.data.label_types import EVERY
 from jaxadv.metrics.ranking import AttackRow, Form, attack_row
@@ -160,6 +162,24 @@ def choose(
     looked_at = len(labels) if most is None or len(numbers) < most else int(numbers[-1]) + 1
     kept: LabelTarget = jax.tree.map(lambda x: x[numbers], targets)
     return Chosen(numbers, kept, dict(Counter(reasons[:looked_at][~valid[:looked_at]].tolist())))
+
+
+def largest_label_batch(
+    victim: MultiLabelClassifier, params: Params, methods: Sequence[LabelMethod], most: int
+) -> Fit:
+    """Find how many attacks of every method fit the device at once, at most `most`.
+
+    Raises:
+      InputError: of some method not even one fits.
+    """
+    nothing = jnp.zeros(len(victim.classes), bool)
+    target = LabelTarget(nothing, nothing, jnp.ones((), jnp.int32))
+    image = np.zeros(victim.image_shape, np.float32)
+    fits = [
+        largest_batch(attack, params, image, target, iterations=iterations, most=most)
+        for attack, iterations in methods
+    ]
+    return min(fits, key=lambda fit: fit.batch)
 
 
 def attack_labels(

@@ -12,10 +12,12 @@ import numpy as np
 
 from jaxadv.attacks.cmla import Modality
 from jaxadv.attacks.hash_methods import Settings, check, prepare
+from jaxadv.attacks.memory import Fit, largest_batch
 from jaxadv.data.pairs import Pairs, check_pairs
 from jaxadv.errors import InputError
 from jaxadv.metrics.retrieval import HAMMING, Comparison, Retrieval, retrieval
 from jaxadv.metrics.similarity import comparison
+from jaxadv.objectives.cmla import hash_target
 from jaxadv.sweeps.hash_attacks import (
     CONTEXT,
     Codes,
@@ -197,6 +199,34 @@ def evaluate(
             for news in _attack(subject, run, others, queries, asked, plan):
                 yield news._replace(done=done + news.done, total=total)
             done += len(queries.ids)
+
+
+def largest_plan(
+    plan: Plan, subjects: Sequence[Subject], queries: Pairs, database: Pairs
+) -> tuple[Plan, Fit]:
+    """Let a plan make as many attacks at once as fit the device, whichever victim is attacked.
+
+    Raises:
+      InputError: of some attack not even one fits.
+    """
+    labels = database.labels[: plan.context]
+    target = hash_target(jnp.asarray(queries.labels[0]), jnp.asarray(labels))
+    fits = []
+    for _, hasher, params in subjects:
+        codes = np.zeros((len(labels), hasher.bits), np.float32)
+        for settings in plan.attacks:
+            fits.append(
+                largest_batch(
+                    prepare(hasher, settings),
+                    known(params, Codes(codes, codes)),
+                    examples_of(queries, settings.modality, np.arange(1))[0],
+                    target,
+                    iterations=plan.iterations[-1],
+                    most=len(queries.ids),
+                )
+            )
+    fit = min(fits, key=lambda fit: fit.batch)
+    return replace(plan, batch=fit.batch), fit
 
 
 def _attack(

@@ -82,14 +82,16 @@ def test_evaluate_prints_the_papers_columns(tagger, tmp_path):
     lines = (tmp_path / "table" / "records.jsonl").read_text().splitlines()
     assert len(lines) == 2 * table["rows"][0]["attacked"] > 0
     selection = ["--selection", "global", "--types", "red"]
-    code, said, err = call(*command, *selection, "--k", "2", "--method", "ml-cw-u", *out)
-    assert code == 0 and "red specified, k=2" in said, err
+    rest = ["--k", "2", "--method", "ml-cw-u", "--batch", "auto"]
+    code, said, err = call(*command, *selection, *rest, *out)
+    assert code == 0 and "red specified, k=2" in said and "batch 4: " in said, err
 
 
 @pytest.mark.parametrize(
     ("more", "line"),
     [
         (["--k", "0"], "give numbers from 1 to 47"),
+        (["--batch", "all"], "--batch 'all': must be a whole number of at least 1, or auto"),
         (["--selection", "some"], "must be global or random"),
         (["--selection", "global", "--types", "crimson"], "no label is of type 'crimson'"),
         (["--delta", "3"], "at most |S| = 2"),

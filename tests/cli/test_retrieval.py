@@ -164,10 +164,10 @@ def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
     other = save_random(tmp_path / "other", bits=32, seed=1, method="dual")
     out = tmp_path / "table"
     command = ["evaluate", "retrieval", "--victims", f"{hasher},{other}", "--iterations", "1,3"]
-    size = ["--queries", "5", "--database", "9", "--batch", "4", "--text-bound", "0.3"]
+    size = ["--queries", "5", "--database", "9", "--batch", "auto", "--text-bound", "0.3"]
     code, said, err = call(*command, *size, "--modality", "text", "--out", out)
     assert code == 0, err
-    for words in ("MAP, regular", "T2I", "T2T", "no intra-modal", "nothing is"):
+    for words in ("batch 5: ", "MAP, regular", "T2I", "T2T", "no intra-modal", "nothing is"):
         assert words in said
     table = json.loads((out / "table.json").read_text())
     assert table["victims"] == {"random": 16, "other": 32} and table["without_relevant"] >= 0
