@@ -26,7 +26,13 @@ def tensors(tree: Any, frozen: bool = True) -> Any:
 
 
 def resnet(
-    params: Any, blocks: tuple[int, ...], *, folded: bool = False, frozen: bool = True
+    params: Any,
+    blocks: tuple[int, ...],
+    *,
+    folded: bool = False,
+    frozen: bool = True,
+    low: bool = False,
+    device: str = "cpu",
 ) -> Net:
     """torchvision's bottleneck ResNet with our weights: images [N, 3, H, W] in [0, 1] to the grid.
 
@@ -35,7 +41,10 @@ def resnet(
       blocks: of each stage.
       folded: batch norm folded into the convolutions, all in channels-last layout.
       frozen: no gradients of the weights (authors' scripts leave them on).
+      low: weights and activations in bfloat16; what comes back is float32.
+      device: where the weights are.
     """
+    kind = torch.bfloat16 if low else torch.float32
     weights, stats = params["params"]["backbone"], params["batch_stats"]["backbone"]
 
     def layer(at: tuple[str, ...], conv: str, norm: str) -> Callable[..., torch.Tensor]:
@@ -49,7 +58,8 @@ def resnet(
             by = scale / np.sqrt(var + 1e-5)
             kernel, bias = kernel * by[:, None, None, None], bias - mean * by
         w, b, s, m, v = (
-            torch.tensor(np.ascontiguousarray(x)) for x in (kernel, bias, scale, mean, var)
+            torch.tensor(np.ascontiguousarray(x)).to(device, kind)
+            for x in (kernel, bias, scale, mean, var)
         )
         if folded:
             w = w.contiguous(memory_format=torch.channels_last)
@@ -74,7 +84,7 @@ def resnet(
             stages.append((three, shortcut, 2 if stage > 1 and index == 0 else 1))
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        x = (images - MEAN) / STD
+        x = ((images - MEAN.to(device)) / STD.to(device)).to(kind)
         if folded:
             x = x.contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(F.relu(stem(x, 2)), 3, 2, 1)
@@ -84,12 +94,12 @@ def resnet(
         return x
 
     def with_head(images: torch.Tensor) -> torch.Tensor:
-        return F.linear(run(images).mean((2, 3)), head, bias)
+        return F.linear(run(images).float().mean((2, 3)), head, bias)
 
     if "fc" not in params["params"]:
         return run
     fc = tensors(params["params"]["fc"], frozen)
-    head, bias = fc["kernel"].T, fc["bias"]
+    head, bias = fc["kernel"].T.to(device), fc["bias"].to(device)
     return with_head
 
 
@@ -98,16 +108,24 @@ def pictures(images: Array) -> torch.Tensor:
     return torch.tensor(np.asarray(images).transpose(0, 3, 1, 2).copy())
 
 
-def bare_steps(net: Net, images: Array, steps: int) -> Callable[[], None]:
+def bare_steps(
+    net: Net, images: Array, steps: int, *, compiled: bool = False, device: str = "cpu"
+) -> Callable[[], None]:
     """The loop of `timing.bare_steps` on a tagger."""
-    start = pictures(images)
+    start = pictures(images).to(device)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(net(x)).pow(2).sum()
+
+    forward = torch.compile(loss) if compiled else loss
 
     def run() -> None:
         x = start
         for _ in range(steps):
             x = x.detach().requires_grad_()
-            torch.sigmoid(net(x)).pow(2).sum().backward()
+            forward(x).backward()
             x = x - 1e-6 * x.grad
+        x.sum().item()  # waits for the device
 
     return run
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv.attacks.tkmia import tkmia
-from jaxadv.bench import passes, steps, streaming
+from jaxadv.bench import accelerator, passes, steps, streaming
 from jaxadv.bench.setting import Setting, tagger
 from jaxadv.bench.timing import Figure, attack_steps, bare_steps, first_states, interleaved
 
@@ -42,7 +42,8 @@ def utilisation(setting: Setting) -> Iterator[Figure]:
         return jnp.sum(made.functions.scores(params, image) ** 2)
 
     side = 2048 if jax.default_backend() == "cpu" else 8192
-    matrix = jnp.ones((side, side))
+    low = setting.arithmetic == "bfloat16"
+    matrix = jnp.ones((side, side), jnp.bfloat16 if low else jnp.float32)
     product = jax.jit(lambda a: a @ a)
     pass_ = bare_steps(loss, 1)
     cost: Any = pass_.lower(made.params, images).compile().cost_analysis()
@@ -102,6 +103,8 @@ PARTS: dict[str, Part] = {
     "utilisation": utilisation,
     "memory": memory,
     "compilation": compilation,
+    "throughput": accelerator.throughput,
+    "accelerator": accelerator.on_accelerator,
     "stream": stream_over_run,
 }
 

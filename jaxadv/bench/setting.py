@@ -22,6 +22,7 @@ from jaxadv.victims.architectures import (
 from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.victims.precision import Arithmetic, in_arithmetic
 
 LABELS, WORDS, LENGTH, CONTEXT, BITS, TAGS, CLASSES = 80, 9487, 10, 10_000, 32, 1386, 24
 
@@ -35,6 +36,7 @@ class Setting(NamedTuple):
       batch: pictures at once.
       steps: in one timed loop.
       units: of the captioners.
+      arithmetic: of the victims.
     """
 
     backbone: str = "resnet101"
@@ -42,6 +44,7 @@ class Setting(NamedTuple):
     batch: int = 4
     steps: int = 5
     units: int = 512
+    arithmetic: Arithmetic = "float32"
 
     def pictures(self) -> Array:
         """Random pictures f32[batch, side, side, 3]."""
@@ -86,7 +89,8 @@ def tagger(setting: Setting) -> Tagger:
         specified=(labels == 0) & (rows >= 0),
         k=jnp.full(setting.batch, 3),
     )
-    return Tagger(made.functions({"classes": names}), params, targets)
+    functions = in_arithmetic(made.functions({"classes": names}), setting.arithmetic)
+    return Tagger(functions, params, targets)
 
 
 def speaker(setting: Setting, decoder: str) -> Speaker:
@@ -96,7 +100,7 @@ def speaker(setting: Setting, decoder: str) -> Speaker:
     )
     vocabulary = Vocabulary(tuple(f"w{i}" for i in range(WORDS)))
     params = _drawn(made.network(vocabulary.size), jnp.zeros(made.image_shape))
-    return Speaker(made.captioner(vocabulary), params)
+    return Speaker(in_arithmetic(made.captioner(vocabulary), setting.arithmetic), params)
 
 
 def sentences(setting: Setting, latent: int) -> Target:
@@ -121,7 +125,7 @@ def hasher(setting: Setting) -> Hasher:
         labels[: setting.batch], labels[setting.batch :]
     )
     functions = made.functions({"tags": tags, "classes": classes})
-    return Hasher(functions, Known(params, *codes), targets)
+    return Hasher(in_arithmetic(functions, setting.arithmetic), Known(params, *codes), targets)
 
 
 def hashable(backbone: str) -> str:

@@ -21,7 +21,12 @@ from jaxadv.bench.setting import Setting, hashable, hasher, sentences, speaker, 
 from jaxadv.bench.timing import Figure, attack_steps, bare_steps, compare, first_states
 from jaxadv.objectives.marginal import marginal
 from jaxadv.objectives.target import PartialCaption
-from jaxadv.victims.captioner import Captioner, caption_log_probability
+from jaxadv.victims.captioner import (
+    Captioner,
+    caption_log_probability,
+    greedy,
+    teacher_forced_logits,
+)
 
 Loss = Callable[[Params, Array], Array]
 
@@ -69,11 +74,51 @@ def caption_steps(setting: Setting, decoder: str = "att2in2") -> Iterator[Figure
     yield from timed("Show-and-Fool", show_and_fool(victim), complete, None)
     yield from timed("latent SSVM", ssvm(victim), complete, None)
     yield from timed("untargeted (eq. 19)", untargeted(victim), complete, None)
-    for latent, lanes, aim in ((0, 27, None), (1, 27, None), (3, 27, 1.25), (5, 243, 1.5)):
+    for latent, lanes, aim in (
+        (0, 27, None),
+        (1, 27, None),
+        (3, 27, 1.25),
+        (5, 27, 1.5),
+        (5, 243, None),
+    ):
         target = sentences(setting, latent)
-        name = f"GEM, {latent} latent words"
+        name = f"GEM, {latent} latent words" + (f", {lanes} configurations" if latent > 3 else "")
         yield from timed(name, gem(victim, lanes=lanes), target, aim)
+    yield from _beyond_the_decoder(setting, victim, made.params)
     yield from _trie_over_enumeration(setting, victim, made.params)
+
+
+def _beyond_the_decoder(setting: Setting, victim: Captioner, params: Params) -> Iterator[Figure]:
+    """Whole steps over the bare `value_and_grad` of what they encode and decode."""
+    complete = sentences(setting, 0)
+
+    def marginal_of(params: Params, image: Array, target: PartialCaption) -> Array:
+        return marginal(victim, params, victim.encode(params, image), target).bound
+
+    def forced(params: Params, image: Array, target: PartialCaption) -> Array:
+        features = victim.encode(params, image)
+        said = greedy(victim, params, features).log_probability
+        logits = teacher_forced_logits(victim, params, features, target.tokens)
+        return jnp.max(logits, axis=-1).sum() + jax.lax.stop_gradient(said)
+
+    images = setting.pictures()
+
+    def sides(
+        name: str, attack: Attack, loss: Callable[..., Array]
+    ) -> dict[str, Callable[[], Any]]:
+        def paired(both: tuple[Params, PartialCaption], image: Array) -> Array:
+            return loss(both[0], image, both[1])
+
+        bare = bare_steps(paired, setting.steps, shared=(None, 0))
+        return {
+            name: _steps(setting, attack, params, complete),
+            "bare value_and_grad with its decoder": lambda: bare((params, complete), images),
+        }
+
+    gem_sides = sides("GEM, complete captions", gem(victim), marginal_of)
+    fool_sides = sides("Show-and-Fool", show_and_fool(victim), forced)
+    for both in (gem_sides, fool_sides):
+        yield from compare("attack's step", both, each=setting.steps, aim=1.03)
 
 
 def _trie_over_enumeration(setting: Setting, victim: Captioner, params: Params) -> Iterator[Figure]:

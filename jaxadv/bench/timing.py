@@ -82,12 +82,18 @@ def compare(
     return [figure(other) for other in others]
 
 
-def bare_steps(loss: Callable[[Params, Array], Array], steps: int) -> jax.stages.Wrapped:
-    """`(params, images)` through so many steps of the bare `value_and_grad` of a victim's loss."""
+def bare_steps(
+    loss: Callable[[Params, Array], Array], steps: int, *, shared: Any = None
+) -> jax.stages.Wrapped:
+    """`(params, images)` through so many steps of the bare `value_and_grad` of a victim's loss.
+
+    `shared` says along which axes the images' parameters differ, as `in_axes` does; None: along
+    none.
+    """
 
     @jax.jit
     def bare(params: Params, images: Array) -> tuple[Array, Array]:
-        both = jax.vmap(jax.value_and_grad(loss, argnums=1), in_axes=(None, 0))
+        both = jax.vmap(jax.value_and_grad(loss, argnums=1), in_axes=(shared, 0))
 
         def descend(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             images, total = carry

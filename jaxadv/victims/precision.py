@@ -6,7 +6,7 @@ bfloat16 on TPUs. bfloat16 halves what activations take and is what accelerators
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -40,15 +40,25 @@ def in_arithmetic(victim: Victim, arithmetic: Arithmetic) -> Victim:
     >>> from jaxadv.victims import zoo
     >>> fast = in_arithmetic(zoo.load("scenes-tagger").classifier, "bfloat16")
     """
-    if arithmetic not in get_args(Arithmetic):
-        known = ", ".join(get_args(Arithmetic))
-        raise InputError(f"arithmetic {arithmetic!r}: must be one of {known}")
+    checked(arithmetic)
     change = _lowered if arithmetic == "bfloat16" else _with_products(_PRODUCTS[arithmetic])
     names = FUNCTIONS[type(victim)]
     if arithmetic == "bfloat16" and isinstance(victim, Captioner):
         names = ("encode",)
     changed: dict[str, Any] = {name: change(getattr(victim, name)) for name in names}
     return victim._replace(**changed)
+
+
+def checked(arithmetic: str) -> Arithmetic:
+    """Return the name of an arithmetic.
+
+    Raises:
+      InputError: it is none of the three.
+    """
+    if arithmetic not in get_args(Arithmetic):
+        known = ", ".join(get_args(Arithmetic))
+        raise InputError(f"arithmetic {arithmetic!r}: must be one of {known}")
+    return cast(Arithmetic, arithmetic)
 
 
 def _with_products(precision: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

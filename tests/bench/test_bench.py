@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import call
 
-from jaxadv.bench import passes, report, streaming
+from jaxadv.bench import accelerator, passes, report, streaming
 from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
 from jaxadv.bench.timing import compare, interleaved
 
@@ -87,11 +87,36 @@ def test_command_prints_ratios_and_writes_them(tmp_path):
 
 @pytest.mark.parametrize(
     ("wrong", "line"),
-    [(("speed",), "'speed': must be one of labels, "), (("--backbone", "x"), "--backbone 'x'")],
+    [
+        (("speed",), "'speed': must be one of labels, "),
+        (("--backbone", "x"), "--backbone 'x'"),
+        (("--arithmetic", "int8"), "arithmetic 'int8': must be one of float32, tf32, bfloat16"),
+        (("labels", "--picture", "x.png"), "--picture: it is of the part throughput"),
+    ],
 )
 def test_wrong_input_is_one_line(wrong, line):
     code, _, said = call("bench", *wrong)
     assert code == 2 and line in said and said.count("\n") == 1
+
+
+def test_throughput_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setitem(accelerator.MOST, "cpu", 2)
+    size = ("--backbone", "resnet-small", "--side", 32, "--steps", 1, "--arithmetic", "bfloat16")
+    picture, file = tmp_path / "throughput.png", tmp_path / "figures.json"
+    code, said, err = call("bench", "throughput", *size, "--picture", picture, "--json", file)
+    assert code == 0 and "image-steps a second" in said, err
+    assert picture.stat().st_size > 1000
+    figures = json.loads(file.read_text())["figures"]
+    assert [f["of"] for f in figures] == ["batch 1", "batch 2"] and figures[0]["ratio"] == 1
+
+
+def test_what_is_aimed_at_on_a_gpu_is_left_out_where_there_is_none():
+    assert jax.default_backend() != "cpu" or not list(accelerator.on_accelerator(TINY))
+
+
+def test_rate_of_gem_counts_whole_attacks():
+    figure = accelerator.gem_rate(TINY, rounds=1)
+    assert figure.ratio == pytest.approx(1 / figure.seconds[0]) and figure.aim == 20
 
 
 @pytest.mark.slow
@@ -100,7 +125,7 @@ def test_every_part_runs(part):
     if part == "stream":
         pytest.skip("minutes; tests/attacks/test_stream_cost.py runs it")
     found = list(report.PARTS[part](TINY))
-    assert found or part == "pytorch"
+    assert found or part in ("pytorch", "accelerator")
 
 
 @pytest.mark.parity
@@ -111,8 +136,8 @@ def test_the_networks_in_pytorch_are_ours():
     made = tagger(Setting("resnet50", 64, batch=1))
     image = Setting("resnet50", 64, batch=1).pictures()
     wanted = jax.jit(made.functions.logits)(made.params, image[0])
-    for folded in (False, True):
-        net = pytorch.resnet(made.params, pytorch.BLOCKS["resnet50"], folded=folded)
+    for folded, low, tolerance in ((False, False, 1e-4), (True, False, 1e-4), (True, True, 0.1)):
+        net = pytorch.resnet(made.params, pytorch.BLOCKS["resnet50"], folded=folded, low=low)
         with torch.no_grad():
             got = net(pytorch.pictures(image))[0].numpy()
-        np.testing.assert_allclose(got, wanted, atol=1e-4 * float(jnp.abs(wanted).max()))
+        np.testing.assert_allclose(got, wanted, atol=tolerance * float(jnp.abs(wanted).max()))
