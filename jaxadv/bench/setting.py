@@ -22,7 +22,7 @@ from jaxadv.victims.architectures import (
 from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
-from jaxadv.victims.precision import Arithmetic, in_arithmetic
+from jaxadv.victims.precision import Arithmetic, Victim, in_arithmetic
 
 LABELS, WORDS, LENGTH, CONTEXT, BITS, TAGS, CLASSES = 80, 9487, 10, 10_000, 32, 1386, 24
 
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
       batch: pictures at once.
       steps: in one timed loop.
       units: of the captioners.
-      arithmetic: of the victims.
+      arithmetic: of the victims; None leaves it to the device.
     """
 
     backbone: str = "resnet101"
@@ -44,7 +44,11 @@ class Setting(NamedTuple):
     batch: int = 4
     steps: int = 5
     units: int = 512
-    arithmetic: Arithmetic = "float32"
+    arithmetic: Arithmetic | None = None
+
+    def of(self, victim: Victim) -> Victim:
+        """Put a victim in the arithmetic."""
+        return victim if self.arithmetic is None else in_arithmetic(victim, self.arithmetic)
 
     def pictures(self) -> Array:
         """Random pictures f32[batch, side, side, 3]."""
@@ -89,7 +93,7 @@ def tagger(setting: Setting) -> Tagger:
         specified=(labels == 0) & (rows >= 0),
         k=jnp.full(setting.batch, 3),
     )
-    functions = in_arithmetic(made.functions({"classes": names}), setting.arithmetic)
+    functions = setting.of(made.functions({"classes": names}))
     return Tagger(functions, params, targets)
 
 
@@ -100,7 +104,7 @@ def speaker(setting: Setting, decoder: str) -> Speaker:
     )
     vocabulary = Vocabulary(tuple(f"w{i}" for i in range(WORDS)))
     params = _drawn(made.network(vocabulary.size), jnp.zeros(made.image_shape))
-    return Speaker(in_arithmetic(made.captioner(vocabulary), setting.arithmetic), params)
+    return Speaker(setting.of(made.captioner(vocabulary)), params)
 
 
 def sentences(setting: Setting, latent: int) -> Target:
@@ -125,7 +129,7 @@ def hasher(setting: Setting) -> Hasher:
         labels[: setting.batch], labels[setting.batch :]
     )
     functions = made.functions({"tags": tags, "classes": classes})
-    return Hasher(in_arithmetic(functions, setting.arithmetic), Known(params, *codes), targets)
+    return Hasher(setting.of(functions), Known(params, *codes), targets)
 
 
 def hashable(backbone: str) -> str:
