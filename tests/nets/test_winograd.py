@@ -20,7 +20,7 @@ def plain(images, kernel, padding):
 def test_value(sides, padding):
     rng = np.random.default_rng(0)
     images, kernel = rng.normal(size=(2, *sides, 5)), rng.normal(size=(3, 3, 5, 4))
-    tiled = convolve_tiles(images, of_kernel(kernel), padding, None)
+    tiled = convolve_tiles(images, of_kernel(kernel, None), padding, None)
     np.testing.assert_allclose(tiled, plain(images, kernel, padding), rtol=1e-10, atol=1e-10)
 
 
@@ -29,7 +29,9 @@ def test_single_precision_loses_little_to_the_transforms():
     rng = np.random.default_rng(0)
     images, kernel = rng.normal(size=(1, 8, 8, 128)), rng.normal(size=(3, 3, 128, 128))
     single = [x.astype(np.float32) for x in (images, kernel)]
-    tiled = np.asarray(convolve_tiles(single[0], of_kernel(single[1]), ((1, 1), (1, 1)), "highest"))
+    tiled = np.asarray(
+        convolve_tiles(single[0], of_kernel(single[1], "highest"), ((1, 1), (1, 1)), "highest")
+    )
     windows = np.lib.stride_tricks.sliding_window_view(
         np.pad(single[0].astype(float), ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2)
     )

@@ -125,7 +125,7 @@ def _fastest(options: _Options, images: Array, kernel: Array) -> Array:
 
 @partial(jax.jit, static_argnums=0)  # so that layers of one shape are traced once
 def _in_tiles(options: _Options, images: Array, kernel: Array) -> Array:
-    transformed = lax.optimization_barrier(of_kernel(kernel))  # once before a loop
+    transformed = lax.optimization_barrier(of_kernel(kernel, options.precision))  # once
     return convolve_tiles(images, transformed, options.padding, options.precision)
 
 

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _INPUTS, _OUTPUTS = range(4), range(2)  # of a tile, along each axis
 
 
-def of_kernel(kernel: Array) -> tuple[Array, ...]:
+def of_kernel(kernel: Array, precision: str | None) -> tuple[Array, ...]:
     """Return `G w Gᵀ` of f32[3, 3, C, out], row by row; 16 of f32[C, out]."""
     both = jnp.asarray(np.kron(_G, _G), kernel.dtype)
-    transformed = jnp.matmul(both, kernel.reshape(9, -1), precision=lax.Precision.HIGHEST)
+    transformed = jnp.matmul(both, kernel.reshape(9, -1), precision=precision)
     return tuple(transformed.reshape(-1, *kernel.shape[2:]))
 
 
