@@ -127,11 +127,11 @@ def _linearised(
 
     It is evaluated as JAX does under a derivative, so that a rule such as `held` is used up by it.
     """
-    (wanted, unwanted), (moving, still) = _split(fixed, chosen), _split(carry)
+    (wanted, unwanted), (moving, still) = split(fixed, chosen), split(carry)
 
     @partial(jax.checkpoint, policy=_ONLY_KEPT, prevent_cse=False)
     def run(wanted: Any, moving: Any, unwanted: Any, still: Any, x: Any) -> tuple[Any, Any]:
-        return _split(branch(_join(wanted, unwanted), _join(moving, still), x))
+        return split(branch(join(wanted, unwanted), join(moving, still), x))
 
     out, pull, rest = jax.vjp(
         lambda wanted, moving: run(wanted, moving, unwanted, still, x),
@@ -153,7 +153,7 @@ def _linearised(
             packed[dtype].append(value.reshape(-1))
         sources.append(_Source(at, value.shape, dtype, is_argument))
     flat = {dtype: jnp.concatenate(values) for dtype, values in packed.items()}
-    return _join(out, rest), flat, _Pull(form, tuple(sources))
+    return join(out, rest), flat, _Pull(form, tuple(sources))
 
 
 def _scan_forward(
@@ -186,7 +186,7 @@ def _scan_forward(
 
     end, (ys, (carries, packed)) = jax.lax.scan(body, carry, (levels, xs))
     in_order = _Pulls(pulls[number] for number in range(len(branches)))
-    return (end, ys), (in_order, _split(fixed, chosen)[0], fixed, carries, xs, packed, levels)
+    return (end, ys), (in_order, split(fixed, chosen)[0], fixed, carries, xs, packed, levels)
 
 
 def _scan_backward(
@@ -229,7 +229,7 @@ def _is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, jnp.floating))
 
 
-def _split(tree: Any, chosen: Any = None) -> tuple[Any, Any]:
+def split(tree: Any, chosen: Any = None) -> tuple[Any, Any]:
     """Part a tree in two of its shape, with None for what is in the other; floats by default."""
     chosen = jax.tree.map(_is_float, tree) if chosen is None else chosen
     return (
@@ -238,8 +238,8 @@ def _split(tree: Any, chosen: Any = None) -> tuple[Any, Any]:
     )
 
 
-def _join(some: Any, others: Any) -> Any:
-    """Undo `_split`."""
+def join(some: Any, others: Any) -> Any:
+    """Undo `split`."""
     return jax.tree.map(
         lambda a, b: b if a is None else a, some, others, is_leaf=lambda x: x is None
     )

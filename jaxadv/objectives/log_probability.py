@@ -15,6 +15,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float, Int
 
+from jaxadv.objectives.batching import join, split
 from jaxadv.victims.captioner import Params, State, kept
 
 Scores = Callable[[Params, State], Float[Array, " V"]]
@@ -51,7 +52,7 @@ def _forward(scores: Scores, *arguments: Any) -> tuple[Array, tuple[Any, ...]]:
     of_read, others = _read(scores, params, state)
 
     def of(some: State) -> Array:
-        return scores(params, jax.tree.map(_first, some, others, is_leaf=_is_none))
+        return scores(params, join(some, others))
 
     (gradient,) = jax.vjp(of, of_read)[1](of_scores)
     return value, (jax.tree.map(kept, gradient), None)
@@ -78,17 +79,7 @@ def _read(scores: Scores, params: Params, state: State) -> tuple[State, State]:
     used = {id(var) for eqn in traced.eqns for var in eqn.invars} | set(map(id, traced.outvars))
     leaves, form = jax.tree.flatten(state)
     wanted = [
-        id(var) in used and jnp.issubdtype(leaf.dtype, jnp.floating)
+        id(var) in used and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
         for var, leaf in zip(traced.invars, leaves, strict=True)
     ]
-    some = [leaf if want else None for leaf, want in zip(leaves, wanted, strict=True)]
-    rest = [None if want else leaf for leaf, want in zip(leaves, wanted, strict=True)]
-    return jax.tree.unflatten(form, some), jax.tree.unflatten(form, rest)
-
-
-def _is_none(x: Any) -> bool:
-    return x is None
-
-
-def _first(some: Any, other: Any) -> Any:
-    return other if some is None else some
+    return split(state, jax.tree.unflatten(form, wanted))
