@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxadv.attacks.attack import Attack, AttackState, Params, Target
 
-PASSES = 3
+PASSES = 7
 
 
 class Figure(NamedTuple):
@@ -20,7 +20,7 @@ class Figure(NamedTuple):
     Attributes:
       what: in words.
       of, over: the two sides.
-      ratio: medians of seconds, `of` by `over`; where `faster`, of speeds.
+      ratio: of seconds, `of` by `over`, the median of the turns; where `faster`, of speeds.
       faster: whether more is better.
       seconds: the median of each side's passes, a step or an image; None where it is not of time.
       aim: what the ratio shall be: at most, or where `faster` at least.
@@ -38,16 +38,20 @@ class Figure(NamedTuple):
 def interleaved(
     sides: Mapping[str, Callable[[], Any]], passes: int = PASSES
 ) -> dict[str, list[float]]:
-    """Seconds of each side's passes, taken in turns; the first, which compiles, is left out.
+    """Seconds of each side's passes, taken in turns, every other one in the opposite order.
+
+    A machine that grows slower then slows neither side more. The first turn, which compiles, is
+    left out.
 
     >>> sorted(interleaved({"a": lambda: jnp.ones(3), "b": lambda: jnp.zeros(3)}, passes=2))
     ['a', 'b']
     """
     seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for side in [*sides] * (passes + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(sides[side]())
-        seconds[side].append(time.perf_counter() - began)
+    for turn in range(passes + 1):
+        for side in [*sides][:: -1 if turn % 2 else 1]:
+            began = time.perf_counter()
+            jax.block_until_ready(sides[side]())
+            seconds[side].append(time.perf_counter() - began)
     return {side: taken[1:] for side, taken in seconds.items()}
 
 
@@ -75,7 +79,7 @@ def compare(
     first, *others = sides
 
     def figure(other: str) -> Figure:
-        ratio = median[first] / median[other]
+        ratio = statistics.median(a / b for a, b in zip(taken[first], taken[other], strict=True))
         both = (median[first], median[other])
         return Figure(what, first, other, 1 / ratio if faster else ratio, faster, both, aim)
 
