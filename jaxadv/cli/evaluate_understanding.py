@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxadv.cli.console import console, watch
+from jaxadv.cli.options import AUTO, batch_size
 from jaxadv.cli.outputs import append_jsonl, write_json, write_text
 
 
@@ -32,7 +33,7 @@ def understanding(
     tradeoff: Annotated[float | None, typer.Option(help="λ.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
     rounds: Annotated[int | None, typer.Option(help="Steps; a try's for show-and-fool.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 50,
+    batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
     """Success by the place of a word, by sentence form, and on other captioners.
@@ -50,7 +51,7 @@ def understanding(
     from jaxadv.sweeps.subjects import compare_on
     from jaxadv.sweeps.table_formats import as_csv, as_markdown, as_text
     from jaxadv.sweeps.transfer import Transfer
-    from jaxadv.sweeps.understanding import Plan, Study, check, understand
+    from jaxadv.sweeps.understanding import Plan, Study, check, largest_plan, understand
     from jaxadv.sweeps.understanding_tables import (
         entries_of,
         likelihood_panel,
@@ -60,14 +61,18 @@ def understanding(
     )
     from jaxadv.victims import zoo
 
+    size = batch_size(batch)
     methods = [
         Settings(m, tradeoff=tradeoff, learning_rate=learning_rate, rounds=rounds)
         for m in method or ["gem"]
     ]
-    plan = Plan(methods, images, targets, batch, seed, content or ())
+    plan = Plan(methods, images, targets, size or Plan().batch, seed, content or ())
     subjects = compare_on([zoo.load(name) for name in victim], data or ["scenes"], images)
     check(subjects, plan)
     writable(out)
+    if size is None:
+        plan, fit = largest_plan(plan, subjects)
+        console.print(str(fit), highlight=False)
     studies: list[Study] = []
     transfers: list[Transfer] = []
     for news in watch(understand(subjects, plan), "understanding"):

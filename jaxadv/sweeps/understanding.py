@@ -7,8 +7,10 @@ sentence forms (Figure 4), and how the pictures transfer to the other captioners
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from jaxadv.attacks.memory import Fit, largest_batch
 from jaxadv.attacks.methods import Method, Settings, prepare
 from jaxadv.errors import InputError
+from jaxadv.objectives.target import make_target
 from jaxadv.sweeps.captions import (
     Outcome,
     Request,
@@ -159,6 +161,31 @@ def check(subjects: Sequence[Subject], plan: Plan) -> None:
             raise InputError(f"method {settings.method!r}: the study is of targeted captions")
         for subject in subjects:
             prepare(subject.captioner, settings)
+
+
+def largest_plan(plan: Plan, subjects: Sequence[Subject]) -> tuple[Plan, Fit]:
+    """Let a plan make as many attacks at once as fit the device, whichever captioner is attacked.
+
+    Raises:
+      InputError: of some attack not even one fits.
+    """
+    fits = []
+    for subject in subjects:
+        target = make_target([1], subject.captioner.max_length)
+        for settings in plan.methods:
+            method = prepare(subject.captioner, settings)
+            fits.append(
+                largest_batch(
+                    method.attack,
+                    subject.params,
+                    subject.pictures[0],
+                    target,
+                    iterations=method.iterations,
+                    most=plan.images * plan.targets,
+                )
+            )
+    fit = min(fits, key=lambda fit: fit.batch)
+    return plan._replace(batch=fit.batch), fit
 
 
 def _jobs(subject: Subject, plan: Plan) -> Iterator[_Job]:

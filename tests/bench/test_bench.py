@@ -21,7 +21,7 @@ def test_sides_are_timed_in_turns_and_the_first_pass_is_left_out():
     called = []
     sides = {name: partial(called.append, name) for name in "ab"}
     seconds = interleaved(sides, passes=2)
-    assert called == list("ab" "ba" "ab")
+    assert called == list("abbaab")
     assert [len(seconds[side]) for side in "ab"] == [2, 2]
 
 

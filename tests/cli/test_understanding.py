@@ -15,7 +15,7 @@ def study(tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "made"
     code, said, err = call(
         "evaluate", "understanding", "--victim", VICTIMS[0], "--victim", VICTIMS[1],
-        "--images", "3", "--targets", "1", "--rounds", "2", "--method", "ssvm", "--batch", "8",
+        "--images", "3", "--targets", "1", "--rounds", "2", "--method", "ssvm", "--batch", "auto",
         "--out", out,
     )  # fmt: skip
     assert code == 0, err
@@ -38,6 +38,7 @@ def test_files(study):
             "scenes-scst cannot say 3 attributive sentences of captions: for want of 'that'" in line
         )
     assert "understanding" in err and "fooled" in err  # progress
+    assert "batch 3: " in err and "GiB that are free on" in err
 
 
 def test_the_matrix_agrees_with_the_records(study):
@@ -71,6 +72,7 @@ def test_the_matrix_agrees_with_the_records(study):
         (["--victim", VICTIMS[0], "--method", "gme"], "must be one of gem"),
         (["--victim", VICTIMS[0], "--data", "/absent"], "no such folder"),
         (["--victim", VICTIMS[0], "--learning-rate", "-1"], "must be positive"),
+        (["--victim", VICTIMS[0], "--batch", "0"], "must be a whole number of at least 1, or auto"),
     ],
 )
 def test_wrong_input_is_one_line_and_code_2(more, line, tmp_path):
