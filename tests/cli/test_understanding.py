@@ -38,7 +38,7 @@ def test_files(study):
             "scenes-scst cannot say 3 attributive sentences of captions: for want of 'that'" in line
         )
     assert "understanding" in err and "fooled" in err  # progress
-    assert "batch 3: " in err and "GiB that are free on" in err
+    assert "batch 3: " in said and "GiB that are free on" in said
 
 
 def test_the_matrix_agrees_with_the_records(study):
