@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxadv.attacks.attack import Attack, AttackState, Params, Target
 
-PASSES = 7
+PASSES = 5
 
 
 class Figure(NamedTuple):
