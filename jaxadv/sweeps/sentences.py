@@ -50,6 +50,17 @@ class SentenceTargets(NamedTuple):
     unsayable: list[Unsayable]
 
 
+def check_contents(texts: Sequence[str]) -> None:
+    """Refuse what cannot be put into sentence forms.
+
+    Raises:
+      InputError: one of them is no clause.
+    """
+    for text in texts:
+        if not forms_of(text):
+            raise InputError(f"content {text!r}: must be a clause, like 'a man is holding a dog'")
+
+
 def choose_sentences(
     captions: Sequence[str],
     attacked: Sequence[int],
@@ -77,10 +88,8 @@ def choose_sentences(
     """
     relative = next((w for w in RELATIVE_PRONOUNS if w in vocabulary), RELATIVE_PRONOUNS[0])
     of_each = [forms_of(caption, relative) for caption in captions]
+    check_contents(given)
     extra = [forms_of(text, relative) for text in given]
-    for text, forms in zip(given, extra, strict=True):
-        if not forms:
-            raise InputError(f"content {text!r}: must be a clause, like 'a man is holding a dog'")
     chosen = []
     for image in attacked:
         own = of_each[image].get("active")

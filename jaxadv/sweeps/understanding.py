@@ -23,6 +23,7 @@ from jaxadv.sweeps.sentences import (
     Sentence,
     SentenceTargets,
     Unsayable,
+    check_contents,
     choose_sentences,
     log_probabilities_of,
     target_sentences,
@@ -113,8 +114,8 @@ def understand(subjects: Sequence[Subject], plan: Plan) -> Iterator[Progress]:
     """Attack every captioner with every method; then show the pictures to the other captioners.
 
     Raises:
-      InputError: a method that takes no targeted caption, a setting outside its range, or two
-        captioners of one name.
+      InputError: a method that takes no targeted caption, a setting outside its range, two
+        captioners of one name, or a content that is no clause.
     """
     check(subjects, plan)
     jobs = [job for subject in subjects for job in _jobs(subject, plan)]
@@ -152,6 +153,7 @@ def check(subjects: Sequence[Subject], plan: Plan) -> None:
     Raises:
       InputError: as for `understand`.
     """
+    check_contents(plan.contents)
     names = [subject.name for subject in subjects]
     for name in names:
         if names.count(name) > 1:

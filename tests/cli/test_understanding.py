@@ -72,6 +72,7 @@ def test_the_matrix_agrees_with_the_records(study):
         (["--victim", VICTIMS[0], "--method", "gme"], "must be one of gem"),
         (["--victim", VICTIMS[0], "--data", "/absent"], "no such folder"),
         (["--victim", VICTIMS[0], "--learning-rate", "-1"], "must be positive"),
+        (["--victim", VICTIMS[0], "--content", "a giraffe"], "must be a clause, like"),
         (["--victim", VICTIMS[0], "--batch", "0"], "must be a whole number of at least 1, or auto"),
     ],
 )
