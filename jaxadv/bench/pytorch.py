@@ -87,10 +87,11 @@ def resnet(
         x = ((images - MEAN.to(device)) / STD.to(device)).to(kind)
         if folded:
             x = x.contiguous(memory_format=torch.channels_last)
-        x = F.max_pool2d(F.relu(stem(x, 2)), 3, 2, 1)
+        x = F.max_pool2d(torch.relu_(stem(x, 2)), 3, 2, 1)
         for (first, second, third), shortcut, stride in stages:
-            y = third(F.relu(second(F.relu(first(x)), stride)))
-            x = F.relu(y + (x if shortcut is None else shortcut(x, stride)))
+            y = third(torch.relu_(second(torch.relu_(first(x)), stride)))
+            y += x if shortcut is None else shortcut(x, stride)
+            x = torch.relu_(y)
         return x
 
     def with_head(images: torch.Tensor) -> torch.Tensor:
@@ -130,15 +131,20 @@ def bare_steps(
     return run
 
 
-def tkmia(net: Net, images: Array, relevant: Any, specified: Any, k: int, steps: int) -> None:
-    """TkMIA, image by image, with Algorithm 1's gradient on the multipliers."""
+def tkmia(
+    net: Net, images: Array, relevant: Any, specified: Any, k: int, steps: int
+) -> list[torch.Tensor]:
+    """TkMIA, image by image, with Algorithm 1's gradient on the multipliers; the perturbations."""
+    found = []
     for image, of, out in zip(pictures(images), relevant, specified, strict=True):
         kept, gone = (torch.tensor(np.asarray(x)) for x in (of & ~out, out))
         noise = torch.zeros_like(image).requires_grad_()
         multipliers = torch.zeros(2, requires_grad=True)
-        optimiser = torch.optim.SGD([noise, multipliers], lr=5e-4, momentum=0.9)
+        groups = [{"params": [noise], "momentum": 0.9}, {"params": [multipliers]}]
+        optimiser = torch.optim.SGD(groups, lr=5e-4)
         for _ in range(steps):
-            f = torch.sigmoid(net((image + noise).clamp(0, 1)[None]))[0]
+            signed = (2 * image - 1 + noise).clamp(-1, 1)
+            f = torch.sigmoid(net((signed + 1)[None] / 2))[0]
             first = (f[gone].max() - f - multipliers[0]).clamp(min=0).sum() / (len(f) - k)
             second = (f - f[kept].min() - multipliers[1]).clamp(min=0).sum() / k
             loss = multipliers.sum() + first + second + 5e-5 * noise.pow(2).sum()
@@ -148,10 +154,26 @@ def tkmia(net: Net, images: Array, relevant: Any, specified: Any, k: int, steps:
             with torch.no_grad():
                 multipliers.clamp_(0, 1)
             f.topk(k)
+        found.append(noise.detach() / 2)
+    return found
 
 
-def gem(net: Net, decoder: Any, images: Array, tokens: Any, steps: int) -> None:
-    """GEM on complete captions of Show-and-Tell, image by image: maximum likelihood."""
+def gem(
+    net: Net, decoder: Any, images: Array, tokens: Any, steps: int, *, released: bool
+) -> list[torch.Tensor]:
+    """GEM on complete captions of Show-and-Tell, image by image; the perturbations.
+
+    Args:
+      net: of the backbone.
+      decoder: our weights of the decoder.
+      images: the pictures.
+      tokens: the words wanted of each, 0 where it ends.
+      steps: of each.
+      released: as the paper's released code has it, where the backbone is run again, and the
+        decoder from its beginning, for the probability of every word; before that, without
+        gradients, for the posterior of every word but the last, which here are all known.
+        Otherwise both are run once a step.
+    """
     w, units = tensors(decoder, frozen=False), decoder["img_embed"]["kernel"].shape[1]
 
     def advance(x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -161,29 +183,46 @@ def gem(net: Net, decoder: Any, images: Array, tokens: Any, steps: int) -> None:
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
-    for image, words in zip(pictures(images), np.asarray(tokens), strict=True):
+    def surprisal(adversarial: torch.Tensor, words: list[int], first: int) -> torch.Tensor:
+        """-log P of the words from `first` on, given the picture and those before."""
+        seen = net(adversarial.clamp(0, 1)[None]).mean((2, 3))
+        seen = seen @ w["img_embed"]["kernel"] + w["img_embed"]["bias"]
+        h, c = advance(seen, *torch.zeros(2, 1, units))
+        total = torch.zeros(())
+        for place, (before, word) in enumerate(zip([0, *words[:-1]], words, strict=True)):
+            h, c = advance(w["embed"]["embedding"][before][None], h, c)
+            if place >= first:
+                scores = h @ w["logit"]["kernel"] + w["logit"]["bias"]
+                total = total + F.cross_entropy(scores, torch.tensor([word]))
+        return total
+
+    found = []
+    for image, padded in zip(pictures(images), np.asarray(tokens).tolist(), strict=True):
+        words = [*padded, 0][: [*padded, 0].index(0) + 1]
         noise = torch.zeros_like(image).requires_grad_()
         optimiser = torch.optim.Adam([noise], lr=1e-3)
         for _ in range(steps):
-            seen = net((image + noise).clamp(0, 1)[None]).mean((2, 3))
-            seen = seen @ w["img_embed"]["kernel"] + w["img_embed"]["bias"]
-            h, c = advance(seen, *torch.zeros(2, 1, units))
             loss = 0.1 * noise.pow(2).sum()
-            for before, word in zip([0, *words], words, strict=False):
-                h, c = advance(w["embed"]["embedding"][int(before)][None], h, c)
-                scores = h @ w["logit"]["kernel"] + w["logit"]["bias"]
-                loss = loss + F.cross_entropy(scores, torch.tensor([int(word)]))
-                if word == 0:
-                    break
+            if released:
+                with torch.no_grad():
+                    for place in range(len(words) - 1):
+                        surprisal(image + noise, words[: place + 1], place)
+                for place in range(len(words)):
+                    loss = loss + surprisal(image + noise, words[: place + 1], place)
+            else:
+                loss = loss + surprisal(image + noise, words, 0)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+        found.append(noise.detach())
+    return found
 
 
 def cmla(
     net: Net, layer: Any, images: Array, own: Any, other: Any, similar: Any, steps: int
-) -> None:
-    """CMLA on pictures, image by image (eq. 5)."""
+) -> list[torch.Tensor]:
+    """CMLA on pictures, image by image (eq. 5); the perturbations."""
+    found = []
     hash_layer = tensors(layer, frozen=False)
     codes = [torch.tensor(np.asarray(x)) for x in (own, other)]
     for image, alike in zip(pictures(images), np.asarray(similar), strict=True):
@@ -202,3 +241,5 @@ def cmla(
             optimiser.step()
             with torch.no_grad():
                 noise.clamp_(-8 / 255, 8 / 255)
+        found.append(noise.detach())
+    return found

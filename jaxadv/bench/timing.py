@@ -59,7 +59,7 @@ def compare(
     what: str,
     sides: Mapping[str, Callable[[], Any]],
     *,
-    each: int = 1,
+    each: int | Mapping[str, int] = 1,
     aim: float | None = None,
     faster: bool = False,
     passes: int = PASSES,
@@ -69,13 +69,17 @@ def compare(
     Args:
       what: in words.
       sides: name to what is timed.
-      each: how many steps or images one call of a side is.
+      each: how many steps or images one call of a side is, of all or by side.
       aim: of the ratio.
       faster: give the ratio of speeds instead of the ratio of seconds.
       passes: of each side.
     """
-    taken = interleaved(sides, passes)
-    median = {side: statistics.median(some) / each for side, some in taken.items()}
+    number = dict.fromkeys(sides, each) if isinstance(each, int) else each
+    taken = {
+        side: [seconds / number[side] for seconds in some]
+        for side, some in interleaved(sides, passes).items()
+    }
+    median = {side: statistics.median(some) for side, some in taken.items()}
     first, *others = sides
 
     def figure(other: str) -> Figure:

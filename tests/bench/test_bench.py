@@ -141,3 +141,49 @@ def test_the_networks_in_pytorch_are_ours():
         with torch.no_grad():
             got = net(pytorch.pictures(image))[0].numpy()
         np.testing.assert_allclose(got, wanted, atol=tolerance * float(jnp.abs(wanted).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_the_loops_in_pytorch_are_our_attacks():
+    pytest.importorskip("torch", reason="parity is checked against PyTorch")
+    from jaxadv.attacks.cmla import cmla
+    from jaxadv.attacks.drive import run
+    from jaxadv.attacks.gem import gem
+    from jaxadv.attacks.tkmia import tkmia
+    from jaxadv.bench import loops, pytorch
+
+    size = Setting("resnet50", 64, batch=2, units=16)
+    images, steps, blocks = size.pictures(), 2, pytorch.BLOCKS["resnet50"]
+    made, said, hashed = tagger(size), speaker(size, "show-tell"), hasher(size)
+    label, known, caption = made.targets, hashed.known, sentences(size, 0)
+    nets = [
+        pytorch.resnet(loops._backbone(params), blocks, frozen=False)
+        for params in (made.params, said.params, known.params)
+    ]
+    of_labels = tkmia(made.functions, inner="gradient", stop_at_success=False)
+    decoder, layer = said.params["params"]["decoder"], known.params["params"]["image_hash"]
+    codes = (known.image_codes, known.text_codes, hashed.targets.similar)
+    words = (decoder, images, caption.tokens, steps)
+    cases = {
+        "tkmia": (
+            (of_labels, made.params, label),
+            [pytorch.tkmia(nets[0], images, label.relevant, label.specified, 3, steps)],
+        ),
+        "gem": (
+            (gem(said.functions), said.params, caption),
+            [pytorch.gem(nets[1], *words, released=released) for released in (True, False)],
+        ),
+        "cmla": (
+            (cmla(hashed.functions), known, hashed.targets),
+            [pytorch.cmla(nets[2], layer, images, *codes, steps)],
+        ),
+    }
+    for name, ((attack, params, targets), theirs) in cases.items():
+        wanted = run(attack, params, images, targets, iterations=steps).final.image - images
+        assert jnp.linalg.norm(wanted) > 0
+        for found in theirs:
+            got = np.stack([noise.numpy().transpose(1, 2, 0) for noise in found])
+            got = np.clip(images + got, 0, 1) - images
+            # Adam makes a full step of a gradient that is nothing but rounding, too
+            assert np.linalg.norm(got - wanted) < 0.05 * np.linalg.norm(wanted), name

@@ -1,6 +1,6 @@
 """Att2in, the captioner of self-critical sequence training (Rennie et al. 2017, section 2)."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ class Att2in(nn.Module):
 
     With `embedded`, `Att2in2Model`: cells go through a linear map and a ReLU, words through a ReLU.
     """
+
+    placeless: ClassVar[bool] = True
 
     vocabulary_size: int
     units: int = 512

@@ -17,7 +17,9 @@ class CaptionNet(nn.Module):
 
     Attributes:
       backbone: `images -> grid f32[..., h, w, C]`, on normalised images.
-      decoder: has `prepare`, `begin`, `advance` and `logits` (`ShowTell`, `Att2in`, ...).
+      decoder: has `prepare`, `begin`, `advance` and `logits` (`ShowTell`, `Att2in`, ...), and says
+        by `placeless` whether it makes no difference to it where a cell is, so that cells that are
+        equal may be one.
       mean, std: what the backbone's images are normalised with, a channel each.
       grid: (h, w) of the attention grid, average-pooled to it as torch's `adaptive_avg_pool2d`
         does; None leaves the backbone's own.
@@ -30,17 +32,35 @@ class CaptionNet(nn.Module):
     grid: tuple[int, int] | None = None
 
     def see(self, images: Array, **options: Any) -> Array:
-        """Turn images f32[..., H, W, 3] in [0, 1] into the backbone's grid."""
-        grid = self.backbone((images - jnp.asarray(self.mean)) / jnp.asarray(self.std), **options)
+        """Turn images f32[..., H, W, 3] in [0, 1] into the grid that the decoder attends to."""
+        return self._pool(self._grid(images, **options))
+
+    def _grid(self, images: Array, **options: Any) -> Array:
+        """Return the backbone's own grid."""
+        normalised = (images - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+        return jnp.asarray(self.backbone(normalised, **options))
+
+    def _pool(self, grid: Array) -> Array:
         return grid if self.grid is None else adaptive_average_pool(grid, self.grid)
+
+    def _pool_repeats(self, grid: Array) -> bool:
+        """Whether the pooled grid is the backbone's with every cell some whole number of times."""
+        size = grid.shape[-3:-1]
+        return all(bins % cells == 0 for bins, cells in zip(self.grid or size, size, strict=True))
 
     def prepare(self, grid: Array) -> Any:
         """Turn one picture's grid into the decoder's features."""
         return self.decoder.prepare(grid)
 
     def encode(self, image: Array) -> Any:
-        """`Captioner.encode`."""
-        return self.prepare(self.see(image))
+        """`Captioner.encode`.
+
+        Pooling 7 x 7 cells "to" 14 x 14 is to repeat each of them four times. Softmax attention
+        and means weigh what is repeated alike as if it stood there once, at a quarter of the cost.
+        """
+        grid = self._grid(image)
+        each_once = self.decoder.placeless and self._pool_repeats(grid)
+        return self.prepare(grid if each_once else self._pool(grid))
 
     def begin(self, features: Any) -> Any:
         """`Captioner.begin`."""

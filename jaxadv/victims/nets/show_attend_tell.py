@@ -4,7 +4,7 @@ Simplified from Xu et al. (2015): no gate on the context, no deep output; hidden
 start from the same linear map of the mean feature; attention is additive over all cells.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,6 +23,8 @@ class AttendedFeatures(NamedTuple):
 
 class ShowAttendTell(nn.Module):
     """`ShowAttendTellModel`: the attended context is part of every step's input."""
+
+    placeless: ClassVar[bool] = True
 
     vocabulary_size: int
     units: int = 512

@@ -4,7 +4,7 @@ FC (Rennie et al. 2017) is ruotianluo's. All see the picture once, as the first 
 recurrent net; then come the words.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,6 +31,8 @@ class ShowTell(nn.Module):
     With `maxout`, `FCModel` and `NewFCModel`. With `im2txt`, Google's: the LSTM has a bias and the
     image's embedding has none.
     """
+
+    placeless: ClassVar[bool] = True
 
     vocabulary_size: int
     units: int = 512

@@ -7,7 +7,7 @@ the causal attention, not all of it. Equations and sections are those of the pap
 
 import math
 from operator import itemgetter
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -128,6 +128,8 @@ class Transformer(nn.Module):
       InputError: `units` cannot be parted among the heads, or into sines and cosines of rows and
         columns.
     """
+
+    placeless: ClassVar[bool] = False
 
     vocabulary_size: int
     units: int = 512
