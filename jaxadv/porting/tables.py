@@ -111,6 +111,7 @@ DECODERS: dict[str, dict[str, str]] = {
         **_WORDS,
         "linear": "linear",
         "rnn/weight_ih": "core.rnn.weight_ih_l0",
+        "of_context": "core.rnn.weight_ih_l0",
         "rnn/weight_hh": "core.rnn.weight_hh_l0",
         "ctx2att": "core.ctx2att",
         "attention/h2att": "core.h2att",
@@ -129,9 +130,26 @@ DECODERS: dict[str, dict[str, str]] = {
 _BARE = re.compile(r"(weight_[ih]h_l0)\.weight$")
 
 
+def _of_word(array: np.ndarray) -> np.ndarray:
+    """Of an LSTM's input weights `[4 units, units + C]`, what is for the word."""
+    return array[:, : len(array) // 4].T
+
+
+def _of_context(array: np.ndarray) -> np.ndarray:
+    """Of the same weights, what is for the attended context."""
+    return array[:, len(array) // 4 :].T
+
+
+_PARTS = {
+    ("show-attend-tell", "rnn/weight_ih"): _of_word,
+    ("show-attend-tell", "of_context"): _of_context,
+}
+
+
 def _ruotianluo(decoder: str, path: Keys) -> Entry:
-    entry = _torch(DECODERS[decoder]["/".join(path[:-1])], path[-1])
-    return entry._replace(name=_BARE.sub(r"\1", entry.name))
+    module = "/".join(path[:-1])
+    name, transform = _torch(DECODERS[decoder][module], path[-1])
+    return Entry(_BARE.sub(r"\1", name), _PARTS.get((decoder, module), transform))
 
 
 # ---------------------------------------------------------------- im2txt

@@ -98,7 +98,7 @@ def test_published_sizes(name):
         "show-tell": ("core", "weight_ih", (512, 2048)),
         "fc": ("core", "i2h", (512, 2560)),
         "newfc": ("core", "i2h", (512, 2560)),
-        "show-attend-tell": ("rnn", "weight_ih", (2560, 2048)),
+        "show-attend-tell": ("rnn", "weight_ih", (512, 2048)),
         "att2in": ("core", "a2c", (2048, 1024)),
         "att2in2": ("core", "a2c", (512, 1024)),
         "im2txt": ("core", "weight_ih", (512, 2048)),
@@ -106,6 +106,8 @@ def test_published_sizes(name):
     }
     cell, weight, shape = shapes[architecture.decoder]
     assert decoder[cell][weight]["kernel"].shape == shape
+    if architecture.decoder == "show-attend-tell":  # the rest of its input weights
+        assert decoder["of_context"]["kernel"].shape == (2048, 2048)
 
 
 @pytest.mark.slow

@@ -42,15 +42,20 @@ class LSTM(nn.Module):
     bias: bool = False
 
     @nn.compact
-    def __call__(self, memory: Memory, x: Array) -> Memory:
-        """Advance the memory by one input f32[inputs]."""
+    def __call__(self, memory: Memory, x: Array, of_others: Array | None = None) -> Memory:
+        """Advance the memory by one input f32[inputs].
+
+        `of_others` f32[4 units] is what the gates get from whatever else belongs to the input.
+        """
         h, c = memory
         of_input = nn.Dense(
             4 * self.units, use_bias=self.bias, kernel_init=open_forget_gate, name="weight_ih"
         )
         of_hidden = nn.Dense(4 * self.units, use_bias=False, name="weight_hh")
-        gates = kept(of_input(x) + of_hidden(h))
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        gates = of_input(x) + of_hidden(h)
+        if of_others is not None:
+            gates = gates + of_others
+        i, f, g, o = jnp.split(kept(gates), 4, axis=-1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(c), c
 

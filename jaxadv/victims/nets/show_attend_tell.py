@@ -10,19 +10,26 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.victims.nets.recurrent import LSTM, AdditiveAttention, Memory
+from jaxadv.victims.nets.recurrent import LSTM, AdditiveAttention, Memory, open_forget_gate
 
 
 class AttendedFeatures(NamedTuple):
-    """Grid cells f32[cells, C], their attention keys f32[cells, units], first state f32[units]."""
+    """What every cell of a grid adds to the gates, its attention key, and the first state.
 
-    cells: Array
+    f32[cells, 4 units], f32[cells, units] and f32[units].
+    """
+
+    gates: Array
     keys: Array
     first: Array
 
 
 class ShowAttendTell(nn.Module):
-    """`ShowAttendTellModel`: the attended context is part of every step's input."""
+    """`ShowAttendTellModel`: the attended context is part of every step's input.
+
+    That is `W [word; context]`, and the context is a mean over cells, so `W`'s part for it is
+    applied to the cells, once a picture, instead of to the context of every lane at every step.
+    """
 
     placeless: ClassVar[bool] = True
 
@@ -38,13 +45,15 @@ class ShowAttendTell(nn.Module):
         self.attention = AdditiveAttention(self.units)
         self.embed = nn.Embed(self.vocabulary_size, self.units)
         self.rnn = LSTM(self.units)
+        self.of_context = nn.Dense(4 * self.units, use_bias=False, kernel_init=open_forget_gate)
         self.logit = nn.Dense(self.vocabulary_size)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.training)
 
     def prepare(self, grid: Array) -> AttendedFeatures:
         """Turn a backbone's grid f32[h, w, C] into what the decoder looks at."""
         cells = grid.reshape(-1, grid.shape[-1])
-        return AttendedFeatures(cells, self.ctx2att(cells), self.linear(cells.mean(axis=0)))
+        first = self.linear(cells.mean(axis=0))
+        return AttendedFeatures(self.of_context(cells), self.ctx2att(cells), first)
 
     def begin(self, features: AttendedFeatures) -> Memory:
         """Feed the begin token."""
@@ -52,8 +61,8 @@ class ShowAttendTell(nn.Module):
 
     def advance(self, features: AttendedFeatures, memory: Memory, token: Array) -> Memory:
         """Attend with the last hidden state, feed word and context."""
-        context = self.attention(memory[0], features.cells, features.keys)
-        h, c = self.rnn(memory, jnp.concatenate([self.drop(self.embed(token)), context]))
+        gates = self.attention(memory[0], features.gates, features.keys)
+        h, c = self.rnn(memory, self.drop(self.embed(token)), gates)
         return h, c
 
     def logits(self, memory: Memory) -> Array:
