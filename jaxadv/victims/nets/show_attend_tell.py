@@ -39,7 +39,10 @@ class ShowAttendTell(nn.Module):
     training: bool = False
 
     def setup(self) -> None:
-        """Declare the parameters, named as in the checkpoints."""
+        """Declare the parameters, named as in the checkpoints.
+
+        There `rnn.weight_ih` has the columns of `of_context`, too.
+        """
         self.linear = nn.Dense(self.units)
         self.ctx2att = nn.Dense(self.units)
         self.attention = AdditiveAttention(self.units)
