@@ -62,7 +62,7 @@ def over_pytorch(setting: Setting) -> Iterator[Figure]:
     target = sentences(setting, 0)
     decoder = said.params["params"]["decoder"]
     once = partial(pytorch.gem, net(said.params), decoder, images[:1], target.tokens[:1])
-    # the released loop runs the backbone for every word, twenty times as much
+    # the released loop runs the backbone twice for almost every word: few of its steps are enough
     few = -(-steps // 10)
     yield from timed(
         "GEM, complete captions",

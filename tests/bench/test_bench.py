@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from commands import call
 
+from jaxadv.attacks.cmla import cmla
+from jaxadv.attacks.drive import run
+from jaxadv.attacks.gem import gem
+from jaxadv.attacks.tkmia import tkmia
 from jaxadv.bench import accelerator, passes, report, streaming
 from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
 from jaxadv.bench.timing import compare, interleaved
@@ -147,10 +151,6 @@ def test_the_networks_in_pytorch_are_ours():
 @pytest.mark.parity
 def test_the_loops_in_pytorch_are_our_attacks():
     pytest.importorskip("torch", reason="parity is checked against PyTorch")
-    from jaxadv.attacks.cmla import cmla
-    from jaxadv.attacks.drive import run
-    from jaxadv.attacks.gem import gem
-    from jaxadv.attacks.tkmia import tkmia
     from jaxadv.bench import loops, pytorch
 
     size = Setting("resnet50", 64, batch=2, units=16)
