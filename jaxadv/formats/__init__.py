@@ -1,0 +1,1 @@
+"""Files that others wrote: read without executing or coercing anything they hold."""
