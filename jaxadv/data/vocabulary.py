@@ -18,7 +18,7 @@ UNKNOWN = "UNK"
 _MARK = re.compile(r"UNK|<[^<>\s]+>|\[[A-Z]+\]")
 
 # in what `_plain` returns, whatever is not ASCII is part of a word
-_WORD = re.compile(r"[a-z0-9_\x80-\U0010ffff]+(?:['-][a-z0-9\x80-\U0010ffff]+)*")
+_WORD = re.compile(r"[a-z0-9_\x80-\U0010ffff]+(?:['-][a-z0-9_\x80-\U0010ffff]+)*")
 # typographic apostrophes and hyphens; soft hyphens and joiners inside words, and byte-order marks
 _AS_TYPED = str.maketrans(
     dict.fromkeys("\u2019\u02bc\uff07", "'")
