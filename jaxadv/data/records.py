@@ -34,7 +34,7 @@ class Record(NamedTuple):
       labels: the classes that are there, in the order of the data set's.
       tags: the words that describe it, in the order of the data set's vocabulary, or f32[w] where
         only the weights of topics are published.
-      boxes: one an object, in pixels of the file as it is stored.
+      boxes: one an object, in pixels of the upright picture (`jaxadv.data.frames`).
       split: the part of the data set as its owner divides it.
     """
 
