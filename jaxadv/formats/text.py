@@ -179,7 +179,7 @@ def read_yaml(path: Path) -> Any:
         reason = f"not YAML that is read here ({' '.join(str(problem).split())[:120]})"
     except RecursionError:
         reason = "not read: YAML nested too deep"
-    except ValueError:  # PyYAML's, of a broken escape
+    except (ValueError, OverflowError):  # PyYAML's, of a broken escape
         reason = "not YAML (a character that does not exist)"
     raise FormatError(f"{path}: {reason}") from None
 
