@@ -226,10 +226,11 @@ def _id(picture: Path) -> str:
 def _record(
     folder: Path, image: str, entry: Entry, classes: dict[str, int], tags: dict[str, int]
 ) -> Record:
-    places = [folder / image, folder / "images" / image, folder / "Images" / image]
+    places = (os.path.join(folder, part, image) for part in ("", "images", "Images"))
+    found = next((place for place in places if os.path.isfile(place)), None)
     return Record(
         _id(Path(image)),
-        next((path for path in places if os.path.isfile(path)), places[0]),
+        Path(found) if found else folder / image,
         entry.get("captions"),
         in_order(entry["labels"], classes) if "labels" in entry and classes else None,
         in_order(entry["tags"], tags) if "tags" in entry and tags else None,
