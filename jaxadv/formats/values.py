@@ -127,7 +127,10 @@ def parse_number(text: str, what: str) -> float:
     stripped = text.strip()
     if _NUMBER.fullmatch(stripped) is None:
         raise ValueFault(f"{what}: must be a number, not {quoted(text)}")
-    return as_number(float(stripped), what)
+    number = float(stripped)
+    if math.isinf(number):
+        raise ValueFault(f"{what}: must be a finite number, not {quoted(text)}")
+    return number
 
 
 def parse_whole(text: str, what: str, most: int) -> int:
