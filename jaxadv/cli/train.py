@@ -73,9 +73,9 @@ def captioner(
     With --fine-tune, or with a --backbone but no --backbone-weights, the whole network is fitted on
     the folders.
     """
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import training_record
     from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
@@ -107,7 +107,7 @@ def captioner(
         if fine_tune is None and backbone is None and backbone_weights is None:
             raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
         folders = [Path(source) for source in sources]
-        photos = captioned(open_data(sources)).records
+        photos = captioned(open_sets(sources)).records
         record = training_record(folders, len(photos))
         sees = backbone or "mobilenet-v2"
         side = BACKBONES[sees].side if sees in BACKBONES else 224
@@ -181,9 +181,9 @@ def classifier(
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
     """Train a tagger on crowded scenes, or its head on photographs over a frozen backbone."""
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, labelled
     from jaxadv.training.tagger_recipes import (
         backbone_of,
@@ -214,7 +214,7 @@ def classifier(
                 "--backbone-from, a victim with it (jaxadv port)"
             )
         large = ClassifierArchitecture(sees, side or usual)
-        found = labelled(open_data(sources))
+        found = labelled(open_sets(sources))
         job = train_tagger_on_photos(
             victim_folder(out, name),
             large,
@@ -276,8 +276,8 @@ def hasher(
 
     Or a dual encoder (--method dual), whose embeddings are compared by their similarity.
     """
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, labelled
     from jaxadv.training.hasher_recipes import (
         hasher_architecture,
@@ -293,7 +293,7 @@ def hasher(
     if sources != ["scenes"]:
         if adversarial:
             raise FolderError("--adversarial: only scenes are attacked here, not --data")
-        found = labelled(open_data(sources))
+        found = labelled(open_sets(sources))
         job = train_hasher_on_data(
             folder, made, found, steps=steps, held_out=held_out, seed=seed, start=start
         )
