@@ -16,6 +16,7 @@ from jaxadv.attacks.attack import (
     Params,
     Status,
     Target,
+    Verdict,
     keep_where,
 )
 from jaxadv.attacks.norms import l2_norm
@@ -54,6 +55,7 @@ class Result(NamedTuple):
       iterations: i32[], steps taken.
       status: a `Status`, why it stopped; `Status.MESSAGES` says it in words.
       losses: f32[iterations], the objective before each step; NaN where none was taken.
+      benign: how the benign picture does, before anything is moved.
     """
 
     final: Iterate
@@ -61,6 +63,12 @@ class Result(NamedTuple):
     iterations: Array
     status: Array
     losses: Array
+    benign: Verdict
+
+    @property
+    def already(self) -> Array:
+        """Whether the benign picture fools the victim already, so that success means nothing."""
+        return self.benign.success
 
 
 def run(
@@ -206,7 +214,8 @@ def conclude(
     final_is_best = ~known | (final.success & (final.norm < state.best_norm))
     best = _judge(attack, params, image, target, jnp.where(known, state.best, state.perturbation))
     best = keep_where(final_is_best, final, best)
-    return Result(final, best, course.taken, state.status, course.losses)
+    benign = attack.judge(params, image, target)
+    return Result(final, best, course.taken, state.status, course.losses, benign)
 
 
 def keys_of(key: Array, ids: Array) -> Array:
