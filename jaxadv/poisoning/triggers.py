@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 
+from jaxadv import checks
 from jaxadv.data.images import check_image, resize
 from jaxadv.errors import InputError
 
@@ -128,6 +129,8 @@ def badnets(
     _among("place", place, PLACES)
     if isinstance(pattern, str):
         _among("pattern", pattern, PATTERNS)
+    else:
+        pattern = check_image(pattern)
 
     def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         height, width = picture.shape[:2]
@@ -200,6 +203,7 @@ def make_trigger(settings: TriggerSettings) -> Trigger:
     Raises:
       TriggerError: an unknown trigger, or a setting outside its range.
     """
+    checks.instance("settings", settings, TriggerSettings)
     _among("trigger", settings.trigger, TRIGGERS)
     return TRIGGERS[settings.trigger](settings)
 
@@ -214,10 +218,14 @@ def _generator(key: PRNGKeyArray, number: int) -> np.random.Generator:
 
 
 def _check(name: str, value: float, most: float) -> None:
-    if not 0 < value <= most:
-        raise TriggerError(f"{name} {value:g}: must be above 0 and at most {most:g}")
+    try:
+        checks.share(name, value, most)
+    except InputError as problem:
+        raise TriggerError(str(problem)) from None
 
 
 def _among(name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in (names := tuple(allowed)):
-        raise TriggerError(f"{name} {value!r}: must be one of {', '.join(names)}")
+    try:
+        checks.one_of(name, value, tuple(allowed))
+    except InputError as problem:
+        raise TriggerError(str(problem)) from None

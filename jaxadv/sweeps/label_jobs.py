@@ -39,13 +39,12 @@ def label_job(cell: Cell, victim: Victim) -> Job:
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
     method = prepare(tagger, settings)  # type: ignore[arg-type]  # the task's own
     planned = _planned(cell, design, victim, _pool(design, victim))
-    score = jax.jit(tagger.scores)
     forms: tuple[Form, ...] = get_args(Form)
     measure = jax.jit(lambda b, a, y, k: {form: _change(b, a, y, k, form) for form in forms})
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, target = result.final, request.target
-        before = np.asarray(score(victim.params, request.image))
+        before = result.benign.output
         k = int(target.k)
         change = measure(before, final.output, target.relevant, target.k)
         seen = (final.output, target.relevant, target.specified, target.k)
