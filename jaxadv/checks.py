@@ -17,6 +17,7 @@ import numpy as np
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 
+MOST = 2**31 - 1  # of what becomes an int32
 MOST_STEPS = 10**6  # the losses of all steps are kept
 
 
@@ -45,7 +46,7 @@ def true_or_false(name: str, value: Any) -> None:
         raise wrong(name, value, "true or false")
 
 
-def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+def whole(name: str, value: Any, least: int, most: int = MOST) -> None:
     """Check that a value is a whole number, of Python, NumPy or JAX, in a range.
 
     Raises:
@@ -54,8 +55,8 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     if _traced(value):
         return
     number = _scalar(value)
-    if not isinstance(number, int) or number < least or (most is not None and number > most):
-        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if not isinstance(number, int) or not least <= number <= most:
+        span = f"of at least {least}" if most == MOST else f"from {least} to {most}"
         raise wrong(name, value, f"a whole number {span}")
 
 
@@ -154,7 +155,7 @@ def instance(name: str, value: Any, kind: type[Any]) -> None:
       InputError: it is not.
     """
     if not isinstance(value, kind):
-        raise wrong(name, value, f"a {kind.__module__}.{kind.__name__}")
+        raise wrong(name, value, f"of type {kind.__module__}.{kind.__name__}")
 
 
 def callable_(name: str, value: Any, example: str) -> None:

@@ -63,8 +63,14 @@ def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
 
 
 def caption_check(victim: Captioner, kind: type[Any] = PartialCaption) -> Check:
-    """Refuse targets of another kind than `kind`, for another length, or of unknown words."""
+    """Refuse targets of another kind than `kind`, for another length, or of unknown words.
+
+    Raises:
+      InputError: the victim is no captioner, or `kind` no kind of target.
+    """
     checks.victim(victim, Captioner, "captioner")
+    if kind not in _MAKERS:
+        raise checks.wrong("kind", kind, "PartialCaption or Keywords")
 
     def check(params: Params, image: Any, target: Any) -> None:
         checks.made_of("target", target, kind, _MAKERS[kind])

@@ -71,6 +71,7 @@ def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     Raises:
       InputError: an unknown modality or norm, or a number outside its range.
     """
+    checks.victim(victim, CrossModalHasher, "hasher")
     check(settings)
     return _prepare(victim, settings)
 

@@ -84,8 +84,9 @@ def prepare(victim: MultiLabelClassifier, settings: Settings) -> LabelMethod:
     """Build the attack that the settings name.
 
     Raises:
-      InputError: an unknown method, or a setting outside its range.
+      InputError: a victim of another kind, an unknown method, or a setting outside its range.
     """
+    checks.victim(victim, MultiLabelClassifier, "classifier")
     _check(settings)
     make = partial(_attack, settings)
     attack = attack_in(settings.arithmetic, settings.judged, make, victim)

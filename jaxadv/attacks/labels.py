@@ -84,6 +84,7 @@ def label_check(
       InputError: the victim is no tagger, or δ is less than 1.
     """
     _check_victim(victim, delta)
+    checks.true_or_false("needs_others", needs_others)
 
     def check(params: Params, image: Any, target: Any) -> None:
         checks.made_of("target", target, LabelTarget, "make_label_target(relevant, ...)")

@@ -138,8 +138,9 @@ def prepare(victim: Captioner, settings: Settings) -> Method:
     """Build the attack that the settings name.
 
     Raises:
-      InputError: an unknown method, or a setting outside its range.
+      InputError: a victim of another kind, an unknown method, or a setting outside its range.
     """
+    checks.victim(victim, Captioner, "captioner")
     used = resolved(settings)
     attack = attack_in(settings.arithmetic, settings.judged, partial(_attack, used), victim)
     rounds = used["rounds"]

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 
 from jaxadv import checks
-from jaxadv.data.images import check_image, resize
+from jaxadv.data.images import ImageError, check_image, resize
 from jaxadv.errors import InputError
 
 ALPHA = 20.0  # the paper's α, in grey levels
@@ -130,7 +130,7 @@ def badnets(
     if isinstance(pattern, str):
         _among("pattern", pattern, PATTERNS)
     else:
-        pattern = check_image(pattern)
+        pattern = _picture(pattern)
 
     def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         height, width = picture.shape[:2]
@@ -181,7 +181,7 @@ def blended(
     """
     _check("strength", opacity, 1)
     colours = np.random.default_rng(0).random((16, 16, 3), np.float32)
-    blend = colours if pattern is None else check_image(pattern)
+    blend = colours if pattern is None else _picture(pattern)
 
     def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         over = resize(blend, (picture.shape[0], picture.shape[1]))
@@ -215,6 +215,13 @@ def _or(value: float | None, default: float) -> float:
 def _generator(key: PRNGKeyArray, number: int) -> np.random.Generator:
     """Return the random numbers of region `number`, whatever the other regions are."""
     return np.random.default_rng([*np.asarray(jax.random.key_data(key)).tolist(), number])
+
+
+def _picture(pattern: Float[np.ndarray, "h w 3"]) -> Picture:
+    try:
+        return check_image(pattern)
+    except ImageError as problem:
+        raise TriggerError(f"pattern: {problem}") from None
 
 
 def _check(name: str, value: float, most: float) -> None:
