@@ -1,13 +1,21 @@
 """CMLA by its settings, with the paper's where none are given."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
-from typing import get_args
+from typing import Any, get_args
 
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
-from jaxadv.attacks.cmla import LEARNING_RATES, Modality, bounded, cmla, released
+from jaxadv.attacks.cmla import (
+    BOUNDS,
+    LEARNING_RATES,
+    RELEASED_BOUNDS,
+    Modality,
+    bounded,
+    cmla,
+    released,
+)
 from jaxadv.attacks.norms import Norm
 from jaxadv.errors import InputError
 from jaxadv.objectives.cmla import Weights
@@ -43,6 +51,21 @@ class Settings:
     judged: Arithmetic = "float32"
 
 
+def resolved(settings: Settings) -> dict[str, Any]:
+    """Return all settings by name, with the paper's values where None is given.
+
+    >>> resolved(Settings("text", non_negative=True))["bound"]
+    0.01
+
+    Raises:
+      InputError: an unknown modality or norm, or a number outside its range.
+    """
+    check(settings)
+    bounds = RELEASED_BOUNDS if settings.non_negative else BOUNDS
+    own = {"bound": bounds[settings.modality], "learning_rate": LEARNING_RATES[settings.modality]}
+    return {name: own[name] if value is None else value for name, value in asdict(settings).items()}
+
+
 @cache
 def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     """Build the attack that the settings name; the same one again, so that it compiles once.
@@ -50,9 +73,8 @@ def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     Raises:
       InputError: an unknown modality or norm, or a number outside its range.
     """
-    check(settings)
+    used = resolved(settings)
     constrain = released if settings.non_negative else bounded
-    rate = settings.learning_rate
 
     def make(victim: CrossModalHasher) -> Attack:
         return cmla(
@@ -60,10 +82,8 @@ def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
             settings.modality,
             weights=Weights(settings.inter, settings.intra, settings.distortion),
             norm=settings.norm,
-            constraint=constrain(settings.modality, settings.bound),
-            optimiser=default_optimiser(
-                LEARNING_RATES[settings.modality] if rate is None else rate
-            ),
+            constraint=constrain(settings.modality, used["bound"]),
+            optimiser=default_optimiser(used["learning_rate"]),
         )
 
     return attack_in(settings.arithmetic, settings.judged, make, victim)

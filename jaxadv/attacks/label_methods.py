@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack
@@ -45,6 +45,33 @@ class Settings:
     space: Literal["signed", "tanh"] = "signed"
     arithmetic: Arithmetic = "float32"
     judged: Arithmetic = "float32"
+
+
+_DESCENT = ("tradeoff", "learning_rate", "iterations", "delta", "space")
+#: what each method reads beside `method` and the arithmetics
+USES: dict[str, tuple[str, ...]] = {
+    "tkmia": (*_DESCENT, "inner"),
+    "ml-cw-u": _DESCENT,
+    "tkml-ap-u": _DESCENT,
+    "kfool": ("iterations", "delta"),
+}
+
+
+def resolved(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the method reads, by name; a δ of None is left out.
+
+    >>> resolved(Settings("kfool"))["iterations"]
+    300
+    >>> list(resolved(Settings("kfool", delta=2)))
+    ['method', 'iterations', 'delta', 'arithmetic', 'judged']
+
+    Raises:
+      InputError: an unknown method, or a setting outside its range.
+    """
+    _check(settings)
+    names = ("method", *USES[settings.method], "arithmetic", "judged")
+    read = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 class LabelMethod(NamedTuple):

@@ -8,7 +8,7 @@ end are theirs.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,9 @@ import optax
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Judge, Objective, Params, Target
+from jaxadv.attacks.drive import check_batch
 from jaxadv.attacks.norms import Norm, project
 
 
@@ -67,9 +69,24 @@ def universal(
       batch: pictures a step.
       enough: end when this share of an epoch's pictures was fooled (Hu et al.: ξ, 0.7).
       key: of the shuffling.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: another argument is of another kind, or outside its range.
     """
-    optimiser = optimiser or optax.sgd(0.1, momentum=0.9)
-    key = jax.random.key(0) if key is None else key
+    optimiser = optax.sgd(0.1, momentum=0.9) if optimiser is None else optimiser
+    checks.made_of("objective", objective, Objective, "jaxadv.attacks.tkmia.objective(victim)")
+    checks.made_of(
+        "optimiser", optimiser, optax.GradientTransformation, "optax.adam(learning_rate)"
+    )
+    checks.params(params)
+    images = check_batch(images, targets)
+    checks.positive("budget", budget)
+    checks.one_of("norm", norm, get_args(Norm))
+    checks.whole("epochs", epochs, 1, checks.MOST_STEPS)
+    checks.whole("batch", batch, 1)
+    checks.share("enough", enough)
+    key = checks.key(key)
     batch = min(batch, len(images))
     return _universal(
         objective, optimiser, norm, epochs, batch, params, images, targets, budget, enough, key

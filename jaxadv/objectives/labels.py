@@ -7,10 +7,11 @@ picture, S the specified ones, which are some of Y, and k.
 import difflib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
@@ -83,11 +84,50 @@ def leaves_top(
 
     `delta` is the paper's δ; None, and whatever is more than |S|, is all of them, as in eq. 2's
     condition c1; its c2, that others fill the first k, is not asked for. Scores that are not
-    finite fool nobody.
+    finite fool nobody. (`check_target` refuses a δ of more than |S|.)
+
+    Give logits: where a tagger is sure, many probabilities are 1.0 and tied.
     """
     number = target.specified.sum()
     needed = number if delta is None else jnp.minimum(delta, number)
     return (excluded(target, scores) >= needed) & jnp.isfinite(scores).all()
+
+
+def check_target(target: Any, classes: Sequence[str], delta: int | None = None) -> None:
+    """Check that a target, not traced, can be attacked at all.
+
+    Args:
+      target: a `LabelTarget` of one picture.
+      classes: the victim's.
+      delta: δ, how many specified labels must leave; None for all.
+
+    Raises:
+      LabelError: masks of other shapes, k outside 1..c-1, no specified label, one that is not
+        relevant, or fewer than δ.
+    """
+    relevant, specified, k = map(np.asarray, target)
+    for name, mask in (("relevant", relevant), ("specified", specified)):
+        if mask.shape != (len(classes),) or mask.dtype != bool:
+            raise LabelError(
+                f"{name}: {mask.dtype}{list(mask.shape)}; must be bool[{len(classes)}], one a "
+                "label of the victim"
+            )
+    if k.ndim or not np.issubdtype(k.dtype, np.integer) or not 1 <= k < len(classes):
+        raise LabelError(f"k = {k}: give from 1 to {len(classes) - 1}, of {len(classes)} labels")
+    stray = np.flatnonzero(specified & ~relevant)
+    if stray.size:
+        known = listed(classes[int(i)] for i in np.flatnonzero(relevant))
+        raise LabelError(
+            f"specified label {quoted(classes[int(stray[0])])} is not relevant: choose among "
+            f"{known or 'none'}"
+        )
+    number = int(specified.sum())
+    if not number:
+        raise LabelError("no specified label: give at least one of the relevant ones")
+    if delta is not None and delta > number:
+        raise LabelError(
+            f"delta = {delta}: must be at most {number}, the labels that are specified"
+        )
 
 
 def parse_labels(text: str | Sequence[str], classes: Sequence[str]) -> Bool[Array, " c"]:
@@ -156,25 +196,20 @@ def _find(text: str, known: Sequence[Mapping[str, list[int]]]) -> int | None:
 
 
 def make_label_target(
-    relevant: Bool[Array, " c"], specified: Bool[Array, " c"], k: int, classes: Sequence[str]
+    relevant: Bool[Array, " c"],
+    specified: Bool[Array, " c"],
+    k: int,
+    classes: Sequence[str],
+    delta: int | None = None,
 ) -> LabelTarget:
     """Check a target that a person gives, and build it.
 
     Raises:
-      LabelError: k outside 1..c-1, a specified label that is not relevant, none specified, or too
-        few relevant ones.
+      LabelError: k outside 1..c-1, a specified label that is not relevant, none specified, fewer
+        than δ, or too few relevant ones.
     """
-    if not 1 <= k < len(classes):
-        raise LabelError(f"k = {k}: give from 1 to {len(classes) - 1}, of {len(classes)} labels")
-    stray = [name for name, s, y in zip(classes, specified, relevant, strict=True) if s and not y]
-    if stray:
-        known = ", ".join(repr(name) for name, y in zip(classes, relevant, strict=True) if y)
-        raise LabelError(
-            f"specified label {stray[0]!r} is not relevant: choose among {known or 'none'}"
-        )
     target = LabelTarget(relevant, specified, jnp.asarray(k, jnp.int32))
-    if not specified.any():
-        raise LabelError("no specified label: give at least one of the relevant ones")
+    check_target(target, classes, delta)
     if not is_valid(target):
         needed = k + int(specified.sum())
         raise LabelError(
