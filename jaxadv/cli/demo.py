@@ -43,7 +43,8 @@ def demo(
     from jaxadv.cli.inputs import writable
     from jaxadv.data import scenes
     from jaxadv.data.images import write_png
-    from jaxadv.figures.captions import draw, save
+    from jaxadv.figures.captions import draw
+    from jaxadv.figures.files import save
     from jaxadv.sweeps.captions import attack_all, compile_attacks, say, tabulate
     from jaxadv.victims import zoo
 

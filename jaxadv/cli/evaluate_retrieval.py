@@ -63,7 +63,7 @@ def retrieval(
     from jaxadv.attacks.hash_methods import Settings
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
-    from jaxadv.figures.captions import save
+    from jaxadv.figures.files import save
     from jaxadv.figures.retrieval import draw_curves
     from jaxadv.sweeps.retrieval import (
         Cell,

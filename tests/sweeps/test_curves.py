@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxadv.figures.captions import save
+from jaxadv.figures.files import save
 from jaxadv.figures.curves import draw
 from jaxadv.sweeps import store
 from jaxadv.sweeps.curves import by_location, by_steps, panels_of
