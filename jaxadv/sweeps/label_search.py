@@ -65,6 +65,7 @@ def try_settings(
             iterations=made.iterations,
             batch=batch,
             seed=seed,
+            padded=True,
         )
         parts = list(job)
         outcomes = join([part.outcomes for part in parts])

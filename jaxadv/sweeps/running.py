@@ -1,10 +1,10 @@
 """Attacks under way, kept by Orbax now and then: an interrupted sweep goes on in their midst.
 
 What is kept has a digest: where it is damaged, its attacks begin anew. What is through is in the
-store; this is for attacks that take long by themselves, of which a kill would lose hours. The folder
-is gone when nothing runs any more. Of processes that found each other by `jax.distributed` Orbax
-lets the first alone write host arrays: there nothing is kept, and what was under way begins anew.
-(`--shard` has no such processes.)
+store; this is for attacks that take long by themselves, of which a kill would lose hours. The
+folder is gone when nothing runs any more. Of processes that found each other by `jax.distributed`
+Orbax lets the first alone write host arrays: there nothing is kept, and what was under way begins
+anew. (`--shard` has no such processes.)
 """
 
 import contextlib
