@@ -108,7 +108,8 @@ def evaluate_backdoor(
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
     from jaxadv.figures.backdoor import draw_curves
-    from jaxadv.figures.captions import Panel, draw, save
+    from jaxadv.figures.captions import Panel, draw
+    from jaxadv.figures.files import save
     from jaxadv.poisoning.poisoned import check_caption
     from jaxadv.poisoning.regions import annotated, read_detections
     from jaxadv.sweeps.backdoor import (

@@ -1,11 +1,17 @@
 """What the readers raise, and how they name what a file holds."""
 
+import re
 from collections.abc import Iterable
 
 from jaxadv.errors import InputError
 
 MOST_CHARACTERS = 80
 MOST_NAMES = 5
+
+
+# what steers a terminal or forges a line: control codes, line separators, changes of direction,
+# halves of characters
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class FormatError(InputError):
@@ -35,3 +41,12 @@ def listed(names: Iterable[object]) -> str:
     first = ", ".join(quoted(name) for name in every[:MOST_NAMES])
     more = len(every) - MOST_NAMES
     return f"{first} and {more:,} more" if more > 0 else first
+
+
+def printable(text: str) -> str:
+    """Escape what would steer a terminal; everything else is as it was.
+
+    >>> printable("naïve [red] cat\\x1b[2J")
+    'naïve [red] cat\\\\x1b[2J'
+    """
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)

@@ -5,7 +5,8 @@ picture, S the specified ones, which are some of Y, and k.
 """
 
 import difflib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -129,11 +130,16 @@ def check_target(target: Any, classes: Sequence[str], delta: int | None = None) 
         )
 
 
-def parse_labels(text: str, classes: Sequence[str]) -> Bool[Array, " c"]:
-    """Read labels separated by commas; bool[c].
+def parse_labels(text: str | Sequence[str], classes: Sequence[str]) -> Bool[Array, " c"]:
+    """Read labels: a list of them, each as the victim has it; or several separated by commas.
+
+    A text that is a label as a whole is that one, commas and all. Upper and lower case are told
+    apart only where the victim does.
 
     >>> parse_labels("Blue square, red circle", ("red circle", "red star", "blue square")).tolist()
     [True, False, True]
+    >>> parse_labels(["tench, Tinca tinca", "hen"], ("tench, Tinca tinca", "hen")).tolist()
+    [True, True]
     >>> parse_labels("red sta", ("red circle", "red star"))
     Traceback (most recent call last):
     ...
@@ -143,15 +149,50 @@ def parse_labels(text: str, classes: Sequence[str]) -> Bool[Array, " c"]:
       UnknownLabelError: a label that is none of the classes, with the nearest ones.
       LabelError: no label.
     """
-    numbers = {name.lower(): i for i, name in enumerate(classes)}
-    names = [" ".join(part.lower().split()) for part in text.split(",")]
-    names = [name for name in names if name]
-    if not names:
+    known = [_by(way, classes) for way in _WAYS]
+    commas = max((name.count(",") for name in classes), default=0)
+    named: list[int] = []
+    for one in [text] if isinstance(text, str) else text:
+        parts = one.split(",")
+        place = 0
+        while place < len(parts):
+            for end in range(min(place + commas + 1, len(parts)), place, -1):
+                number = _find(",".join(parts[place:end]), known)
+                if number is not None:
+                    named.append(number)
+                    break
+            else:
+                end = place + 1
+                if name := " ".join(parts[place].split()):
+                    raise UnknownLabelError(f"unknown label {quoted(name)}: {_hint(name, classes)}")
+            place = end
+    if not named:
         raise LabelError("no label: give at least one, separated by commas")
-    for name in names:
-        if name not in numbers:
-            raise UnknownLabelError(f"unknown label {name!r}: {_hint(name, classes)}")
-    return jnp.zeros(len(classes), bool).at[jnp.array([numbers[name] for name in names])].set(True)
+    return jnp.zeros(len(classes), bool).at[jnp.array(named)].set(True)
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+_WAYS: tuple[Callable[[str], str], ...] = (str, str.strip, _folded)  # the exact one is meant first
+
+
+def _by(way: Callable[[str], str], classes: Sequence[str]) -> dict[str, list[int]]:
+    numbers: dict[str, list[int]] = {}
+    for number, name in enumerate(classes):
+        numbers.setdefault(way(name), []).append(number)
+    return numbers
+
+
+def _find(text: str, known: Sequence[Mapping[str, list[int]]]) -> int | None:
+    for way, numbers in zip(_WAYS, known, strict=True):
+        found = numbers.get(way(text), [])
+        if len(found) > 1:
+            raise LabelError(f"label {quoted(text)}: {len(found)} labels are alike; write it as is")
+        if found:
+            return found[0]
+    return None
 
 
 def make_label_target(
@@ -179,8 +220,8 @@ def make_label_target(
 
 
 def _hint(name: str, classes: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, [c.lower() for c in classes], n=3, cutoff=0.6)
+    near = difflib.get_close_matches(_folded(name), [_folded(c) for c in classes], n=3, cutoff=0.6)
     if near:
-        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    some = ", ".join(repr(c) for c in sorted(classes)[:8])
-    return f"the victim knows {len(classes)} labels, such as {some}"
+        known = {_folded(c): c for c in classes}
+        return "did you mean " + " or ".join(quoted(known[n]) for n in near) + "?"
+    return f"the victim knows {len(classes)} labels, such as {listed(sorted(classes))}"

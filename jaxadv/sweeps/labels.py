@@ -174,7 +174,7 @@ def largest_label_batch(
     """
     nothing = jnp.zeros(len(victim.classes), bool)
     target = LabelTarget(nothing, nothing, jnp.ones((), jnp.int32))
-    image = np.zeros(victim.image_shape, np.float32)
+    image: Any = jax.ShapeDtypeStruct(victim.image_shape, np.float32)  # all that is asked of it
     fits = [
         largest_batch(attack, params, image, target, iterations=iterations, most=most)
         for attack, iterations in methods
@@ -192,6 +192,7 @@ def attack_labels(
     iterations: int,
     batch: int,
     seed: int = 0,
+    padded: bool = False,
 ) -> Iterator[Progress]:
     """Attack pictures, so many at once; one that is through makes room for the next.
 
@@ -206,12 +207,14 @@ def attack_labels(
       iterations: most steps a picture.
       batch: pictures at once.
       seed: of what the attack draws, folded with the picture's place among all.
+      padded: whether fewer pictures take as long as `batch` of them, so that another number of them
+        does not compile anew.
 
     Yields:
       the outcomes of some pictures, in the order in which they come to an end.
     """
     total = len(images)
-    slots = min(batch, total)
+    slots = batch if padded else min(batch, total)
     on_host: LabelTarget = jax.tree.map(np.asarray, targets)
     finished = stream(
         attack,
