@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.constraints import Constraint
 from jaxadv.attacks.norms import l2_norm
 
@@ -96,6 +97,14 @@ class AttackInfo(NamedTuple):
     reports: dict[str, Array]
 
 
+Check = Callable[[Params, Any, Target], None]
+"""`(params, image, target)` of one example, not traced; an `InputError` if nothing can be done."""
+
+
+def accept(params: Params, image: Any, target: Target) -> None:
+    """Accept any example: the check of an attack that has none of its own."""
+
+
 class Attack(NamedTuple):
     """A pure attack on one example.
 
@@ -105,11 +114,14 @@ class Attack(NamedTuple):
         step, differentiable.
       judge: `(params, image, target) -> Verdict`; drivers need it to judge the last picture and
         the one that a user would save.
+      check: `(params, image, target)`, raises an `InputError` for what cannot be attacked; drivers
+        call it on what is not traced.
     """
 
     init: Callable[[Params, Array, Target, Array], AttackState]
     step: Callable[[Params, Array, Target, AttackState], tuple[AttackState, AttackInfo]]
     judge: Judge
+    check: Check = accept
 
 
 class Status:
@@ -130,7 +142,11 @@ def default_optimiser(learning_rate: float = 1e-3) -> optax.GradientTransformati
 
     `eps_root` keeps the second derivative finite where a gradient is exactly zero, so that an
     attack can be differentiated through (`unroll`); it is far below what changes a step.
+
+    Raises:
+      InputError: the learning rate is not positive and finite.
     """
+    checks.in_range(learning_rate=learning_rate)
     return optax.adam(learning_rate, eps_root=1e-16)
 
 
@@ -142,6 +158,7 @@ def descend(
     optimiser: optax.GradientTransformation,
     start: float = 0.0,
     stop_at_success: bool = False,
+    check: Check = accept,
 ) -> Attack:
     """Minimise an objective by gradient steps on one picture.
 
@@ -152,7 +169,20 @@ def descend(
       optimiser: any Optax transformation.
       start: the perturbation that every pixel starts from.
       stop_at_success: freeze the example at the first picture that fools the victim.
+      check: what refuses an example that cannot be attacked; none by default.
+
+    Raises:
+      InputError: an argument is of another kind, or outside its range.
     """
+    checks.made_of("objective", objective, Objective, "jaxadv.attacks.tkmia.objective(victim)")
+    checks.callable_("judge", judge, "jaxadv.attacks.labels.label_judge(victim)")
+    checks.made_of("constraint", constraint, Constraint, "jaxadv.attacks.constraints.clip()")
+    checks.made_of(
+        "optimiser", optimiser, optax.GradientTransformation, "optax.adam(learning_rate)"
+    )
+    checks.finite("start", start)
+    checks.true_or_false("stop_at_success", stop_at_success)
+    checks.callable_("check", check, "jaxadv.attacks.attack.accept")
 
     def init(params: Params, image: Array, target: Target, key: Array) -> AttackState:
         variable = constraint.enter(image, jnp.full_like(image, start))
@@ -189,7 +219,7 @@ def descend(
         new, norm = settle(state, moved, appraisal.success, finite, stop_at_success)
         return new, AttackInfo(value, appraisal.success, norm, appraisal.reports)
 
-    return Attack(init, step, judge)
+    return Attack(init, step, judge, check)
 
 
 def settle(

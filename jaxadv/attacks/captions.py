@@ -5,13 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
+from jaxadv import checks
+from jaxadv.attacks.attack import Appraisal, Check, Judge, Objective, Verdict
 from jaxadv.data.images import check_size
+from jaxadv.formats.errors import quoted
 from jaxadv.objectives.criteria import Criterion
-from jaxadv.objectives.target import PartialCaption, check_places
+from jaxadv.objectives.show_and_fool import Keywords
+from jaxadv.objectives.target import PartialCaption, TargetError, check_places
 from jaxadv.victims.captioner import Captioner, Features, Params, greedy
 
 
@@ -41,13 +45,60 @@ def say(victim: Captioner, params: Params, features: Features) -> Int[Array, " T
 
 
 def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
-    """Judge a picture by the caption that the victim says greedily (paper eq. 3)."""
+    """Judge a picture by the caption that the victim says greedily (paper eq. 3).
+
+    A caption whose scores are not finite fools nobody.
+
+    Raises:
+      InputError: the victim is no captioner.
+    """
+    checks.victim(victim, Captioner, "captioner")
+    checks.callable_("criterion", criterion, "jaxadv.objectives.criteria.says_target")
 
     def judge(params: Params, image: Array, target: Any) -> Verdict:
-        said = greedy(victim, params, victim.encode(params, image)).tokens
-        return Verdict(criterion(target, said), said)
+        said = greedy(victim, params, victim.encode(params, image))
+        success = criterion(target, said.tokens) & jnp.isfinite(said.log_probability)
+        return Verdict(success, said.tokens)
 
     return judge
+
+
+def caption_check(victim: Captioner, kind: type[Any] = PartialCaption) -> Check:
+    """Refuse targets of another kind than `kind`, for another length, or of unknown words.
+
+    Raises:
+      InputError: the victim is no captioner, or `kind` no kind of target.
+    """
+    checks.victim(victim, Captioner, "captioner")
+    if kind not in _MAKERS:
+        raise checks.wrong("kind", kind, "PartialCaption or Keywords")
+
+    def check(params: Params, image: Any, target: Any) -> None:
+        checks.made_of("target", target, kind, _MAKERS[kind])
+        check_size(image, victim.image_shape)
+        if kind is PartialCaption:
+            check_places(target, victim.max_length)
+            if not np.any(target.observed):
+                raise TargetError("the target observes no word: nothing to say")
+        for token in np.ravel(target.tokens if kind is PartialCaption else target.words):
+            if not 0 <= token < victim.vocabulary.size:
+                raise TargetError(
+                    f"the target has the word number {token}: this victim's are from 0 to "
+                    f"{victim.vocabulary.size - 1}"
+                )
+            if token in victim.vocabulary.suppressed:
+                raise TargetError(
+                    f"the target has the word {quoted(victim.vocabulary.words[token - 1])}, which "
+                    "no caption contains"
+                )
+
+    return check
+
+
+_MAKERS: dict[type[Any], str] = {
+    PartialCaption: "jaxadv.objectives.target.parse_target(text, vocabulary, max_length)",
+    Keywords: "jaxadv.objectives.show_and_fool.parse_keywords(text, vocabulary)",
+}
 
 
 def squared_l2(perturbation: Float[Array, "H W 3"]) -> Float[Array, ""]:
@@ -76,7 +127,16 @@ def caption_objective(
       tradeoff: the papers' λ.
       first: the method's latent quantities before the first step.
       distance: of the perturbation.
+
+    Raises:
+      InputError: the victim is no captioner, or λ is negative or not finite.
     """
+    checks.victim(victim, Captioner, "captioner")
+    checks.callable_("criterion", criterion, "jaxadv.objectives.criteria.says_target")
+    checks.callable_("term", term, "a function of the features")
+    checks.in_range(tradeoff=tradeoff)
+    checks.callable_("first", first, "tuple")
+    checks.callable_("distance", distance, "jaxadv.attacks.captions.squared_l2")
 
     def loss(
         params: Params, image: Array, adversarial: Array, target: Any, latent: Any

@@ -1,14 +1,17 @@
 """CMLA: pictures and texts that no longer find what they mean in the other modality (eqs. 5-6)."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
 import optax
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import (
     Appraisal,
     Attack,
+    Check,
     Judge,
     Objective,
     Verdict,
@@ -18,6 +21,7 @@ from jaxadv.attacks.attack import (
 from jaxadv.attacks.constraints import Constraint, ball
 from jaxadv.attacks.norms import Norm, length
 from jaxadv.data.images import check_size
+from jaxadv.errors import InputError
 from jaxadv.objectives.cmla import (
     HashTarget,
     Known,
@@ -45,12 +49,25 @@ def bounded(modality: Modality, bound: float | None = None, norm: Norm = "linf")
       bound: its radius, of pixels in 0..255 or of weights; ε (8 and 0.01) by default.
       norm: of the ball. Eq. 2 leaves it open; the distortions of the paper's Table 2 can be had
         with the largest change of a component only, and that is what the released code bounds.
+
+    Raises:
+      InputError: an unknown modality or norm, or a radius that is not positive and finite.
     """
+    checks.one_of("modality", modality, get_args(Modality))
+    if bound is not None:
+        checks.in_range(bound=bound)
     return ball(BOUNDS[modality] if bound is None else bound, norm, unit=UNITS[modality])
 
 
 def released(modality: Modality, bound: float | None = None) -> Constraint:
-    """Return the released code's constraint: every change between 0 and 10, or 0.01 of a text."""
+    """Return the released code's constraint: every change between 0 and 10, or 0.01 of a text.
+
+    Raises:
+      InputError: an unknown modality, or a radius that is not positive and finite.
+    """
+    checks.one_of("modality", modality, get_args(Modality))
+    if bound is not None:
+        checks.in_range(bound=bound)
     radius = RELEASED_BOUNDS[modality] if bound is None else bound
     return ball(radius, unit=UNITS[modality], non_negative=True)
 
@@ -84,14 +101,19 @@ def cmla(
       constraint: `bounded(modality)` by default; `released(modality)` is the released code's.
       optimiser: Adam at 0.5 for pictures and 0.002 for texts by default.
       stop_at_success: stop at the first success (paper: no).
+
+    Raises:
+      InputError: the victim is no hasher, or an argument is outside its range.
     """
+    aim = objective(victim, modality, weights=weights, norm=norm)
     rate = LEARNING_RATES[modality]
     return descend(
-        objective(victim, modality, weights=weights, norm=norm),
+        aim,
         hash_judge(victim, modality),
-        constraint=constraint or bounded(modality),
-        optimiser=optimiser or default_optimiser(rate),
+        constraint=bounded(modality) if constraint is None else constraint,
+        optimiser=default_optimiser(rate) if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
+        check=hash_check(victim, modality),
     )
 
 
@@ -102,8 +124,16 @@ def objective(
     weights: Weights | None = None,
     norm: Norm = "l2",
 ) -> Objective:
-    """One row of eq. 5 or 6; the arguments are `cmla`'s."""
-    of = weights or Weights()
+    """One row of eq. 5 or 6; the arguments are `cmla`'s.
+
+    Raises:
+      InputError: as `cmla`.
+    """
+    _check_victim(victim, modality)
+    of = Weights() if weights is None else weights
+    checks.made_of("weights", of, Weights, "jaxadv.objectives.cmla.Weights(intra=0.5)")
+    checks.in_range(inter=of.inter, intra=of.intra, distortion=of.distortion)
+    checks.one_of("norm", norm, get_args(Norm))
 
     def loss(
         known: Known, example: Array, adversarial: Array, target: HashTarget, latent: tuple
@@ -121,13 +151,50 @@ def objective(
 
 
 def hash_judge(victim: CrossModalHasher, modality: Modality) -> Judge:
-    """Judge an example by the first item that it retrieves in the other modality; says its code."""
+    """Judge an example by the first item that it retrieves in the other modality; says its code.
+
+    Raises:
+      InputError: the victim is no hasher, or the modality is unknown.
+    """
+    _check_victim(victim, modality)
 
     def judge(known: Known, example: Array, target: HashTarget) -> Verdict:
         code, _, other = _codes(victim, modality, known, example)
         return Verdict(_succeeds(victim, code, other, target), code)
 
     return judge
+
+
+def hash_check(victim: CrossModalHasher, modality: Modality) -> Check:
+    """Refuse examples that are not of the modality, and targets for which nothing can be done."""
+    _check_victim(victim, modality)
+    shape = victim.image_shape if modality == "image" else (len(victim.tags),)
+
+    def check(known: Any, example: Any, target: Any) -> None:
+        checks.made_of("params", known, Known, "Known(params, image_codes, text_codes)")
+        checks.made_of("target", target, HashTarget, "hash_target(labels, context)")
+        if np.shape(example) != tuple(shape) and modality == "text":
+            raise InputError(
+                f"a text of shape {np.shape(example)}: this victim reads a bag of {shape[0]} tags"
+            )
+        if modality == "image":
+            check_size(example, victim.image_shape)
+        items = len(known.image_codes)
+        for name, of in (("similar", target.similar), ("wanted", target.wanted)):
+            if np.shape(of) != (items,):
+                raise InputError(
+                    f"target {name}: shape {np.shape(of)}; must be ({items},), one an item of the "
+                    "context"
+                )
+        if not np.any(target.wanted):
+            raise InputError("no item of the context is wanted: there is nothing to be found")
+
+    return check
+
+
+def _check_victim(victim: CrossModalHasher, modality: Modality) -> None:
+    checks.victim(victim, CrossModalHasher, "hasher")
+    checks.one_of("modality", modality, get_args(Modality))
 
 
 def _succeeds(victim: CrossModalHasher, code: Array, other: Array, target: HashTarget) -> Array:

@@ -1,12 +1,13 @@
 """Which pictures (or bags of words, which are as well in [0, 1]) are allowed, as coordinates."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jaxadv import checks
 from jaxadv.attacks.norms import Norm, project
 
 Picture = Float[Array, "*picture"]
@@ -53,7 +54,14 @@ def ball(
       unit: what 1 counts as: with 255, ε is that of a picture in 0..255 and so is the learning
         rate; nothing else is another attack.
       non_negative: nothing is taken away: ε >= 0.
+
+    Raises:
+      InputError: an unknown norm, or a radius or unit that is not positive and finite.
     """
+    checks.positive("radius", radius)
+    checks.one_of("norm", norm, get_args(Norm))
+    checks.positive("unit", unit)
+    checks.true_or_false("non_negative", non_negative)
 
     def allow(perturbation: Picture, image: Picture) -> Picture:
         wished = jnp.maximum(perturbation, 0.0) if non_negative else perturbation

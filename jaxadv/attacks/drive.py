@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import (
     Attack,
     AttackInfo,
@@ -16,6 +18,7 @@ from jaxadv.attacks.attack import (
     Params,
     Status,
     Target,
+    Verdict,
     keep_where,
 )
 from jaxadv.attacks.norms import l2_norm
@@ -54,6 +57,7 @@ class Result(NamedTuple):
       iterations: i32[], steps taken.
       status: a `Status`, why it stopped; `Status.MESSAGES` says it in words.
       losses: f32[iterations], the objective before each step; NaN where none was taken.
+      benign: how the benign picture does, before anything is moved.
     """
 
     final: Iterate
@@ -61,6 +65,12 @@ class Result(NamedTuple):
     iterations: Array
     status: Array
     losses: Array
+    benign: Verdict
+
+    @property
+    def already(self) -> Array:
+        """Whether the benign picture fools the victim already, so that success means nothing."""
+        return self.benign.success
 
 
 def run(
@@ -87,20 +97,68 @@ def run(
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
-      InputError: a bag of words does; what is given is no batch, or has not a target an example.
+      InputError: a bag of words does; what is given is no batch, or has not a target an example;
+        an example that cannot be attacked (`Attack.check`); another argument is of another kind,
+        or outside its range.
     """
-    images = jnp.asarray(images)
-    _check_batch(images, targets)
-    if not isinstance(images, jax.core.Tracer) and images.is_fully_addressable:
-        kind = "picture" if images.ndim == 4 else "text"
-        check_pictures(images, [f"{kind} {i} of the batch" for i in range(len(images))])
-    key = jax.random.key(0) if key is None else key
-    ids = jnp.arange(len(images)) if ids is None else ids
-    return _run(attack, params, images, targets, key, ids, iterations)
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    images = check_batch(images, targets)
+    key, ids = checks.key(key), _ids(ids, len(images))
+    _check_examples(attack, params, images, targets)
+    return _run(attack, params, images, targets, key, ids, int(iterations))
 
 
-def _check_batch(images: Array, targets: Target) -> None:
-    """Refuse what the vectorised loop could only fail on, in the words of the caller."""
+def check_attack(attack: Attack, params: Params) -> None:
+    """Check that there is an attack, and a victim's parameters.
+
+    Raises:
+      InputError: there is not.
+    """
+    checks.made_of("attack", attack, Attack, "jaxadv.attacks.gem.gem(victim)")
+    checks.params(params)
+
+
+def _ids(ids: Any, count: int) -> Array:
+    """Return the examples' own numbers; 0, 1, ... where none are given."""
+    if ids is None:
+        return jnp.arange(count)
+    try:
+        ids = jnp.asarray(ids)
+    except (TypeError, ValueError, OverflowError):
+        raise checks.wrong("ids", ids, f"{count} whole numbers, one for each example") from None
+    if ids.shape != (count,) or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise checks.wrong("ids", ids, f"{count} whole numbers, one for each example")
+    return ids
+
+
+def _check_examples(attack: Attack, params: Params, images: Array, targets: Target) -> None:
+    """Ask an attack about every example of a batch, where values can be seen."""
+    leaves = jax.tree.leaves((params, images, targets))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return
+    if not all(x.is_fully_addressable for x in leaves if isinstance(x, jax.Array)):
+        return
+    on_host = jax.tree.map(np.asarray, targets)
+    for number, image in enumerate(np.asarray(images)):
+        target = jax.tree.map(lambda x, number=number: x[number], on_host)
+        try:
+            attack.check(params, image, target)
+        except InputError as problem:
+            raise type(problem)(f"example {number} of the batch: {problem}") from None
+
+
+def check_batch(images: Any, targets: Target) -> Array:
+    """Return pictures, or texts, as a batch with a target an example.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: a text does; no batch, an empty one, or one with another number of targets.
+    """
+    try:
+        images = jnp.asarray(images)
+    except (TypeError, ValueError):
+        raise checks.wrong("images", images, "an array of floats in [0, 1]") from None
     if images.ndim not in (2, 4):
         raise InputError(
             f"images: shape {images.shape}; must be a batch, [B, H, W, 3] or texts [B, T] (of one "
@@ -110,16 +168,33 @@ def _check_batch(images: Array, targets: Target) -> None:
         raise ImageError(
             f"images: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
         )
+    if not len(images):
+        raise InputError("images: an empty batch; give at least one picture")
+    if not jax.tree.leaves(targets):
+        raise checks.wrong("targets", targets, "targets, stacked, one for each example")
     for path, leaf in jax.tree_util.tree_leaves_with_path(targets):
         if jnp.shape(leaf)[:1] != images.shape[:1]:
             raise InputError(
                 f"targets{jax.tree_util.keystr(path)}: shape {jnp.shape(leaf)}; must be stacked, "
                 f"one for each example, with a leading axis of {len(images)}"
             )
+    if not isinstance(images, jax.core.Tracer) and images.is_fully_addressable:
+        kind = "picture" if images.ndim == 4 else "text"
+        check_pictures(images, [f"{kind} {i} of the batch" for i in range(len(images))])
+    return images
 
 
 def check_pictures(images: Any, names: Sequence[str]) -> None:
-    """Refuse what is no picture, or no bag of words, by its name."""
+    """Refuse what is no picture, or no bag of words, by its name.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: a bag of words does.
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ImageError(
+            f"{names[0]}: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
+        )
     inside = (images >= 0) & (images <= 1)
     fine = np.asarray(jnp.all(inside, axis=tuple(range(1, images.ndim))))
     for number in np.flatnonzero(~fine):
@@ -146,7 +221,13 @@ def compiled(
     *,
     iterations: int,
 ) -> Callable[..., Result]:
-    """Compile `run` for arguments like these, to be called with `(params, images, ..., ids)`."""
+    """Compile `run` for arguments like these, to be called with `(params, images, ..., ids)`.
+
+    Raises:
+      InputError: no attack, no parameters, or a number of steps outside its range.
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
     executable: Callable[..., Result] = _run.lower(
         attack, params, images, targets, key, ids, iterations
     ).compile()
@@ -206,7 +287,19 @@ def conclude(
     final_is_best = ~known | (final.success & (final.norm < state.best_norm))
     best = _judge(attack, params, image, target, jnp.where(known, state.best, state.perturbation))
     best = keep_where(final_is_best, final, best)
-    return Result(final, best, course.taken, state.status, course.losses)
+    benign = attack.judge(params, image, target)
+    return Result(final, best, course.taken, state.status, course.losses, benign)
+
+
+def hindrance(result: Result) -> str | None:
+    """Say why an attack on one example could do nothing; None where it moved the picture."""
+    if result.already:
+        return "the benign picture fools the victim already"
+    if result.status == Status.DIVERGED and result.iterations == 0:
+        return "the victim's scores of the benign picture, or their gradient, are not finite"
+    if result.final.norm == 0 and not result.final.success:
+        return "the picture was not moved: the loss has no slope there"
+    return None
 
 
 def keys_of(key: Array, ids: Array) -> Array:
@@ -281,9 +374,20 @@ def snapshots(
       iterations: the numbers of steps, rising.
       key: randomness, folded with the example's id.
       ids: i32[B], the examples' own numbers; 0..B-1 by default.
+
+    Raises:
+      ImageError, InputError: as `run`, but that `Attack.check` is not asked; or numbers of steps
+        that do not rise.
     """
-    key = jax.random.key(0) if key is None else key
-    ids = jnp.arange(len(images)) if ids is None else ids
+    check_attack(attack, params)
+    checks.instance("iterations", iterations, Sequence)
+    for number in iterations:
+        checks.in_range(iterations=number)
+    if not iterations or any(a >= b for a, b in pairwise(iterations)):
+        given = ", ".join(map(str, iterations))
+        raise InputError(f"iterations {given or 'none'}: must be rising numbers")
+    images = check_batch(images, targets)
+    key, ids = checks.key(key), _ids(ids, len(images))
     courses = _embark(attack, params, images, targets, key, ids, iterations[-1])
     results = []
     for until in iterations:
@@ -308,8 +412,17 @@ def unroll(
 
     Returns:
       the last state, and each step's `AttackInfo` with a leading axis.
+
+    Raises:
+      ImageError, InputError: as `run`, for one example.
     """
-    key = jax.random.key(0) if key is None else key
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    key = checks.key(key)
+    image, target = jax.tree.map(jnp.asarray, (image, target))
+    many = jax.tree.map(lambda x: x[None], (image, target))
+    check_batch(*many)
+    _check_examples(attack, params, *many)
 
     @jax.checkpoint
     def step(state: AttackState, _: None) -> tuple[AttackState, AttackInfo]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Appraisal, Objective, Params, Target
 from jaxadv.attacks.transformations import Transformation
 
@@ -44,7 +45,13 @@ def over_transformations(
       objective: any objective.
       transformation: `(key, picture) -> picture`, of the same shape, differentiable.
       draws: transformations a step; the victim sees that many pictures.
+
+    Raises:
+      InputError: no objective, no function, or less than one draw.
     """
+    checks.made_of("objective", objective, Objective, "jaxadv.attacks.tkmia.objective(victim)")
+    checks.callable_("transformation", transformation, "noise(0.01)")
+    checks.whole("draws", draws, 1)
 
     def init(
         params: Params, image: Float[Array, "*picture"], target: Target, key: PRNGKeyArray

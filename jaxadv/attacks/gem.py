@@ -1,12 +1,13 @@
 """GEM: exact attack by generalised expectation maximisation (exact-caption paper, section 4.1)."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 import optax
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Attack, Objective, default_optimiser, descend
-from jaxadv.attacks.captions import Termed, caption_judge, caption_objective
+from jaxadv.attacks.captions import Termed, caption_check, caption_judge, caption_objective
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.criteria import says_target
 from jaxadv.objectives.marginal import Posterior, marginal
@@ -47,15 +48,18 @@ def gem(
       optimiser: Adam at 1e-3 by default, as in the paper.
       start: perturbation to start from (paper: none given, 0 here; released code: 1/255).
       stop_at_success: stop at the first picture that fools the victim (paper: no).
-    """
 
+    Raises:
+      InputError: the victim is no captioner, or an argument is outside its range.
+    """
     return descend(
         objective(victim, tradeoff=tradeoff, posterior=posterior, top=top, lanes=lanes, tail=tail),
         caption_judge(victim, says_target),
-        constraint=constraint or clip(),
-        optimiser=optimiser or default_optimiser(),
+        constraint=clip() if constraint is None else constraint,
+        optimiser=default_optimiser() if optimiser is None else optimiser,
         start=start,
         stop_at_success=stop_at_success,
+        check=caption_check(victim),
     )
 
 
@@ -68,7 +72,17 @@ def objective(
     lanes: int = 27,
     tail: bool = True,
 ) -> Objective:
-    """Return what a round descends; the arguments are `gem`'s."""
+    """Return what a round descends; the arguments are `gem`'s.
+
+    Raises:
+      InputError: as `gem`.
+    """
+    checks.victim(victim, Captioner, "captioner")
+    checks.one_of("posterior", posterior, get_args(Posterior))
+    words = victim.vocabulary.size - 1 - len(victim.vocabulary.suppressed)
+    checks.whole("top", top, 1, words)
+    checks.whole("lanes", lanes, 1)
+    checks.true_or_false("tail", tail)
 
     def term(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
         found = marginal(

@@ -1,15 +1,22 @@
 """CMLA by its settings, with the paper's where none are given."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
-from typing import get_args
+from typing import Any
 
+from jaxadv import checks
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
-from jaxadv.attacks.cmla import LEARNING_RATES, Modality, bounded, cmla, released
+from jaxadv.attacks.cmla import (
+    BOUNDS,
+    LEARNING_RATES,
+    RELEASED_BOUNDS,
+    Modality,
+    bounded,
+    cmla,
+    released,
+)
 from jaxadv.attacks.norms import Norm
-from jaxadv.errors import InputError
 from jaxadv.objectives.cmla import Weights
 from jaxadv.victims.hasher import CrossModalHasher
 from jaxadv.victims.precision import Arithmetic
@@ -43,16 +50,36 @@ class Settings:
     judged: Arithmetic = "float32"
 
 
-@cache
+def resolved(settings: Settings) -> dict[str, Any]:
+    """Return all settings by name, with the paper's values where None is given.
+
+    >>> resolved(Settings("text", non_negative=True))["bound"]
+    0.01
+
+    Raises:
+      InputError: an unknown modality or norm, or a number outside its range.
+    """
+    check(settings)
+    bounds = RELEASED_BOUNDS if settings.non_negative else BOUNDS
+    own = {"bound": bounds[settings.modality], "learning_rate": LEARNING_RATES[settings.modality]}
+    return {name: own[name] if value is None else value for name, value in asdict(settings).items()}
+
+
 def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     """Build the attack that the settings name; the same one again, so that it compiles once.
 
     Raises:
       InputError: an unknown modality or norm, or a number outside its range.
     """
+    checks.victim(victim, CrossModalHasher, "hasher")
     check(settings)
+    return _prepare(victim, settings)
+
+
+@cache
+def _prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
+    used = resolved(settings)
     constrain = released if settings.non_negative else bounded
-    rate = settings.learning_rate
 
     def make(victim: CrossModalHasher) -> Attack:
         return cmla(
@@ -60,10 +87,8 @@ def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
             settings.modality,
             weights=Weights(settings.inter, settings.intra, settings.distortion),
             norm=settings.norm,
-            constraint=constrain(settings.modality, settings.bound),
-            optimiser=default_optimiser(
-                LEARNING_RATES[settings.modality] if rate is None else rate
-            ),
+            constraint=constrain(settings.modality, used["bound"]),
+            optimiser=default_optimiser(used["learning_rate"]),
         )
 
     return attack_in(settings.arithmetic, settings.judged, make, victim)
@@ -75,16 +100,5 @@ def check(settings: Settings) -> None:
     Raises:
       InputError: as `prepare`.
     """
-    choices = {"modality": get_args(Modality), "norm": get_args(Norm)}
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
-    for name in ("bound", "learning_rate"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} {value}: must be positive and finite")
-    for name in ("inter", "intra", "distortion"):
-        value = getattr(settings, name)
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name} {value}: must be finite and not negative")
+    checks.instance("settings", settings, Settings)
+    checks.settings(settings)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from jaxadv import checks
 from jaxadv.attacks.transformations import Transformation
 
 # ITU-T T.81, annex K
@@ -41,7 +42,13 @@ COSINES = np.array(
 
 
 def jpeg(least: int, most: int) -> Transformation:
-    """Compress with a quality drawn from `least` to `most` (1 to 100), and decompress."""
+    """Compress with a quality drawn from `least` to `most` (1 to 100), and decompress.
+
+    Raises:
+      InputError: a quality outside 1 to 100, or `least` above `most`.
+    """
+    checks.whole("most", most, 1, 100)
+    checks.whole("least", least, 1, int(most))
 
     def compress(key: PRNGKeyArray, image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
         return compressed(image, jax.random.randint(key, (), least, most + 1))
@@ -55,7 +62,11 @@ def compressed(
     """Return what is left of a picture f32[H, W, 3] in [0, 1] after JPEG of a quality.
 
     The gradient to the picture is that of the cosine transform and the chroma's averages.
+
+    Raises:
+      InputError: a quality outside 1 to 100.
     """
+    checks.whole("quality", quality, 1, 100)
     height, width = image.shape[:2]
     wide = ((0, -height % 16), (0, -width % 16), (0, 0))
     pixels = _round(255 * jnp.pad(image, wide, mode="edge"))

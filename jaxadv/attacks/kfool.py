@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Attack, AttackInfo, AttackState, Params, Status, settle
 from jaxadv.attacks.constraints import clip
-from jaxadv.attacks.labels import label_judge
+from jaxadv.attacks.labels import label_check, label_judge
 from jaxadv.attacks.norms import l2_norm
 from jaxadv.objectives.batching import any_in_batch
 from jaxadv.objectives.labels import LabelTarget, excluded, leaves_top
@@ -39,7 +40,13 @@ def kfool(
       overshoot: η; steps are 1 + η as long, to cross the boundary (DeepFool: 0.02).
       delta: δ, how many specified labels must leave the first k; None for all.
       stop_at_success: stop at the first picture that fools the victim (paper: yes).
+
+    Raises:
+      InputError: the victim is no tagger, or an argument is outside its range.
     """
+    check = label_check(victim, delta, needs_others=True)
+    checks.not_negative("overshoot", overshoot)
+    checks.true_or_false("stop_at_success", stop_at_success)
     constraint = clip()
 
     def init(params: Params, image: Array, target: LabelTarget, key: Array) -> AttackState:
@@ -58,25 +65,33 @@ def kfool(
         params: Params, image: Array, target: LabelTarget, state: AttackState
     ) -> tuple[AttackState, AttackInfo]:
         adversarial = image + state.perturbation
-        scores, direction = to_boundaries(victim, params, adversarial, target)
+        scores, logits, direction = to_boundaries(victim, params, adversarial, target)
         variable = constraint.project(state.variable + (1 + overshoot) * direction, image)
         moved = state._replace(perturbation=variable, variable=variable)
-        success = leaves_top(target, scores, delta)
-        finite = jnp.isfinite(scores).all() & jnp.isfinite(variable).all()
+        success = leaves_top(target, logits, delta)
+        finite = jnp.isfinite(logits).all() & jnp.isfinite(variable).all()
         new, norm = settle(state, moved, success, finite, stop_at_success)
         gap = _kth_gap(scores, target)
-        return new, AttackInfo(gap, success, norm, {"excluded": excluded(target, scores)})
+        return new, AttackInfo(gap, success, norm, {"excluded": excluded(target, logits)})
 
-    return Attack(init, step, label_judge(victim, delta))
+    return Attack(init, step, label_judge(victim, delta), check)
 
 
 def to_boundaries(
     victim: MultiLabelClassifier, params: Params, image: Array, target: LabelTarget
-) -> tuple[Array, Array]:
-    """Return the scores of a picture, f32[c], and kFool's step from it."""
-    scores, pull = jax.vjp(lambda x: victim.scores(params, x), image)
-    best = jnp.argmax(jnp.where(target.relevant, scores, -jnp.inf))
-    others = jnp.argsort(jnp.where(target.relevant, jnp.inf, -scores), stable=True)
+) -> tuple[Array, Array, Array]:
+    """Return the scores and logits of a picture, f32[c] each, and kFool's step from it.
+
+    Labels are ranked by their logits, and the boundaries are those of the scores.
+    """
+
+    def seen(x: Array) -> tuple[Array, Array]:
+        logits = victim.logits(params, x)
+        return jax.nn.sigmoid(logits), logits
+
+    scores, pull, logits = jax.vjp(seen, image, has_aux=True)
+    best = jnp.argmax(jnp.where(target.relevant, logits, -jnp.inf))
+    others = jnp.argsort(jnp.where(target.relevant, jnp.inf, -logits), stable=True)
     places = jnp.arange(scores.shape[-1])
     counted = (places < target.k) & ~target.relevant[others]
 
@@ -100,7 +115,7 @@ def to_boundaries(
     start = (jnp.zeros_like(image), jnp.zeros_like(scores[0]))
     (normal, distance), _ = jax.lax.scan(add, start, (others, counted))
     length = l2_norm(normal)
-    return scores, jnp.abs(distance) * normal / jnp.where(length > 0, length, 1.0)
+    return scores, logits, jnp.abs(distance) * normal / jnp.where(length > 0, length, 1.0)
 
 
 def _kth_gap(scores: Array, target: LabelTarget) -> Array:

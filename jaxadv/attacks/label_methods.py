@@ -1,10 +1,10 @@
 """The attacks on taggers by name, with the papers' settings where none are given."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from jaxadv import checks
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.constraints import signed, tanh_of_picture
@@ -13,7 +13,6 @@ from jaxadv.attacks.labels import ITERATIONS, LEARNING_RATE, TRADEOFF, label_opt
 from jaxadv.attacks.ml_cw_u import ml_cw_u
 from jaxadv.attacks.tkmia import Inner, tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
-from jaxadv.errors import InputError
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.precision import Arithmetic
 
@@ -47,6 +46,33 @@ class Settings:
     judged: Arithmetic = "float32"
 
 
+_DESCENT = ("tradeoff", "learning_rate", "iterations", "delta", "space")
+#: what each method reads beside `method` and the arithmetics
+USES: dict[str, tuple[str, ...]] = {
+    "tkmia": (*_DESCENT, "inner"),
+    "ml-cw-u": _DESCENT,
+    "tkml-ap-u": _DESCENT,
+    "kfool": ("iterations", "delta"),
+}
+
+
+def resolved(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the method reads, by name; a δ of None is left out.
+
+    >>> resolved(Settings("kfool"))["iterations"]
+    300
+    >>> list(resolved(Settings("kfool", delta=2)))
+    ['method', 'iterations', 'delta', 'arithmetic', 'judged']
+
+    Raises:
+      InputError: an unknown method, or a setting outside its range.
+    """
+    _check(settings)
+    names = ("method", *USES[settings.method], "arithmetic", "judged")
+    read = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in read.items() if value is not None}
+
+
 class LabelMethod(NamedTuple):
     """An attack and how long it runs; its last picture is the one to report."""
 
@@ -58,8 +84,9 @@ def prepare(victim: MultiLabelClassifier, settings: Settings) -> LabelMethod:
     """Build the attack that the settings name.
 
     Raises:
-      InputError: an unknown method, or a setting outside its range.
+      InputError: a victim of another kind, an unknown method, or a setting outside its range.
     """
+    checks.victim(victim, MultiLabelClassifier, "classifier")
     _check(settings)
     make = partial(_attack, settings)
     attack = attack_in(settings.arithmetic, settings.judged, make, victim)
@@ -92,14 +119,6 @@ def _attack(settings: Settings, victim: MultiLabelClassifier) -> Attack:
 
 
 def _check(settings: Settings) -> None:
-    choices = {"method": METHODS, "inner": ("exact", "gradient"), "space": ("signed", "tanh")}
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
-    for name in ("learning_rate", "iterations", "delta"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} {value}: must be positive and finite")
-    if not 0 <= settings.tradeoff < math.inf:
-        raise InputError(f"tradeoff {settings.tradeoff}: must be finite and not negative")
+    checks.instance("settings", settings, Settings)
+    checks.one_of("method", settings.method, METHODS)
+    checks.settings(settings)

@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jaxtyping import Float
 
-from jaxadv.attacks.attack import Appraisal, Judge, Objective, Verdict
+from jaxadv import checks
+from jaxadv.attacks.attack import Appraisal, Check, Judge, Objective, Verdict
 from jaxadv.data.images import check_size
-from jaxadv.objectives.labels import LabelTarget, excluded, leaves_top
+from jaxadv.objectives.labels import LabelError, LabelTarget, check_target, excluded, leaves_top
 from jaxadv.victims.classifier import MultiLabelClassifier, Params
 
 ITERATIONS = 300  # of the paper's tables; it also runs 100 and 500
@@ -31,24 +33,75 @@ Term = Callable[[Float[Array, " c"], LabelTarget, Any], Termed]
 
 
 def stateless(loss: Callable[[Float[Array, " c"], LabelTarget], Float[Array, ""]]) -> Term:
-    """Make a term of a loss that carries nothing from step to step."""
+    """Make a term of a loss that carries nothing from step to step.
+
+    Raises:
+      InputError: the loss is no function.
+    """
+    checks.callable_("loss", loss, "jaxadv.objectives.ml_cw_u.loss")
     return lambda scores, target, latent: Termed(loss(scores, target), latent)
 
 
 def label_optimiser(learning_rate: float = LEARNING_RATE) -> optax.GradientTransformation:
-    """SGD with momentum 0.9, as in the paper's section 5.1."""
+    """SGD with momentum 0.9, as in the paper's section 5.1.
+
+    Raises:
+      InputError: the learning rate is not positive and finite.
+    """
+    checks.in_range(learning_rate=learning_rate)
     return optax.sgd(learning_rate, momentum=0.9)
 
 
 def label_judge(victim: MultiLabelClassifier, delta: int | None = None) -> Judge:
-    """Judge a picture by how many specified labels are out of the first k; says the scores."""
+    """Judge a picture by how many specified labels are out of the first k; says the logits.
+
+    Logits are ranked, not probabilities: of these many are 1.0 where a tagger is sure.
+
+    Raises:
+      InputError: the victim is no tagger, or δ is less than 1.
+    """
+    _check_victim(victim, delta)
 
     def judge(params: Params, image: Array, target: LabelTarget) -> Verdict:
         check_size(image, victim.image_shape)
-        scores = victim.scores(params, image)
-        return Verdict(leaves_top(target, scores, delta), scores)
+        logits = victim.logits(params, image)
+        return Verdict(leaves_top(target, logits, delta), logits)
 
     return judge
+
+
+def label_check(
+    victim: MultiLabelClassifier, delta: int | None = None, *, needs_others: bool = False
+) -> Check:
+    """Refuse targets for which an attack can do nothing.
+
+    Args:
+      victim: the tagger.
+      delta: δ; None for all.
+      needs_others: whether the attack is lost without a label that is not relevant.
+
+    Raises:
+      InputError: the victim is no tagger, or δ is less than 1.
+    """
+    _check_victim(victim, delta)
+    checks.true_or_false("needs_others", needs_others)
+
+    def check(params: Params, image: Any, target: Any) -> None:
+        checks.made_of("target", target, LabelTarget, "make_label_target(relevant, ...)")
+        check_size(image, victim.image_shape)
+        check_target(target, victim.classes, delta)
+        if needs_others and np.all(target.relevant):
+            raise LabelError(
+                "every label is relevant: this attack raises those that are not; use tkmia"
+            )
+
+    return check
+
+
+def _check_victim(victim: MultiLabelClassifier, delta: int | None) -> None:
+    checks.victim(victim, MultiLabelClassifier, "classifier")
+    if delta is not None:
+        checks.in_range(delta=delta)
 
 
 def label_objective(
@@ -69,15 +122,22 @@ def label_objective(
       tradeoff: α.
       delta: δ, how many specified labels must leave the first k; None for all.
       first: the method's latent quantities before the first step.
+
+    Raises:
+      InputError: the victim is no tagger, or a number is outside its range.
     """
+    _check_victim(victim, delta)
+    checks.callable_("term", term, "jaxadv.attacks.labels.stateless(loss)")
+    checks.in_range(tradeoff=tradeoff)
+    checks.callable_("first", first, "tuple")
 
     def loss(
         params: Params, image: Array, adversarial: Array, target: LabelTarget, latent: Any
     ) -> tuple[Float[Array, ""], Appraisal]:
-        scores = victim.scores(params, adversarial)
-        found = term(scores, target, latent)
+        logits = victim.logits(params, adversarial)
+        found = term(jax.nn.sigmoid(logits), target, latent)
         total = found.loss + tradeoff / 2 * jnp.sum((2 * (adversarial - image)) ** 2)
-        seen = jax.lax.stop_gradient(scores)
+        seen = jax.lax.stop_gradient(logits)
         reports = {"excluded": excluded(target, seen)}
         return total, Appraisal(found.latent, leaves_top(target, seen, delta), reports)
 

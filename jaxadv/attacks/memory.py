@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Attack, Params, Target
-from jaxadv.attacks.drive import compiled
+from jaxadv.attacks.drive import check_attack, compiled
 from jaxadv.errors import InputError
 
 SPARE = 0.1  # of what is free is left: what others compile and copy
@@ -59,8 +60,15 @@ def largest_batch(
       free: bytes; what the device, or the machine's memory, has by default.
 
     Raises:
-      InputError: not even one fits.
+      InputError: not even one fits, or an argument is outside its range.
     """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    if image is None or np.ndim(image) not in (1, 3):
+        raise checks.wrong("image", image, "one picture f32[H, W, 3], or one text f32[T]")
+    checks.whole("most", most, 1)
+    if free is not None:
+        checks.whole("free", free, 1)
     device = jax.local_devices()[0]
     free = free_bytes(device) if free is None else free
     room = int(free * (1 - SPARE))

@@ -1,10 +1,10 @@
 """The caption attacks by name, with the papers' settings where none are given."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from jaxadv import checks
 from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
@@ -56,6 +56,62 @@ class Settings:
     judged: Arithmetic = "float32"
 
 
+#: what each method reads beside `method` and the arithmetics; where None is given, its own value
+USES: dict[str, dict[str, Any]] = {
+    "gem": {
+        "tradeoff": 0.1,
+        "learning_rate": 1e-3,
+        "rounds": gem.ROUNDS,
+        "posterior": None,
+        "tail": None,
+    },
+    "ssvm": {
+        "tradeoff": 0.1,
+        "learning_rate": 1e-3,
+        "rounds": ssvm.ROUNDS,
+        "structured_loss": None,
+    },
+    "show-and-fool": {
+        "learning_rate": 5e-3,
+        "rounds": show_and_fool.ITERATIONS,
+        "loss": None,
+        "margin": None,
+        "constant": None,
+        "tries": None,
+        "aim": None,
+        "targeted": None,
+    },
+    "untargeted": {"tradeoff": 0.1, "learning_rate": 1e-3, "rounds": untargeted.ROUNDS},
+}
+
+
+def resolved(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the method reads, by name, with its own values where None is given.
+
+    >>> resolved(Settings("untargeted", rounds=5))["rounds"]
+    5
+    >>> list(resolved(Settings("untargeted")))
+    ['method', 'tradeoff', 'learning_rate', 'rounds', 'arithmetic', 'judged']
+
+    Raises:
+      InputError: an unknown method, or a setting outside its range.
+    """
+    _check(settings)
+    given = {name: getattr(settings, name) for name in USES[settings.method]}
+    read = {
+        name: own if given[name] is None else given[name]
+        for name, own in USES[settings.method].items()
+    }
+    if read.get("loss") == "logits":
+        del read["margin"]  # only the loss of margins has one
+    return {
+        "method": settings.method,
+        **read,
+        "arithmetic": settings.arithmetic,
+        "judged": settings.judged,
+    }
+
+
 class Method(NamedTuple):
     """An attack, how long it runs, and which of its pictures it reports.
 
@@ -82,67 +138,46 @@ def prepare(victim: Captioner, settings: Settings) -> Method:
     """Build the attack that the settings name.
 
     Raises:
-      InputError: an unknown method, or a setting outside its range.
+      InputError: a victim of another kind, an unknown method, or a setting outside its range.
     """
-    _check(settings)
-    attack = attack_in(settings.arithmetic, settings.judged, partial(_attack, settings), victim)
-    rounds = settings.rounds
-    if settings.method == "gem":
-        return Method(attack, rounds or gem.ROUNDS, "final", True, "caption")
-    if settings.method == "ssvm":
-        return Method(attack, rounds or ssvm.ROUNDS, "final", True, "caption")
+    checks.victim(victim, Captioner, "captioner")
+    used = resolved(settings)
+    attack = attack_in(settings.arithmetic, settings.judged, partial(_attack, used), victim)
+    rounds = used["rounds"]
+    if settings.method in ("gem", "ssvm"):
+        return Method(attack, rounds, "final", True, "caption")
     if settings.method == "untargeted":
-        return Method(attack, rounds or untargeted.ROUNDS, "final", False, "present caption")
-    iterations = (rounds or show_and_fool.ITERATIONS) * settings.tries
+        return Method(attack, rounds, "final", False, "present caption")
     aims_at: Literal["caption", "keywords", "present caption"] = settings.aim
     if settings.aim == "caption" and not settings.targeted:
         aims_at = "present caption"
-    return Method(attack, iterations, "best", False, aims_at)
+    return Method(attack, rounds * settings.tries, "best", False, aims_at)
 
 
-def _attack(settings: Settings, victim: Captioner) -> Attack:
-    tradeoff = 0.1 if settings.tradeoff is None else settings.tradeoff
-    optimiser = default_optimiser(settings.learning_rate or 1e-3)
-    if settings.method == "gem":
-        return gem.gem(
-            victim,
-            tradeoff=tradeoff,
-            posterior=settings.posterior,
-            tail=settings.tail,
-            optimiser=optimiser,
-        )
-    if settings.method == "ssvm":
-        return ssvm.ssvm(
-            victim,
-            tradeoff=tradeoff,
-            structured_loss=settings.structured_loss,
-            optimiser=optimiser,
-        )
-    if settings.method == "untargeted":
-        return untargeted.untargeted(victim, tradeoff=tradeoff, optimiser=optimiser)
+def _attack(used: dict[str, Any], victim: Captioner) -> Attack:
+    optimiser = default_optimiser(used["learning_rate"])
+
+    def of(*names: str) -> dict[str, Any]:
+        return {name: used[name] for name in names if name in used}
+
+    if used["method"] == "gem":
+        return gem.gem(victim, **of("tradeoff", "posterior", "tail"), optimiser=optimiser)
+    if used["method"] == "ssvm":
+        return ssvm.ssvm(victim, **of("tradeoff", "structured_loss"), optimiser=optimiser)
+    if used["method"] == "untargeted":
+        return untargeted.untargeted(victim, **of("tradeoff"), optimiser=optimiser)
     return show_and_fool.show_and_fool(
         victim,
-        aim=settings.aim,
-        targeted=settings.targeted,
-        loss=settings.loss,
-        margin=settings.margin,
-        constant=settings.constant,
-        iterations=settings.rounds or show_and_fool.ITERATIONS,
-        optimiser=default_optimiser(settings.learning_rate or 5e-3),
+        **of("aim", "targeted", "loss", "margin", "constant"),
+        iterations=used["rounds"],
+        optimiser=optimiser,
     )
 
 
 def _check(settings: Settings) -> None:
-    choices = {
-        "method": METHODS,
-        "posterior": ("factorised", "joint"),
-        "loss": ("margin", "logits"),
-        "aim": ("caption", "keywords"),
-    }
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
+    checks.instance("settings", settings, Settings)
+    checks.one_of("method", settings.method, METHODS)
+    checks.settings(settings)
     if settings.method != "show-and-fool" and settings.aim == "keywords":
         raise InputError(f"aim 'keywords': is show-and-fool's, not {settings.method}'s")
     if settings.method in ("gem", "ssvm") and not settings.targeted:
@@ -150,11 +185,6 @@ def _check(settings: Settings) -> None:
             f"untargeted: {settings.method} reaches a target; must be method untargeted or "
             "show-and-fool"
         )
-    for name in ("learning_rate", "rounds", "constant", "tries"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} {value}: must be positive and finite")
-    for name in ("tradeoff", "structured_loss", "margin"):
-        value = getattr(settings, name)
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{name} {value}: must be finite and not negative")
+    rounds = USES[settings.method]["rounds"] if settings.rounds is None else settings.rounds
+    tries = settings.tries if settings.method == "show-and-fool" else 1
+    checks.in_range(iterations=rounds * tries)

@@ -6,6 +6,7 @@ from jaxadv.attacks.attack import Attack, Objective, descend
 from jaxadv.attacks.constraints import Constraint, signed
 from jaxadv.attacks.labels import (
     TRADEOFF,
+    label_check,
     label_judge,
     label_objective,
     label_optimiser,
@@ -35,13 +36,17 @@ def ml_cw_u(
       constraint: `signed()` by default; `tanh_of_picture()` is the released code's.
       optimiser: SGD at 5e-4 with momentum 0.9 by default.
       stop_at_success: stop at the first picture that fools the victim (paper: yes).
+
+    Raises:
+      InputError: the victim is no tagger, or an argument is outside its range.
     """
     return descend(
         objective(victim, tradeoff=tradeoff, delta=delta),
         label_judge(victim, delta),
-        constraint=constraint or signed(),
-        optimiser=optimiser or label_optimiser(),
+        constraint=signed() if constraint is None else constraint,
+        optimiser=label_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
+        check=label_check(victim, delta, needs_others=True),
     )
 
 

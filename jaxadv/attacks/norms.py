@@ -1,10 +1,12 @@
 """Norms of perturbations, and the balls that they span."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
+
+from jaxadv import checks
 
 Norm = Literal["l1", "l2", "linf"]
 
@@ -20,7 +22,11 @@ def length(perturbation: Float[Array, "*picture"], norm: Norm) -> Float[Array, "
 
     >>> [float(length(jnp.array([3.0, -4.0]), norm)) for norm in ("l1", "l2", "linf")]
     [7.0, 5.0, 4.0]
+
+    Raises:
+      InputError: an unknown norm.
     """
+    checks.one_of("norm", norm, get_args(Norm))
     if norm == "l2":
         return l2_norm(perturbation)
     size = perturbation * jnp.sign(perturbation)  # unlike `abs`, flat at zero
@@ -38,7 +44,12 @@ def project(
     [3.0, -3.5]
     >>> project(jnp.array([3.0, -4.0, 0.5]), 3.0, "l1").tolist()
     [1.0, -2.0, 0.0]
+
+    Raises:
+      InputError: an unknown norm, or a radius that is not positive and finite.
     """
+    checks.positive("radius", radius)
+    checks.one_of("norm", norm, get_args(Norm))
     if norm == "linf":
         return jnp.clip(perturbation, -radius, radius)
     if norm == "l1":

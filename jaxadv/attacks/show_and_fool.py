@@ -1,12 +1,13 @@
 """Show-and-Fool (Chen et al. 2018): captions and keywords, on logits, with a searched constant."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import (
     Attack,
     AttackInfo,
@@ -17,7 +18,14 @@ from jaxadv.attacks.attack import (
     descend,
     keep_where,
 )
-from jaxadv.attacks.captions import Termed, caption_judge, caption_objective, say, squared_l2
+from jaxadv.attacks.captions import (
+    Termed,
+    caption_check,
+    caption_judge,
+    caption_objective,
+    say,
+    squared_l2,
+)
 from jaxadv.attacks.constraints import Constraint, tanh
 from jaxadv.objectives import show_and_fool as losses
 from jaxadv.objectives.criteria import (
@@ -27,6 +35,7 @@ from jaxadv.objectives.criteria import (
     says_keywords,
     says_target,
 )
+from jaxadv.objectives.target import PartialCaption
 from jaxadv.victims.captioner import (
     Captioner,
     Features,
@@ -40,6 +49,7 @@ ITERATIONS = 1000
 
 Aim = Literal["caption", "keywords"]
 Loss = Literal["margin", "logits"]
+Distance = Literal["l2", "linf"]
 
 _CRITERIA: dict[tuple[str, bool], Criterion] = {
     ("caption", True): says_target,
@@ -76,7 +86,7 @@ def show_and_fool(
     margin: float = 1.0,
     constant: float = 1.0,
     iterations: int = ITERATIONS,
-    distance: Literal["l2", "linf"] = "l2",
+    distance: Distance = "l2",
     constraint: Constraint | None = None,
     optimiser: optax.GradientTransformation | None = None,
 ) -> Attack:
@@ -99,7 +109,15 @@ def show_and_fool(
       distance: "l2", squared, as in the paper; "linf" is the released code's default.
       constraint: `tanh()` by default.
       optimiser: Adam at 5e-3 by default, as in the released code.
+
+    Raises:
+      InputError: the victim is no captioner, or an argument is outside its range.
     """
+    checks.one_of("aim", aim, get_args(Aim))
+    checks.true_or_false("targeted", targeted)
+    checks.one_of("loss", loss, get_args(Loss))
+    checks.in_range(margin=margin, constant=constant, iterations=iterations)
+    checks.one_of("distance", distance, get_args(Distance))
     criterion = _CRITERIA[aim, targeted]
 
     def scores(params: Params, features: Features, tokens: Array) -> Array:
@@ -130,8 +148,9 @@ def show_and_fool(
     one_try = descend(
         caption_objective(victim, criterion, term, 1.0, first=first, distance=measure),
         caption_judge(victim, criterion),
-        constraint=constraint or tanh(),
-        optimiser=optimiser or default_optimiser(5e-3),
+        constraint=tanh() if constraint is None else constraint,
+        optimiser=default_optimiser(5e-3) if optimiser is None else optimiser,
+        check=caption_check(victim, PartialCaption if aim == "caption" else losses.Keywords),
     )
 
     def step(
@@ -152,7 +171,7 @@ def show_and_fool(
         )
         return state._replace(latent=search), info
 
-    return Attack(one_try.init, step, one_try.judge)
+    return Attack(one_try.init, step, one_try.judge, one_try.check)
 
 
 def _next_constant(search: ConstantSearch) -> ConstantSearch:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Attack, default_optimiser, descend
-from jaxadv.attacks.captions import Termed, caption_judge, caption_objective, say
+from jaxadv.attacks.captions import Termed, caption_check, caption_judge, caption_objective, say
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.batching import any_in_batch
 from jaxadv.objectives.criteria import says_target
@@ -55,7 +56,12 @@ def ssvm(
       optimiser: Adam at 1e-3 by default, as in the paper.
       start: perturbation to start from (released code: 1/255).
       stop_at_success: stop at the first picture that fools the victim (paper: no).
+
+    Raises:
+      InputError: the victim is no captioner, or an argument is outside its range.
     """
+    checks.in_range(structured_loss=structured_loss)
+    checks.whole("inner", inner, 1)
 
     def term(
         params: Params, features: Features, target: PartialCaption, latent: Completion
@@ -85,8 +91,9 @@ def ssvm(
     return descend(
         caption_objective(victim, says_target, term, tradeoff, first=first),
         caption_judge(victim, says_target),
-        constraint=constraint or clip(),
-        optimiser=optimiser or default_optimiser(),
+        constraint=clip() if constraint is None else constraint,
+        optimiser=default_optimiser() if optimiser is None else optimiser,
         start=start,
         stop_at_success=stop_at_success,
+        check=caption_check(victim),
     )

@@ -17,10 +17,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Attack, Params, Target, keep_where
 from jaxadv.attacks.drive import (
     Course,
     Result,
+    check_attack,
     check_pictures,
     conclude,
     embark,
@@ -28,6 +30,7 @@ from jaxadv.attacks.drive import (
     proceed,
     under_way,
 )
+from jaxadv.errors import InputError
 
 
 class Request(NamedTuple):
@@ -120,15 +123,74 @@ def stream(
       keeper: keeps what is under way, and knows what was when an earlier call was interrupted.
 
     Raises:
-      ImageError: a picture holds NaN, or values outside [0, 1].
+      InputError: an argument is of another kind, or outside its range, at once; and when its turn
+        comes, a request that holds no picture (an `ImageError`), that has the id of an earlier
+        one, or that cannot be attacked (`Attack.check`).
     """
-    key = jax.random.key(0) if key is None else key
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Iterable)
+    if keeper is not None and not all(hasattr(keeper, name) for name in ("recall", "due", "keep")):
+        raise checks.wrong("keeper", keeper, "a Keeper, with recall, due and keep")
+    return _stream(
+        attack,
+        params,
+        requests,
+        iterations=int(iterations),
+        slots=int(slots),
+        chunk=int(chunk),
+        key=checks.key(key),
+        sharding=sharding,
+        keeper=keeper,
+    )
+
+
+def _check_slots(slots: int, chunk: int, sharding: NamedSharding | None) -> None:
+    checks.whole("slots", slots, 1, checks.MOST_STEPS)
+    checks.whole("chunk", chunk, 1, checks.MOST_STEPS)
+    if sharding is not None:
+        checks.instance("sharding", sharding, NamedSharding)
+    if sharding is not None and slots % len(sharding.device_set):
+        raise checks.wrong("slots", slots, f"a multiple of {len(sharding.device_set)} devices")
+
+
+def _checked(attack: Attack, params: Params, requests: Iterable[Request]) -> Iterator[Request]:
+    """Pass on requests that can be attacked; the first that cannot is named."""
+    seen: set[int] = set()
+    for request in requests:
+        checks.made_of("request", request, Request, "Request(id, image, target)")
+        checks.whole("request's id", request.id, 0, 2**31 - 1)
+        name = f"request {request.id}"
+        if request.id in seen:
+            raise InputError(f"{name}: an earlier one has this id; give each its own")
+        seen.add(request.id)
+        check_pictures(np.asarray(request.image)[None], [name])
+        try:
+            attack.check(params, np.asarray(request.image), request.target)
+        except InputError as problem:
+            raise type(problem)(f"{name}: {problem}") from None
+        yield request
+
+
+def _stream(
+    attack: Attack,
+    params: Params,
+    requests: Iterable[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int,
+    key: Array,
+    sharding: NamedSharding | None,
+    keeper: Keeper | None,
+) -> Iterator[Finished]:
+    """Serve requests kind by kind; the arguments are `stream`'s."""
     others: dict[Hashable, list[Request]] = {}
     first: list[Hashable] = []
 
     def of_first_kind() -> Iterator[Request]:
-        for request in requests:
-            check_pictures(np.asarray(request.image)[None], [f"request {request.id}"])
+        for request in _checked(attack, params, requests):
             kind = _kind(request)
             first[:] = first or [kind]
             if kind == first[0]:
@@ -153,10 +215,21 @@ def stream(
 
 
 class Pace(NamedTuple):
-    """How fast an attack goes: seconds to compile it, and of a step of all slots."""
+    """How fast an attack goes, once it is compiled.
+
+    Attributes:
+      compile_seconds: to compile it (less where JAX's cache has it).
+      fill_seconds: to begin attacks in all slots.
+      step_seconds: a step of all slots.
+      judge_seconds: to judge one attack.
+      result: of the first request, after a few steps.
+    """
 
     compile_seconds: float
+    fill_seconds: float
     step_seconds: float
+    judge_seconds: float
+    result: Result
 
 
 def pace(
@@ -169,18 +242,40 @@ def pace(
     chunk: int = 8,
     sharding: NamedSharding | None = None,
 ) -> Pace:
-    """Measure two chunks of some requests as `stream` runs them; the first compiles."""
+    """Measure a chunk of some requests as `stream` runs them, after it has been run twice.
+
+    Raises:
+      InputError: no request, or as `stream`.
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Sequence)
+    requests = list(_checked(attack, params, requests[:slots]))
+    if not requests:
+        raise InputError("no request: give at least one to measure")
     params = _everywhere(params, sharding)
-    new = dict(enumerate(requests[:slots]))
-    arrivals = jax.device_put(_arrivals(new, slots), sharding)
-    marks = [time.perf_counter()]
-    on_device = _fill(attack, params, arrivals, jax.random.key(0), None, iterations)
-    steps: Array | int = 0
-    for _ in range(2):
+    arrivals = jax.device_put(_arrivals(dict(enumerate(requests)), slots), sharding)
+    width = _judged_at_once(slots, sharding)
+    on_device: _Slots | None = None
+    seconds = []
+    for _ in range(3):  # filling free slots is compiled apart from filling the first ones
+        marks = [time.perf_counter()]
+        on_device = _fill(attack, params, arrivals, jax.random.key(0), on_device, iterations)
+        jax.block_until_ready(on_device)
+        marks.append(time.perf_counter())
         on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, chunk))
         marks.append(time.perf_counter())
-    second = (marks[2] - marks[1]) / max(int(steps), 1)
-    return Pace(marks[1] - marks[0] - second * chunk, second)
+        row = jax.device_get(_row(on_device, 0))
+        rows = jax.tree.map(lambda x: np.stack([x] * width), row)
+        results = jax.device_get(_conclude(attack, params, jax.device_put(rows, sharding)))
+        marks.append(time.perf_counter())
+        seconds.append(np.diff(marks))
+    fill, stepping, judging = (float(x) for x in seconds[-1])
+    compiling = float(sum(sum(some) - sum(seconds[-1]) for some in seconds[:-1]))
+    result = jax.tree.map(lambda x: x[0], results)
+    step = stepping / max(int(steps), 1)
+    return Pace(max(compiling, 0.0), fill, step, judging / width, result)
 
 
 def _everywhere(params: Params, sharding: NamedSharding | None) -> Params:

@@ -1,17 +1,19 @@
 """TkMIA: specified labels leave the first k, the others stay (TkMIA paper, Algorithm 1)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Attack, Objective, descend
 from jaxadv.attacks.constraints import Constraint, signed
 from jaxadv.attacks.labels import (
     LEARNING_RATE,
     TRADEOFF,
     Termed,
+    label_check,
     label_judge,
     label_objective,
     label_optimiser,
@@ -53,15 +55,19 @@ def tkmia(
       constraint: `signed()` by default; `tanh_of_picture()` is the released code's.
       optimiser: SGD at 5e-4 with momentum 0.9 by default.
       stop_at_success: stop at the first picture that fools the victim (paper: yes).
+
+    Raises:
+      InputError: the victim is no tagger, or an argument is outside its range.
     """
     return descend(
         objective(
             victim, tradeoff=tradeoff, inner=inner, multiplier_rate=multiplier_rate, delta=delta
         ),
         label_judge(victim, delta),
-        constraint=constraint or signed(),
-        optimiser=optimiser or label_optimiser(),
+        constraint=signed() if constraint is None else constraint,
+        optimiser=label_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
+        check=label_check(victim, delta),
     )
 
 
@@ -73,7 +79,13 @@ def objective(
     multiplier_rate: float = LEARNING_RATE,
     delta: int | None = None,
 ) -> Objective:
-    """Eq. 6; the arguments are `tkmia`'s."""
+    """Eq. 6; the arguments are `tkmia`'s.
+
+    Raises:
+      InputError: as `tkmia`.
+    """
+    checks.one_of("inner", inner, get_args(Inner))
+    checks.in_range(multiplier_rate=multiplier_rate)
 
     def gradient(scores: Array, target: LabelTarget, latent: Multipliers) -> Termed:
         value = losses.loss_at(scores, target, latent)

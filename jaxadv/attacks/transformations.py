@@ -11,12 +11,19 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
+from jaxadv import checks
+
 Transformation = Callable[[PRNGKeyArray, Float[Array, "H W 3"]], Float[Array, "H W 3"]]
 """`(key, picture f32[H, W, 3]) -> picture f32[H, W, 3]`."""
 
 
 def noise(deviation: float) -> Transformation:
-    """Add Gaussian noise of that standard deviation to every value, and clip to [0, 1]."""
+    """Add Gaussian noise of that standard deviation to every value, and clip to [0, 1].
+
+    Raises:
+      InputError: the deviation is negative or not finite.
+    """
+    checks.not_negative("deviation", deviation)
 
     def add(key: PRNGKeyArray, image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
         drawn = jax.random.normal(key, image.shape, image.dtype)
@@ -31,7 +38,12 @@ def resizing(least: float, most: float = 1.0) -> Transformation:
     Args:
       least: smallest share, above 0.
       most: largest share, at most 1: then nothing is changed.
+
+    Raises:
+      InputError: a share outside 0 to 1, or `least` above `most`.
     """
+    checks.share("most", most)
+    checks.share("least", least, most)
 
     def shrink_and_enlarge(
         key: PRNGKeyArray, image: Float[Array, "H W 3"]
@@ -64,7 +76,13 @@ def _triangle(
 
 
 def in_turn(*transformations: Transformation) -> Transformation:
-    """Apply one transformation after the other, each with randomness of its own."""
+    """Apply one transformation after the other, each with randomness of its own.
+
+    Raises:
+      InputError: one of them is no function.
+    """
+    for transformation in transformations:
+        checks.callable_("transformations", transformation, "noise(0.01)")
 
     def apply(key: PRNGKeyArray, image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
         for number, transformation in enumerate(transformations):

@@ -8,7 +8,7 @@ end are theirs.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,11 @@ import optax
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from jaxadv import checks
 from jaxadv.attacks.attack import Judge, Objective, Params, Target
+from jaxadv.attacks.drive import check_batch
 from jaxadv.attacks.norms import Norm, project
+from jaxadv.errors import InputError
 
 
 class Universal(NamedTuple):
@@ -67,9 +70,24 @@ def universal(
       batch: pictures a step.
       enough: end when this share of an epoch's pictures was fooled (Hu et al.: ξ, 0.7).
       key: of the shuffling.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: another argument is of another kind, or outside its range.
     """
-    optimiser = optimiser or optax.sgd(0.1, momentum=0.9)
-    key = jax.random.key(0) if key is None else key
+    optimiser = optax.sgd(0.1, momentum=0.9) if optimiser is None else optimiser
+    checks.made_of("objective", objective, Objective, "jaxadv.attacks.tkmia.objective(victim)")
+    checks.made_of(
+        "optimiser", optimiser, optax.GradientTransformation, "optax.adam(learning_rate)"
+    )
+    checks.params(params)
+    images = check_batch(images, targets)
+    checks.positive("budget", budget)
+    checks.one_of("norm", norm, get_args(Norm))
+    checks.whole("epochs", epochs, 1, checks.MOST_STEPS)
+    checks.whole("batch", batch, 1)
+    checks.share("enough", enough)
+    key = checks.key(key)
     batch = min(batch, len(images))
     return _universal(
         objective, optimiser, norm, epochs, batch, params, images, targets, budget, enough, key
@@ -129,11 +147,19 @@ def _universal(
 def apply(
     perturbation: Float[Array, "H W 3"], image: Float[Array, "H W 3"]
 ) -> Float[Array, "H W 3"]:
-    """Add a perturbation that was not made for this picture: clipped to [0, 1]."""
+    """Add a perturbation that was not made for this picture: clipped to [0, 1].
+
+    Raises:
+      InputError: the two are of different shapes.
+    """
+    if jnp.shape(perturbation) != jnp.shape(image):
+        raise InputError(
+            f"perturbation {list(jnp.shape(perturbation))}: must be of the picture's shape "
+            f"{list(jnp.shape(image))}"
+        )
     return jnp.clip(image + perturbation, 0.0, 1.0)
 
 
-@partial(jax.jit, static_argnums=0)
 def fooled_by(
     judge: Judge,
     params: Params,
@@ -141,8 +167,22 @@ def fooled_by(
     targets: Target,
     perturbation: Float[Array, "H W 3"],
 ) -> Bool[Array, " N"]:
-    """Return which pictures the perturbation fools the victim on, seen before or not; bool[N]."""
+    """Return which pictures the perturbation fools the victim on, seen before or not; bool[N].
 
+    Raises:
+      ImageError, InputError: as `universal`, or a perturbation that is not finite.
+    """
+    checks.callable_("judge", judge, "jaxadv.attacks.labels.label_judge(victim)")
+    checks.params(params)
+    images = check_batch(images, targets)
+    checks.all_finite("perturbation", perturbation)
+    return _fooled_by(judge, params, images, targets, perturbation)
+
+
+@partial(jax.jit, static_argnums=0)
+def _fooled_by(
+    judge: Judge, params: Params, images: Array, targets: Target, perturbation: Array
+) -> Array:
     def one(image: Array, target: Target) -> Array:
         return judge(params, apply(perturbation, image), target).success
 

@@ -5,7 +5,7 @@ from typing import Any
 import optax
 
 from jaxadv.attacks.attack import Attack, default_optimiser, descend
-from jaxadv.attacks.captions import Termed, caption_judge, caption_objective, say
+from jaxadv.attacks.captions import Termed, caption_check, caption_judge, caption_objective, say
 from jaxadv.attacks.constraints import Constraint, clip
 from jaxadv.objectives.criteria import leaves_caption
 from jaxadv.objectives.target import PartialCaption
@@ -31,6 +31,9 @@ def untargeted(
 
     The target is S0 as a complete `PartialCaption`. The paper gives no settings for this attack;
     the defaults are those of its section 5.1.
+
+    Raises:
+      InputError: the victim is no captioner, or an argument is outside its range.
     """
 
     def term(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
@@ -40,7 +43,8 @@ def untargeted(
     return descend(
         caption_objective(victim, leaves_caption, term, tradeoff),
         caption_judge(victim, leaves_caption),
-        constraint=constraint or clip(),
-        optimiser=optimiser or default_optimiser(),
+        constraint=clip() if constraint is None else constraint,
+        optimiser=default_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
+        check=caption_check(victim),
     )

@@ -84,7 +84,8 @@ def caption(
         outcomes += news.outcomes
     outcomes.sort(key=lambda o: o.number)
     from jaxadv.data.images import write_png
-    from jaxadv.figures.captions import Panel, draw, save
+    from jaxadv.figures.captions import Panel, draw
+    from jaxadv.figures.files import save
 
     rows, panels = [], []
     names = unique_names([p.path for p in pictures])
@@ -186,7 +187,7 @@ def labels(
     from jaxadv.cli.inputs import read_pictures, writable
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
-    from jaxadv.figures.captions import save
+    from jaxadv.figures.files import save
     from jaxadv.figures.labels import draw, label_panel
     from jaxadv.objectives.labels import LabelError, make_label_target, parse_labels
     from jaxadv.sweeps.labels import attack_labels, join, record

@@ -76,7 +76,7 @@ def retrieval(
     from jaxadv.attacks.hash_methods import Settings, prepare
     from jaxadv.cli.hashers import scene_hasher, scene_library
     from jaxadv.cli.inputs import writable
-    from jaxadv.figures.captions import save
+    from jaxadv.figures.files import save
     from jaxadv.figures.retrieval import draw_panels
     from jaxadv.objectives.labels import parse_labels
     from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, check_signs, join, known

@@ -109,7 +109,8 @@ def evaluate_backdoor(
     from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
     from jaxadv.figures.backdoor import draw_curves
-    from jaxadv.figures.captions import Panel, draw, save
+    from jaxadv.figures.captions import Panel, draw
+    from jaxadv.figures.files import save
     from jaxadv.poisoning.poisoned import check_caption
     from jaxadv.sweeps.backdoor import (
         Case,

@@ -38,7 +38,7 @@ def bench(
     from jaxadv.cli.outputs import write_text
     from jaxadv.errors import InputError
     from jaxadv.figures.bench import draw_throughput
-    from jaxadv.figures.captions import save
+    from jaxadv.figures.files import save
     from jaxadv.victims.architectures import BACKBONES
     from jaxadv.victims.precision import checked
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from jaxadv.cli.console import console, print_table, progress_bar
+from jaxadv.cli.console import console, note, print_table, progress_bar
 
 if TYPE_CHECKING:
     from jaxadv.attacks.methods import Method
@@ -43,7 +43,8 @@ def demo(
     from jaxadv.cli.inputs import writable
     from jaxadv.data import scenes
     from jaxadv.data.images import write_png
-    from jaxadv.figures.captions import draw, save
+    from jaxadv.figures.captions import draw
+    from jaxadv.figures.files import save
     from jaxadv.sweeps.captions import attack_all, compile_attacks, say, tabulate
     from jaxadv.victims import zoo
 
@@ -66,6 +67,7 @@ def demo(
     def ready(job: _Job) -> Any:
         return compile_attacks(job.victim.params, pictures, job.requests, job.method, PICTURES)
 
+    note("compiling nine attacks ...")
     rows, panels = [], []
     with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         compiling = bar.add_task("compiling", total=len(jobs))
@@ -98,13 +100,13 @@ def demo(
             said = [captioner.vocabulary.decode(c) for c in job.captions]
             title = f"{who} · {job.method_name}"
             panels += _best_panel(title, news.outcomes, pictures, said, captioner.vocabulary)
+    save(draw(panels), out / "figure.png")
     print_table(
         "Targets: captions predicted on other pictures",
         ["victim", "method", "target", "n", "SR", "Prec", "Rec", "‖ε‖₂", "s/image"],
         rows,
     )
-    save(draw(panels), out / "figure.png")
-    console.print(f"adversarial pictures and figure.png are in {out}/", highlight=False)
+    console.print(f"adversarial pictures and figure.png are in {out}/")
 
 
 def _requests(method: "Method", captions: Sequence[list[int]], max_length: int) -> list["Request"]:

@@ -15,7 +15,7 @@ def doctor() -> None:
     from jaxadv.victims import zoo
 
     def line(what: str, found: str) -> None:
-        console.print(f"{what:>19}  {found}", highlight=False, soft_wrap=True)
+        console.print(f"{what:>19}  {found}")
 
     line("jaxadv", __version__)
     line("python", platform.python_version())
@@ -28,7 +28,7 @@ def doctor() -> None:
             line(package, "not installed (optional)")
     for device in jax.devices():
         line("device", f"{device.device_kind} ({device.platform}:{device.id})")
-    line("cache", str(cache_folder()))
+    line("cache", str(cache_folder() or "none: no home folder, so all is compiled anew"))
     found = zoo.installed()
     if not found:
         line("victims", "none: train one with jaxadv train captioner")

@@ -1,15 +1,24 @@
 """What several commands take in the same way: pictures, and the folder to write to."""
 
+import itertools
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxadv.cli.console import fail
 from jaxadv.data.images import ImageError, read_image, resize
 from jaxadv.errors import InputError
+from jaxadv.formats.errors import listed, quoted
+from jaxadv.formats.files import check_file
+from jaxadv.formats.text import read_json
+
+_LOOKED_AT = 20  # records of a folder
+_LARGEST_RECORD = 1 << 24  # bytes
+_LONGEST_NAME = 200  # bytes, of a victim: a scratch folder's name is longer
 
 
 class Picture(NamedTuple):
@@ -34,15 +43,71 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def victim_folder(out: Path, name: str) -> Path:
+def writable_file(option: str, file: Path) -> Path:
+    """Make the folder of a file that a command writes at its end.
+
+    Raises:
+      InputError: nothing can be written there, or it is a folder.
+    """
+    if file.is_dir():
+        raise InputError(f"{option} {file}: a folder, where a file is expected")
+    writable(file.parent)
+    return file
+
+
+def results_folder(folder: Path, command: str, *victims: str) -> Path:
+    """Make the folder for a command's records; one that holds others is not half overwritten.
+
+    The records are JSON files that name the `command` and the `victim`, or `victims`.
+
+    Raises:
+      InputError: nothing can be written there, or it holds results of another command or of other
+        victims.
+    """
+    writable(folder)
+    for path in itertools.islice(folder.glob("*.json"), _LOOKED_AT):
+        held = _record(path)
+        if held is None:
+            continue
+        of = held.get("victims", held.get("victim"))
+        names = [of] if isinstance(of, str) else list(of)
+        by = held.get("command", command)
+        if by != command or set(names) != set(victims):
+            raise InputError(
+                f"--out {folder}: holds results of {by} on {listed(names)}; give another folder, "
+                "or empty it"
+            )
+    return folder
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file that says which victims it is of; None for any other."""
+    try:
+        held = read_json(path) if check_file(path) <= _LARGEST_RECORD else None
+    except InputError:
+        return None
+    if not isinstance(held, dict) or not ("victim" in held or "victims" in held):
+        return None
+    return held if isinstance(held.get("victims", held.get("victim")), str | list | dict) else None
+
+
+def victim_folder(out: Path, name: str, force: bool = False) -> Path:
     """Return where the victim of that name goes, made ready to be written.
 
     Raises:
-      InputError: the name would lead elsewhere, or nothing can be written there.
+      InputError: the name would lead elsewhere, nothing can be written there, or there is one of
+        that name that must not be replaced.
     """
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise InputError(f"--name {name!r}: give a plain name; its folder is --out {out}")
-    return writable(out) / name
+    if name in ("", ".", "..") or Path(name).name != name or not name.isprintable():
+        raise InputError(f"--name {quoted(name)}: give a plain name; its folder is --out {out}")
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise InputError(f"--name {quoted(name)}: too long; at most {_LONGEST_NAME} bytes")
+    folder = writable(out) / name
+    if folder.exists() and not (folder / "record.json").is_file():
+        raise InputError(f"{folder}: is there and no victim, so it is not replaced")
+    if folder.exists() and not force:
+        raise InputError(f"{folder}: is there already; give another --name, or --force")
+    return folder
 
 
 def read_pictures(paths: Sequence[Path], image_shape: tuple[int, ...]) -> list[Picture]:

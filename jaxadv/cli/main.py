@@ -1,6 +1,8 @@
 """The command line: parses, calls the library, prints."""
 
+import os
 import sys
+from typing import Any
 
 import typer
 
@@ -23,8 +25,13 @@ from jaxadv.cli import (
     victims,
 )
 from jaxadv.cli.compiler import choose_kernels, enable_compilation_cache
-from jaxadv.cli.console import fail
+from jaxadv.cli.console import close_streams, fail, note, prepare_streams
+from jaxadv.cli.options import check_values, refuse_empty
 from jaxadv.errors import InputError
+
+STOPPED = 130  # as shells say that Ctrl-C ended a command
+
+_UsageError: Any = typer.BadParameter.__mro__[2]  # of the click that Typer brings, or of another
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,10 +74,70 @@ def _main(
     enable_compilation_cache()
 
 
+def build() -> Any:
+    """Return the whole command, whose parameters check their values."""
+    command = typer.main.get_command(app)
+    check_values(command)
+    return command
+
+
 def run() -> None:
-    """Run the command line; a wrong input is one line and exit code 2."""
+    """Run the command line; a wrong input is one line and exit code 2, Ctrl-C one and 130."""
+    prepare_streams()
+    code = _run(sys.argv[1:])
+    close_streams()
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
     try:
-        app()
+        refuse_empty(words)
+        # Typer's own exceptions are said here: on one line, and never as markup
+        code = build()(words, prog_name="jaxadv", standalone_mode=False)
     except InputError as problem:
-        fail(str(problem))
-        sys.exit(2)
+        return _failed(str(problem))
+    except BrokenPipeError:
+        return 1  # whoever read the output has gone
+    except OSError as problem:
+        what = "" if problem.filename is None else f"{problem.filename}: "
+        return _failed(f"{what}{problem.strerror or 'cannot be read or written'}")
+    except MemoryError:
+        return _failed("out of memory: try a smaller --batch, or fewer or smaller files")
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    except RuntimeError as problem:
+        return _failed(_device_fault(problem))
+    except Exception as problem:
+        if not isinstance(problem, _UsageError):
+            raise
+        return _misused(problem)
+    if code == STOPPED:
+        note("stopped")
+    return code or 0
+
+
+def _failed(line: str) -> int:
+    fail(line)
+    return 2
+
+
+def _misused(problem: Any) -> int:
+    """Say what is wrong with the words of a command line, and where its help is."""
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        problem.show()
+        return 2
+    context = problem.ctx
+    said = " ".join(problem.format_message().split())
+    hint = "" if context is None else f" (see {context.command_path} --help)"
+    return _failed(f"{said}{hint}")
+
+
+def _device_fault(problem: RuntimeError) -> str:
+    """Say that JAX has no device as the user named it, or no room on it; raise anything else."""
+    said = str(problem)
+    if "Unable to initialize backend" in said or "Unknown backend" in said:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX_PLATFORMS={chosen}: JAX finds no such device; unset it, or give cpu"
+    if "RESOURCE_EXHAUSTED" in said:
+        return "the device is out of memory: try a smaller --batch"
+    raise problem

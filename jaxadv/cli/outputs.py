@@ -2,23 +2,19 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxadv.cli.console import console
+from jaxadv.formats.files import write_text
+
+_LONGEST_STEM = 180  # bytes: ".adversarial.png" and a number come behind it
 
 
 def write_json(path: Path, entry: dict[str, Any]) -> None:
-    """Write a record to a temporary name and move it into place."""
+    """Write a record; the file is whole or absent."""
     write_text(path, json.dumps(entry, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text to a temporary name and move it into place."""
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def append_jsonl(path: Path, settings: dict[str, Any], entries: Sequence[dict[str, Any]]) -> None:
@@ -29,16 +25,21 @@ def append_jsonl(path: Path, settings: dict[str, Any], entries: Sequence[dict[st
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Stems of the files, numbered where two are alike.
+    """Stems of the files, cut where they are long and numbered where two are alike.
 
-    >>> unique_names([Path("a/x.png"), Path("b/x.jpg")])
-    ['x', 'x-2']
+    Names that differ by case alone are alike: not every file system can tell them apart.
+
+    >>> unique_names([Path("a/x.png"), Path("b/X.jpg")])
+    ['x', 'X-2']
     """
     names: list[str] = []
+    taken: set[str] = set()
     for path in paths:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f"{path.stem}-{number}", number + 1
+        stem = os.fsencode(path.stem)[:_LONGEST_STEM].decode(errors="ignore") or "picture"
+        name, number = stem, 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
         names.append(name)
     return names
 
@@ -48,7 +49,13 @@ def yes(success: bool) -> str:
     return "yes" if success else "no"
 
 
-def advise(successes: Sequence[bool], advice: str) -> None:
-    """Say what to try next where something was not fooled."""
-    if not all(successes):
-        console.print(f"not fooled? {advice}", highlight=False, soft_wrap=True)
+def advise(successes: Sequence[bool], hints: Mapping[str, bool]) -> None:
+    """Say what to try next where something was not fooled.
+
+    Args:
+      successes: of the attacks.
+      hints: what may help, and whether it was not tried yet.
+    """
+    untried = [hint for hint, worth in hints.items() if worth]
+    if not all(successes) and untried:
+        console.print(f"not fooled? try {', or '.join(untried)}")

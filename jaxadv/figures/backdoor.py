@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from jaxadv.figures.files import one_line
 from jaxadv.sweeps.backdoor import Row
 
 MEASURES: dict[str, Callable[[Row], float]] = {
@@ -36,7 +37,7 @@ def draw_curves(rows: Sequence[Row], kinds: Sequence[str], clean: Row | None) ->
         for axis, (title, y) in zip(line, MEASURES.items(), strict=True):
             for kind, some in found[along].items():
                 points = sorted((PLACES[along](row) or 0.0, y(row)) for row in some)
-                axis.plot(*zip(*points, strict=True), "o-", label=kind)
+                axis.plot(*zip(*points, strict=True), "o-", label=one_line(kind))
             if clean is not None and title.startswith("BLEU"):
                 axis.axhline(y(clean), color="grey", linestyle="--", label="clean victim")
                 axis.legend(fontsize=7)

@@ -1,14 +1,16 @@
 """A figure of fooled captioners that a person understands at a glance."""
 
-import os
+import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxadv.formats.errors import printable
+
 _WIDTH = 64  # characters a line of text
+_LINES = 4
 
 
 class Panel(NamedTuple):
@@ -69,14 +71,6 @@ def draw(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.part")
-    figure.savefig(scratch, format="png", dpi=110, bbox_inches="tight")
-    os.replace(scratch, path)
-
-
 def magnification(noise: np.ndarray) -> float:
     """A round factor that makes the noise fill the range."""
     largest = float(np.abs(noise).max())
@@ -86,10 +80,5 @@ def magnification(noise: np.ndarray) -> float:
 
 
 def _wrapped(text: str) -> str:
-    lines, line = [], ""
-    for word in text.split(" "):
-        if len(line) + len(word) > _WIDTH:
-            lines.append(line)
-            line = " " * 9
-        line += word + " "
-    return "\n".join([*lines, line])
+    lines = textwrap.wrap(printable(text), _WIDTH, subsequent_indent=" " * 9, max_lines=_LINES)
+    return "\n".join(lines)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxadv.figures.files import one_line
 from jaxadv.sweeps.curves import Panel
 from jaxadv.sweeps.paper_tables import TableError
 
@@ -41,7 +42,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
         marker = "" if panel.steps else "o"
         where = "steps-post" if panel.steps else "default"
         axis.plot(
-            line.x, line.y, style, marker=marker, markersize=4, label=line.name, drawstyle=where
+            line.x, line.y, style, marker=marker, markersize=4, label=one_line(line.name), drawstyle=where
         )
     axis.set_ylim(bottom=0)
     if panel.bars is None:

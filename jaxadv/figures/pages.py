@@ -4,15 +4,16 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jaxadv.data.example import Example
+from jaxadv.figures.files import save
 
 _COLUMNS = 4
 _WIDTH = 34  # characters under a picture
+_MOST = 1000  # of one text, before it is broken into lines
 
 
 def draw_page(
@@ -57,9 +58,8 @@ def draw_page(
             )
             axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="tab:orange"))
         axes.set_title(shown.id, fontsize=7)
-        axes.set_xlabel(_describe(shown, classes, tags), fontsize=7, loc="left", parse_math=False)
-    with matplotlib.rc_context({"savefig.dpi": 110}):
-        figure.savefig(path)
+        axes.set_xlabel(_describe(shown, classes, tags), fontsize=7, loc="left")
+    save(figure, path)
 
 
 def _describe(shown: Example, classes: tuple[str, ...], tags: tuple[str, ...]) -> str:
@@ -74,5 +74,5 @@ def _describe(shown: Example, classes: tuple[str, ...], tags: tuple[str, ...]) -
         said.append(f"tags: {', '.join(present) or 'none'}")
     if shown.boxes is not None:
         said.append(f"{len(shown.boxes)} boxes")
-    lines = [line for text in said for line in textwrap.wrap(text, _WIDTH)[:4]]
+    lines = [line for text in said for line in textwrap.wrap(text[:_MOST], _WIDTH)[:4]]
     return "\n".join(lines[:12])

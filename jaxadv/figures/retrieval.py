@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import Pairs, as_examples
+from jaxadv.figures.files import one_line
 from jaxadv.metrics.retrieval import HAMMING, Comparison, search
 from jaxadv.sweeps.hash_attacks import Codes
 from jaxadv.sweeps.retrieval_tables import Curve
@@ -157,7 +158,7 @@ def draw_curves(curves: Sequence[Curve]) -> Figure:
         style = {
             "color": f"C{victims.index(curve.victim) % 10}",
             "linestyle": "--" if curve.attacked else "-",
-            "label": f"{curve.victim}{', attacked' if curve.attacked else ''}",
+            "label": one_line(f"{curve.victim}{', attacked' if curve.attacked else ''}"),
         }
         axes[0][column].plot(curve.recall, curve.precision, **style)
         places = np.arange(1, len(curve.precision_at) + 1)

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxadv.figures.captions import Panel
+from jaxadv.figures.files import one_line
 from jaxadv.sweeps.paper_tables import TableError
 from jaxadv.sweeps.understanding import Attempt, Study
 from jaxadv.sweeps.understanding_tables import Matrix
@@ -35,8 +36,10 @@ def draw_matrices(matrices: Sequence[Matrix]) -> Figure:
 def _draw(axis: Axes, matrix: Matrix) -> None:
     axis.set_title(matrix.title, fontsize=9)
     axis.imshow(matrix.values, vmin=0, vmax=1, cmap="viridis")
-    axis.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=30, ha="right", fontsize=7)
-    axis.set_yticks(range(len(matrix.rows)), matrix.rows, fontsize=7)
+    plain = {"fontsize": 7, "parse_math": False}
+    columns, rows = [list(map(one_line, names)) for names in (matrix.columns, matrix.rows)]
+    axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right", **plain)
+    axis.set_yticks(range(len(rows)), rows, **plain)
     axis.set_xlabel("shown to", fontsize=8)
     axis.set_ylabel("made on", fontsize=8)
     for row, values in enumerate(matrix.values):

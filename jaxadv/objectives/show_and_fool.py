@@ -4,6 +4,7 @@ Numbers of equations marked [6] are that paper's. All losses are for minimisatio
 κ (the released code's default is 1).
 """
 
+import re
 from typing import NamedTuple
 
 import jax
@@ -24,11 +25,26 @@ class Keywords(NamedTuple):
 
 
 def parse_keywords(text: str, vocabulary: Vocabulary, capacity: int = 4) -> Keywords:
-    """Read keywords separated by commas or blanks, padded to `capacity` so nothing recompiles."""
-    numbers = [vocabulary.number(word) for word in text.lower().replace(",", " ").split()]
+    """Read keywords separated by commas or blanks, padded to `capacity` so nothing recompiles.
+
+    A word of the victim's that holds a comma or a blank is meant where all of it stands.
+
+    Raises:
+      TargetError: none, or more than `capacity`.
+      UnknownWordError: a word that the victim does not know, with the nearest ones.
+    """
+    numbers = [vocabulary.number(word) for word in _keywords(text.strip(), vocabulary)]
     if not 1 <= len(numbers) <= capacity:
         raise TargetError(f"{len(numbers)} keywords: give from 1 to {capacity}")
     return Keywords(jnp.asarray(numbers + [END] * (capacity - len(numbers)), jnp.int32))
+
+
+def _keywords(text: str, vocabulary: Vocabulary) -> list[str]:
+    """Cut at commas, then at blanks, where the whole is no word of the victim's."""
+    if text in vocabulary or not re.search(r"[,\s]", text):
+        return [text] if text else []
+    parts = text.split(",") if "," in text else text.split()
+    return [word for part in parts for word in _keywords(part.strip(), vocabulary)]
 
 
 def best_other(logits: Float[Array, "*places V"], word: Int[Array, ""]) -> Float[Array, "*places"]:

@@ -1,6 +1,7 @@
 """What a caption attack aims at: some words at some places, as arrays and as people write them."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ from jaxtyping import Bool, Int
 
 from jaxadv.data.vocabulary import END, Vocabulary
 from jaxadv.errors import InputError
+from jaxadv.formats.errors import quoted
 
 GAP = "_"
 OPEN = "..."
+ESCAPE = "\\"
+_PUNCTUATION = ",.;:!?\"'"
 
 
 class TargetError(InputError):
@@ -89,7 +93,8 @@ def make_target(
 def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialCaption:
     """Read a target as people write it: `_` is one free word, `...` at the end leaves it open.
 
-    Punctuation is passed over, but where the victim has it as a word.
+    A word that the victim has is that word, whatever it looks like; else punctuation around it is
+    passed over. A backslash before `_` or `...` makes it the word of the victim's that looks so.
 
     >>> v = Vocabulary(("a", "cat", "dog", "on", "is", "the", "grass"))
     >>> t = parse_target("a _ is on the grass", v, 8)
@@ -102,33 +107,71 @@ def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialC
       TargetError: no observed word, longer than the victim can say, or `...` before the end.
       UnknownWordError: a word that the victim does not know, with the nearest ones.
     """
-    text = text.strip().replace("…", OPEN)
-    ends = not text.endswith(OPEN)
-    body = text.removesuffix(OPEN)
-    if OPEN in body.rstrip("."):
-        raise TargetError(f"{text!r}: {OPEN} may stand at the end only; {GAP} is one free word")
-    words = re.sub(r"_+", f" {GAP} ", body.lower()).split()
+    body, ends = _split_end(text.strip(), vocabulary)
     tokens: list[int] = []
     latent: set[int] = set()
-    for word in words:
-        bare = word if word in vocabulary else word.strip(",.;:!?\"'")
-        if word == GAP:
+    for word in _words(body, vocabulary):
+        if word not in vocabulary and OPEN in word.replace("…", OPEN) and word[:1] != ESCAPE:
+            raise TargetError(
+                f"{quoted(text)}: {OPEN} may stand at the end only; {GAP} is one free word"
+            )
+        if word == GAP or (word not in vocabulary and not word.strip(GAP)):
             latent.add(len(tokens))
             tokens.append(END)
-        elif bare:
-            tokens.append(vocabulary.number(bare))
+        else:
+            tokens += [vocabulary.number(name) for name in _names(word, vocabulary)]
     return make_target(tokens, max_length, latent, ends)
+
+
+def _split_end(text: str, vocabulary: Vocabulary) -> tuple[str, bool]:
+    """Return a target without the sign of its open end, and whether it has none."""
+    last = (text.split() or [""])[-1]
+    for sign in (OPEN, "…"):
+        is_word = last == ESCAPE + sign or (last != sign and last in vocabulary)
+        if last.endswith(sign) and not is_word:
+            return text.removesuffix(sign), False
+    return text, True
+
+
+def _names(word: str, vocabulary: Vocabulary) -> list[str]:
+    """Return the words of the victim's that a word of a target means: its punctuation apart."""
+    if word in vocabulary:
+        return [word]
+    if word[:1] == ESCAPE and word[1:] in (GAP, OPEN):
+        return [word[1:]]
+    bare = word.strip(_PUNCTUATION)
+    before, _, behind = word.partition(bare) if bare else (word, "", "")
+    marks = [[mark for mark in part if mark in vocabulary] for part in (before, behind)]
+    return [*marks[0], *([bare] if bare else []), *marks[1]]
+
+
+def _words(text: str, vocabulary: Vocabulary) -> Iterator[str]:
+    """Cut a target at its blanks; a word of the victim's that holds some is kept whole."""
+    found = list(re.finditer(r"\S+", text))
+    widest = max((len(word.split()) for word in vocabulary.words), default=1)
+    place = 0
+    while place < len(found):
+        for end in range(min(place + widest, len(found)), place, -1):
+            word = text[found[place].start() : found[end - 1].end()]
+            if word in vocabulary or end == place + 1:
+                yield word
+                place = end
+                break
 
 
 def write_target(target: PartialCaption, vocabulary: Vocabulary) -> str:
     """Write a target as `parse_target` reads it."""
     length = int(target.length)
     words = [
-        vocabulary.words[int(token) - 1] if seen else GAP
+        _escaped(vocabulary.words[int(token) - 1]) if seen else GAP
         for token, seen in list(zip(target.tokens, target.observed, strict=True))[:length]
     ]
     open_end = length < len(target.tokens) and not bool(target.observed[length])
     return " ".join(words + ([OPEN] if open_end else []))
+
+
+def _escaped(word: str) -> str:
+    return ESCAPE + word if word in (GAP, OPEN) else word
 
 
 def stack_targets(targets: list[PartialCaption]) -> PartialCaption:

@@ -259,7 +259,20 @@ def test_said_captions_are_the_victims():
         features = VICTIM.encode(PARAMETERS, image)
         assert greedy(VICTIM, PARAMETERS, features).tokens.tolist() == said.tolist()
     assert result.final.output.shape == (3, LENGTH)
-    assert drive.Result._fields == ("final", "best", "iterations", "status", "losses")
+    assert drive.Result._fields == ("final", "best", "iterations", "status", "losses", "benign")
+
+
+def test_what_the_benign_picture_does_already_is_told():
+    """The caption that is said anyway is no success; what is judged is the picture as it came."""
+    images = pictures(2)
+    features = [VICTIM.encode(PARAMETERS, image) for image in images]
+    said = [greedy(VICTIM, PARAMETERS, some).tokens for some in features]
+    own = make_target([int(token) for token in said[0] if token], LENGTH)
+    other = jax.tree.map(lambda x: x[1], targets_of("complete", 2))
+    attack, _ = ATTACKS["gem"]
+    result = run(attack, PARAMETERS, images, stack_targets([own, other]), iterations=2)
+    assert result.already.tolist() == [True, False]
+    np.testing.assert_array_equal(result.benign.output, said)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, kind) in ATTACKS.items() if kind == "partial"])

@@ -99,6 +99,41 @@ def test_labels_are_read_in_any_case_and_order():
     assert parse_labels(" Blue  Square,red circle, ", CLASSES).tolist() == [1, 0, 1, 0, 0]
 
 
+ODD = (
+    "tench, Tinca tinca", "hen", "two  words", "a_b", "Cat", "cat", "[unk]", "a:cat:b", "Straße",
+    "cafe\u0301", " padded", "x,", "漢字", "a,b,c", "a",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_every_label_can_be_named_as_the_victim_has_it(name):
+    def named(*texts):
+        return [c for c, s in zip(ODD, parse_labels(texts, ODD), strict=True) if s]
+
+    assert named(name) == [name]
+    assert set(named(name, "hen")) == {name, "hen"}
+    if not name.endswith(","):
+        assert set(named(f"{name},hen")) == {name, "hen"} == set(named(f"hen,{name}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("TENCH,  tinca Tinca", "tench, Tinca tinca"), ("tinca Tinca", None),
+     ("café", "cafe\u0301"), ("strasse", "Straße"), ("HEN", "hen"), ("A,B,C", "a,b,c")],
+)  # fmt: skip
+def test_a_label_may_be_written_otherwise_where_one_alone_is_meant(text, name):
+    if name is None:
+        with pytest.raises(UnknownLabelError):
+            parse_labels(text, ODD)
+    else:
+        assert parse_labels(text, ODD).tolist() == [c == name for c in ODD]
+
+
+def test_a_label_that_two_are_alike_to_is_refused():
+    with pytest.raises(LabelError, match="'CAT': 2 labels are alike"):
+        parse_labels("CAT", ODD)
+
+
 @pytest.mark.parametrize(
     ("text", "error", "line"),
     [

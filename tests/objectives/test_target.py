@@ -5,7 +5,13 @@ import pytest
 from jaxadv.data.vocabulary import UnknownWordError, Vocabulary
 from jaxadv.errors import InputError
 from jaxadv.objectives.show_and_fool import parse_keywords
-from jaxadv.objectives.target import TargetError, make_target, parse_target, write_target
+from jaxadv.objectives.target import (
+    TargetError,
+    _escaped,
+    make_target,
+    parse_target,
+    write_target,
+)
 
 VOCABULARY = Vocabulary(("a", "giraffe", "is", "on", "the", "grass", "dog"))
 
@@ -42,6 +48,56 @@ def test_writing_is_reading_backwards(text):
 def test_punctuation_that_the_victim_says(text):
     vocabulary = Vocabulary(("a", "dog", ".", ",", "'s"))
     assert write_target(parse_target(text, vocabulary, 6), vocabulary) == text
+
+
+ODD = (
+    "a", "traffic_light", "traffic", "light", "surfboard", ".", "hot dog", "_", "__", "...", "etc.",
+    "'s", "dog's", "über", "漢字", "[unk]", "a:b:c", "C++", "U.S.", "it", ",",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(ODD)))
+@pytest.mark.parametrize("form", ["{}", "a {}", "{} a", "a {} ...", "it _ {} it"])
+def test_every_word_of_the_victim_can_be_asked_for(number, form):
+    vocabulary = Vocabulary(ODD)
+    wanted = [number + 1 if word == "{}" else 0 for word in form.replace(" ...", "").split()]
+    target = parse_target(form.format(_escaped(ODD[number])), vocabulary, 6)
+    assert all(not w or w == t for w, t in zip(wanted, target.tokens.tolist(), strict=False))
+    assert int(target.length) == len(wanted)
+    assert write_target(target, vocabulary) == form.format(_escaped(ODD[number]))
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a surfboard.", "a surfboard ."),
+        ('"a surfboard", it', "a surfboard , it"),
+        ("a traffic_light!", "a traffic_light"),
+        ("a Traffic_Light", "a traffic_light"),
+        ("a hot dog's it", None),
+        ("a_it", None),
+        ("a ___ it", "a _ it"),
+        ("a __ it", "a __ it"),
+        ("a U.S. it", "a U.S. it"),
+        ("a etc....", "a etc. ..."),
+        ("a hot dog …", "a hot dog ..."),
+    ],
+)
+def test_a_word_that_the_victim_has_is_that_word(text, written):
+    vocabulary = Vocabulary(ODD)
+    if written is None:
+        with pytest.raises(UnknownWordError):
+            parse_target(text, vocabulary, 6)
+    else:
+        assert write_target(parse_target(text, vocabulary, 6), vocabulary) == written
+
+
+def test_every_word_can_be_a_keyword():
+    vocabulary = Vocabulary((*ODD, "a,b"))
+    for number, word in enumerate(vocabulary.words, start=1):
+        assert parse_keywords(word, vocabulary).words.tolist() == [number, 0, 0, 0]
+        if word != ",":
+            assert set(parse_keywords(f"it, {word}", vocabulary).words.tolist()) >= {20, number}
 
 
 @pytest.mark.parametrize(
