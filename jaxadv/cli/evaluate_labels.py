@@ -203,7 +203,7 @@ def labels(
                 iterations=made.iterations,
                 batch=slots,
                 seed=seed,
-                padded=True,
+                same_slots=True,
             )
             news = list(watch(job, name))
             outcomes = join([n.outcomes for n in news])
