@@ -207,8 +207,8 @@ def attack_labels(
       iterations: most steps a picture.
       batch: pictures at once.
       seed: of what the attack draws, folded with the picture's place among all.
-      same_slots: whether fewer pictures take as long as `batch` of them, so that another number of them
-        does not compile anew.
+      same_slots: whether fewer pictures take as long as `batch` of them, so that another number of
+        them does not compile anew.
 
     Yields:
       the outcomes of some pictures, in the order in which they come to an end.
