@@ -130,6 +130,9 @@ def stream(
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
     _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Iterable)
+    if keeper is not None and not all(hasattr(keeper, name) for name in ("recall", "due", "keep")):
+        raise checks.wrong("keeper", keeper, "a Keeper, with recall, due and keep")
     return _stream(
         attack,
         params,
@@ -146,6 +149,8 @@ def stream(
 def _check_slots(slots: int, chunk: int, sharding: NamedSharding | None) -> None:
     checks.whole("slots", slots, 1, checks.MOST_STEPS)
     checks.whole("chunk", chunk, 1, checks.MOST_STEPS)
+    if sharding is not None:
+        checks.instance("sharding", sharding, NamedSharding)
     if sharding is not None and slots % len(sharding.device_set):
         raise checks.wrong("slots", slots, f"a multiple of {len(sharding.device_set)} devices")
 
@@ -245,6 +250,7 @@ def pace(
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
     _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Sequence)
     requests = list(_checked(attack, params, requests[:slots]))
     if not requests:
         raise InputError("no request: give at least one to measure")

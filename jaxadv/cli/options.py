@@ -102,9 +102,7 @@ def is_given(context: typer.Context, name: str) -> bool:
     return any(parameter.name == name for parameter in given(context))
 
 
-def refuse_unread(
-    context: typer.Context, mode: str, reads: Mapping[str, Collection[str]]
-) -> None:
+def refuse_unread(context: typer.Context, mode: str, reads: Mapping[str, Collection[str]]) -> None:
     """Refuse the options given that only other modes of a command read.
 
     Args:

@@ -39,11 +39,10 @@ def label_job(cell: Cell, victim: Victim) -> Job:
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
     method = label_method(tagger, settings)
     planned = _planned(cell, design, victim, _pool(design, victim))
-    score = jax.jit(tagger.scores)
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, target = result.final, request.target
-        before = np.asarray(score(victim.params, request.image))
+        before = result.benign.output
         k = int(target.k)
         change = _changes(before, final.output, target.relevant, target.k)
         seen = (final.output, target.relevant, target.specified, target.k)
