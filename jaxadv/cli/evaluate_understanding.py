@@ -45,8 +45,8 @@ def understanding(
     from jaxadv.attacks.methods import Settings
     from jaxadv.cli.inputs import writable
     from jaxadv.figures.captions import draw as draw_examples
-    from jaxadv.figures.files import save
     from jaxadv.figures.curves import draw as draw_curves
+    from jaxadv.figures.files import save
     from jaxadv.figures.understanding import draw_matrices, examples_of
     from jaxadv.sweeps.subjects import compare_on
     from jaxadv.sweeps.table_formats import as_csv, as_markdown, as_text

@@ -89,6 +89,16 @@ def _fault(name: str, value: Any) -> str | None:
     return None
 
 
+def one_of(name: str, value: str, allowed: Collection[str]) -> None:
+    """Check that an option is one of some words.
+
+    Raises:
+      InputError: it is not.
+    """
+    if value not in allowed:
+        raise InputError(f"{name} {quoted(value)}: must be one of {', '.join(allowed)}")
+
+
 def given(context: typer.Context) -> Iterator[Any]:
     """Return the parameters that the command line gives."""
     for parameter in context.command.params:
@@ -102,9 +112,7 @@ def is_given(context: typer.Context, name: str) -> bool:
     return any(parameter.name == name for parameter in given(context))
 
 
-def refuse_unread(
-    context: typer.Context, mode: str, reads: Mapping[str, Collection[str]]
-) -> None:
+def refuse_unread(context: typer.Context, mode: str, reads: Mapping[str, Collection[str]]) -> None:
     """Refuse the options given that only other modes of a command read.
 
     Args:

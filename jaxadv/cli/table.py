@@ -62,8 +62,8 @@ def table(
         write_text(out, text + "\n")
         console.print(f"written to {out}", highlight=False)
     if picture is not None and folder is not None:
-        from jaxadv.figures.files import save
         from jaxadv.figures.curves import draw
+        from jaxadv.figures.files import save
         from jaxadv.sweeps.curves import panels_of
 
         writable(picture.parent)
