@@ -49,7 +49,7 @@ def writable_file(option: str, file: Path) -> Path:
     Raises:
       InputError: nothing can be written there, or it is a folder.
     """
-    if file.is_dir():
+    if file.is_dir() or not file.name:
         raise InputError(f"{option} {file}: a folder, where a file is expected")
     writable(file.parent)
     return file

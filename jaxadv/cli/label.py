@@ -31,6 +31,6 @@ def label(
         scores = score(params, picture.image)
         best = jnp.argsort(-scores, stable=True)[:k].tolist()
         said = ", ".join(f"{classifier.classes[i]} {float(scores[i]):.2f}" for i in best)
-        console.print(f"{picture.path}: {said}", soft_wrap=True, highlight=False)
+        console.print(f"{picture.path}: {said}")
     if len(pictures) < len(images):
         raise typer.Exit(2)
