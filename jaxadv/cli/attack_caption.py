@@ -179,7 +179,9 @@ def _chosen(
 
     captioner, params = loaded.captioner, loaded.params
     see = jax.jit(lambda image: greedy(captioner, params, captioner.encode(params, image)))
-    attacked, benign, requests = [], [], []
+    attacked: list[Picture] = []
+    benign: list[str] = []
+    requests: list[Request] = []
     for picture in pictures:
         seen = see(picture.image)
         tokens = np.asarray(seen.tokens)
