@@ -86,6 +86,7 @@ def run(
     joined = distributed or any(x is not None for x in (coordinator, processes, process))
     if joined and shard is not None:
         raise InputError("--shard: is not read with --distributed, where each has its share")
+    share = parse_shard(shard) if not joined else None
     dry = dry_run or counts_only
     if out is None and not dry:
         raise InputError("--out: give a folder for the records")
@@ -93,7 +94,6 @@ def run(
     cells = read_plan(found)
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError("a sweep ends as Parquet: pip install 'jaxadv[sweeps]'")
-    share = parse_shard(shard) if not joined else None
     if out is not None and not dry:
         _sweeps_folder(out)
     if share is None:
