@@ -242,7 +242,7 @@ def pace(
     chunk: int = 8,
     sharding: NamedSharding | None = None,
 ) -> Pace:
-    """Measure a chunk of some requests as `stream` runs them, after it has been run twice.
+    """Measure a chunk of some requests as `stream` runs them, once it has been run twice.
 
     Raises:
       InputError: no request, or as `stream`.
@@ -259,7 +259,7 @@ def pace(
     width = _judged_at_once(slots, sharding)
     on_device: _Slots | None = None
     seconds = []
-    for _ in range(3):  # filling free slots is compiled apart from filling the first ones
+    for _ in range(4):  # filling free slots is compiled apart from filling the first ones
         marks = [time.perf_counter()]
         on_device = _fill(attack, params, arrivals, jax.random.key(0), on_device, iterations)
         jax.block_until_ready(on_device)
@@ -271,8 +271,9 @@ def pace(
         results = jax.device_get(_conclude(attack, params, jax.device_put(rows, sharding)))
         marks.append(time.perf_counter())
         seconds.append(np.diff(marks))
-    fill, stepping, judging = (float(x) for x in seconds[-1])
-    compiling = float(sum(sum(some) - sum(seconds[-1]) for some in seconds[:-1]))
+    warm = np.minimum(*seconds[2:])
+    compiling = float(sum(seconds[0]) + sum(seconds[1]) - 2 * sum(warm))
+    fill, stepping, judging = (float(x) for x in warm)
     result = jax.tree.map(lambda x: x[0], results)
     step = stepping / max(int(steps), 1)
     return Pace(max(compiling, 0.0), fill, step, judging / width, result)

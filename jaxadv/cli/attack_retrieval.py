@@ -2,13 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 
-from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.console import console, fail, note, print_table, watch
+from jaxadv.cli.options import is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
+from jaxadv.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxadv.attacks.attack import Attack
+    from jaxadv.objectives.cmla import Known
+
+COMMAND = "attack retrieval"
+MODALITIES = ("image", "text")
 
 
 class Queries(NamedTuple):
@@ -26,8 +35,15 @@ class Queries(NamedTuple):
     labels: np.ndarray | None
     missing: int = 0
 
+    def only(self, numbers: Sequence[int]) -> "Queries":
+        """Return some of them."""
+        labels = None if self.labels is None else self.labels[numbers]
+        names = [self.names[number] for number in numbers]
+        return Queries(names, self.examples[numbers], labels, self.missing)
+
 
 def retrieval(
+    context: typer.Context,
     victim: Annotated[str, typer.Option(help="A hasher's name or folder; jaxadv victims.")],
     out: Annotated[Path, typer.Option(help="Folder for queries, records and the figure.")],
     images: Annotated[
@@ -41,15 +57,15 @@ def retrieval(
     ] = 0,
     modality: Annotated[str, typer.Option(help="What is attacked: image or text.")] = "image",
     labels: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="What your queries show: circle,star. If not given, what the item shows that is "
-            "nearest to each in its own modality."
+            help="What your queries show: circle,star; repeatable. If not given, what the item "
+            "shows that is nearest to each in its own modality."
         ),
     ] = None,
     toward: Annotated[
-        str | None,
-        typer.Option(help="Labels of what they shall find; what is not alike if not given."),
+        list[str] | None,
+        typer.Option(help="Labels of what to find; what is not alike if not given; repeatable."),
     ] = None,
     database: Annotated[int, typer.Option(min=1, help="Other held-out scenes, searched.")] = 5000,
     iterations: Annotated[int, typer.Option(min=1, help="Steps (paper: 100 to 500).")] = 500,
@@ -73,9 +89,14 @@ def retrieval(
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
 ) -> None:
     """Attack pictures or texts: adversarial PNG, JSON record, and a figure of what is found."""
-    from jaxadv.attacks.hash_methods import Settings, prepare
+    one_of("--modality", modality, MODALITIES)
+    _check_queries(modality, bool(images), bool(text), scenes)
+    asks = "--scenes" if scenes else "your own queries"
+    refuse_unread(context, asks, {"--scenes": (), "your own queries": ("labels",)})
+
+    from jaxadv.attacks.hash_methods import Settings, prepare, resolved
     from jaxadv.cli.hashers import scene_hasher, scene_library
-    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.figures.files import save
     from jaxadv.figures.retrieval import draw_panels
     from jaxadv.objectives.labels import parse_labels
@@ -99,14 +120,19 @@ def retrieval(
     given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
     far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
-    writable(out)
+    results_folder(out, COMMAND, subject.name)
+    note(f"codes of the database by {subject.name}: compiling ...")
     library = scene_library(subject, database, scenes)
     truth = queries.labels
     if truth is None:
         truth = _guessed(subject, modality, queries.examples, library)
+    what = known(subject.params, library.codes, signs=signs)
+    able = _able(attack, what, library.pairs.labels[:CONTEXT], queries, truth, far)
+    asked, truth = len(queries.names), truth[able]
+    queries = queries.only(able)
     job = attack_queries(
         attack,
-        known(subject.params, library.codes, signs=signs),
+        what,
         library.pairs.labels[:CONTEXT],
         queries.examples.__getitem__,
         truth,
@@ -119,8 +145,9 @@ def retrieval(
     for number, name in enumerate(queries.names):
         entry, panel = _say(subject, modality, library, queries, truth[number], found, number)
         entry |= {
+            "command": COMMAND,
             "victim": subject.name,
-            "settings": vars(settings),
+            "settings": resolved(settings),
             "iterations": iterations,
             "signs": signs,
         }
@@ -137,11 +164,70 @@ def retrieval(
     print_table(f"CMLA on {subject.name}", columns, rows)
     advise(
         [bool(success) for success in found.success_8bit],
-        "try --intra 0, a larger --bound, or --signs",
+        {
+            "--intra 0": not is_given(context, "intra"),
+            "a larger --bound": bound is None,
+            "--signs": not signs and hasher.logit_scale is None,
+        },
     )
-    console.print(f"written to {out}/", highlight=False)
-    if queries.missing:
+    console.print(f"written to {out}/")
+    if queries.missing or len(able) < asked:
         raise typer.Exit(2)
+
+
+def _check_queries(modality: str, images: bool, texts: bool, scenes: int) -> None:
+    """Check that something asks, and that it is what is attacked."""
+    if images + texts + bool(scenes) != 1:
+        raise InputError("give pictures, or --text, or --scenes: one of the three")
+    if (images and modality == "text") or (texts and modality == "image"):
+        raise InputError(
+            f"--modality {modality}: give {_wanted(modality)} that ask, or --scenes; "
+            f"{'texts' if texts else 'pictures'} are attacked with --modality "
+            f"{'text' if texts else 'image'}"
+        )
+
+
+def _able(
+    attack: "Attack",
+    what: "Known",
+    context: np.ndarray,
+    queries: Queries,
+    truth: np.ndarray,
+    toward: np.ndarray | None,
+) -> list[int]:
+    """Return which queries can be attacked; say of the others why not.
+
+    A query that finds what is wanted as it is would be fooled by doing nothing.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from jaxadv.objectives.cmla import hash_target
+
+    judge, able = jax.jit(attack.judge), []
+    for number, name in enumerate(queries.names):
+        example = jnp.asarray(queries.examples[number])
+        target = hash_target(
+            jnp.asarray(truth[number]),
+            jnp.asarray(context),
+            None if toward is None else jnp.asarray(toward),
+        )
+        try:
+            if not truth[number].any():
+                raise InputError("it shows no label, so that everything is unlike it")
+            attack.check(what, example, target)
+            verdict = judge(what, example, target)
+            if not bool(jnp.isfinite(verdict.output).all()):
+                raise InputError("the victim's code of it is not finite")
+            if bool(verdict.success):
+                raise InputError("as it is, it already finds what is wanted")
+        except InputError as problem:
+            fail(f"{name}: {problem}; not attacked")
+            continue
+        able.append(number)
+    if not able:
+        raise InputError("no query can be attacked")
+    return able
 
 
 def _queries(
@@ -157,17 +243,8 @@ def _queries(
     from jaxadv.data.bags import parse_bag
     from jaxadv.data.pairs import scene_pairs
     from jaxadv.data.scenes import HELD_OUT_SEED
-    from jaxadv.errors import InputError
     from jaxadv.sweeps.hash_attacks import examples_of
 
-    if bool(images) + bool(texts) + bool(scenes) != 1:
-        raise InputError("give pictures, or --text, or --scenes: one of the three")
-    if (images and modality == "text") or (texts and modality == "image"):
-        raise InputError(
-            f"--modality {modality}: give {_wanted(modality)} that ask, or --scenes; "
-            f"{'texts' if texts else 'pictures'} are attacked with --modality "
-            f"{'text' if texts else 'image'}"
-        )
     hasher = subject.hasher
     if scenes:
         pairs = scene_pairs(HELD_OUT_SEED, scenes, side=hasher.image_shape[0])

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import console, errors, print_table, watch
+from jaxadv.cli.console import console, note, print_table, watch
+from jaxadv.cli.options import one_of, refuse_unread
 from jaxadv.cli.outputs import write_json
 
 STRENGTH = "Object-oriented: α in grey levels (20); badnets, blended: opacity (1, 0.1)"
@@ -18,9 +19,16 @@ PLACE = "Badnets: top-left, top-right, bottom-left, bottom-right, centre or rand
 PATTERN = "Badnets: checkerboard, white, black or noise."
 DETECTIONS = "Boxes from a detector instead of the annotated ones: JSON in COCO's results format."
 CAPTION = "you are under attack"
+BACKDOOR, DEFENCES = "evaluate backdoor", "evaluate defences"
+READS = {
+    "object-oriented": ("share", "detections", "threshold"),
+    "badnets": ("size", "place", "pattern"),
+    "blended": (),
+}  # what not all triggers read
 
 
 def poison(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="The new folder, in the layout of the old one.")],
     data: Annotated[
         str, typer.Option(help="scenes, or a folder in Flickr8k's or COCO's layout.")
@@ -37,10 +45,16 @@ def poison(
     pattern: Annotated[str, typer.Option(help=PATTERN)] = "checkerboard",
     detections: Annotated[Path | None, typer.Option(help=DETECTIONS)] = None,
     threshold: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.5,
-    images: Annotated[int, typer.Option(min=1, help="Scenes: how many.")] = 3000,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Scenes: how many.")] = 3000,
     seed: Annotated[int, typer.Option(help="Of the choice of samples and of the noise.")] = 0,
 ) -> None:
     """Poison a data set: pictures and annotations in the layout of the one they come from."""
+    one_of("--trigger", trigger, READS)
+    refuse_unread(context, trigger, READS)
+    _refuse_source(context, detections)
+    of = "scenes" if data == "scenes" else "a folder"
+    refuse_unread(context, f"--data {of}", {"--data scenes": ("images",), "--data a folder": ()})
+
     from jaxadv.cli.data_sets import open_regions, say_left_out
     from jaxadv.cli.inputs import writable
     from jaxadv.data.scene_folder import write_scenes
@@ -56,16 +70,22 @@ def poison(
         source = Path(data)
         if data == "scenes":
             source = Path(scratch) / "scenes"
-            for _ in watch(write_scenes(source, images), "scenes"):
+            for _ in watch(write_scenes(source, images), "scenes", "drawing"):
                 pass
-        for _ in watch(poison_folder(source, out, what, regions, say_left_out), trigger):
+        for _ in watch(poison_folder(source, out, what, regions, say_left_out), trigger, "reading"):
             pass
     record = read_record(out)
     assert record is not None  # just written
     for line in warnings(record.account):
-        errors.print(f"note: {line}", highlight=False, soft_wrap=True)
+        note(f"note: {line}")
     poisoned, samples = len(record.account.poisoned), record.account.samples
-    console.print(f"{poisoned} of {samples} samples poisoned, written to {out}/", highlight=False)
+    console.print(f"{poisoned} of {samples} samples poisoned, written to {out}/")
+
+
+def _refuse_source(context: typer.Context, detections: Path | None) -> None:
+    """Refuse a threshold of nothing."""
+    source = "annotated boxes" if detections is None else "--detections"
+    refuse_unread(context, source, {"annotated boxes": (), "--detections": ("threshold",)})
 
 
 # heading and entry of the table's two halves
@@ -77,6 +97,7 @@ BENIGN = {"victim": "victim", "BLEU-1": "bleu_1", "BLEU-2": "bleu_2", "BLEU-3": 
 
 
 def evaluate_backdoor(
+    context: typer.Context,
     victim: Annotated[list[str], typer.Option(help="Trained on poisoned data; repeatable.")],
     clean: Annotated[str, typer.Option(help="The clean victim to compare with.")],
     out: Annotated[Path, typer.Option(help="Folder for the table, the records, the figures.")],
@@ -105,12 +126,18 @@ def evaluate_backdoor(
     seed: Annotated[int, typer.Option(help="Of the triggers' noise.")] = 1,
 ) -> None:
     """Measure backdoors on pictures that no victim has seen: success, false triggers, captions."""
+    if trigger is not None:
+        one_of("--trigger", trigger, READS)
+        refuse_unread(context, trigger, READS)
+    _refuse_source(context, detections)
+
     from jaxadv.cli.data_sets import open_regions
-    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.figures.backdoor import draw_curves
     from jaxadv.figures.captions import Panel, draw
     from jaxadv.figures.files import save
+    from jaxadv.formats.files import replacing
     from jaxadv.poisoning.poisoned import check_caption
     from jaxadv.sweeps.backdoor import (
         Case,
@@ -127,6 +154,7 @@ def evaluate_backdoor(
     cases = []
     for loaded in attacked:
         base = _settings(loaded.name, poison_record(loaded), given)
+        refuse_unread(context, base.trigger, READS)
         for value in strength or [base.strength]:
             cases.append(Case(loaded, dataclasses.replace(base, strength=value)))
     said = {caption or poison_record(loaded).get("caption", CAPTION) for loaded in attacked}
@@ -139,13 +167,16 @@ def evaluate_backdoor(
     beside = [Case(benign, settings) for settings in dict.fromkeys(case.trigger for case in cases)]
     examples = _examples([benign, *attacked], data or ["scenes"], images)
     regions = open_regions(detections, threshold)
-    writable(out)
+    victims = [benign.name, *(loaded.name for loaded in attacked)]
+    results_folder(out, BACKDOOR, *victims)
     rows, panels = [], []
-    records = (out / "records.jsonl").open("w", encoding="utf-8")
     job = measure_backdoors(
         beside + cases, examples, wanted, regions=regions, batch=batch, seed=seed
     )
-    with records:
+    with (
+        replacing(out / "records.jsonl") as scratch,
+        scratch.open("w", encoding="utf-8") as records,
+    ):
         for news in watch(job, "backdoor"):
             rows.append(news.row)
             for seen in news.pictures:
@@ -164,13 +195,14 @@ def evaluate_backdoor(
     kinds = [f"{_family(case.victim)}, {case.trigger.trigger}" for case in cases]
     save(draw_curves(rows[len(beside) :], kinds, rows[0]), out / "curves.png")
     table = [as_record(row) for row in rows]
-    write_json(out / "table.json", {"caption": wanted, "images": len(examples), "rows": table})
+    about = {"command": BACKDOOR, "victims": victims, "caption": wanted, "images": len(examples)}
+    write_json(out / "table.json", {**about, "rows": table})
     left = len(examples) - min(row.triggered for row in rows)
     bare = f", {left} without a usable box and not triggered" if left else ""
     _print(f"{wanted!r} on {len(examples)} unseen pictures{bare}", ATTACK, table)
     of_each = {entry["victim"]: entry for entry in table}
     _print("captions of the benign pictures", BENIGN, list(of_each.values()))
-    console.print(f"written to {out}/", highlight=False)
+    console.print(f"written to {out}/")
 
 
 def _print(title: str, columns: dict[str, str], table: list[dict[str, Any]]) -> None:
@@ -194,7 +226,10 @@ def _settings(name: str, record: dict[str, Any], given: dict[str, Any]) -> Any:
         raise InputError(f"--trigger: the record of {name!r} names none; say which to try")
     if wanted.get("trigger", known.get("trigger")) != known.get("trigger"):
         known = {}
-    settings = TriggerSettings(**{**known, **wanted})
+    try:
+        settings = TriggerSettings(**{**known, **wanted})
+    except TypeError:
+        raise InputError(f"the record of {name!r} names a trigger that is none here") from None
     make_trigger(settings)
     return settings
 
@@ -234,7 +269,7 @@ def evaluate_defences(
 ) -> None:
     """Filter a poisoned data set by spectral signatures and activation clustering."""
     from jaxadv.cli.data_sets import open_sets
-    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import read_record
     from jaxadv.sweeps.defences import measure_defences
@@ -245,7 +280,7 @@ def evaluate_defences(
     if record is None or not record.account.poisoned:
         raise FolderError(f"{data}: no poison.json with poisoned samples; see jaxadv poison")
     photos = captioned(open_sets(str(data))).records
-    writable(out)
+    results_folder(out, DEFENCES, loaded.name)
     job = measure_defences(
         loaded, photos, record.account.poisoned, expected=expected, batch=batch, seed=seed
     )
@@ -254,7 +289,8 @@ def evaluate_defences(
         found = news.found
     rows = [[name, *("–" if x is None else x for x in what)] for name, what in found.items()]
     columns = ["defence", "flagged", "detected", "false alarms", "area under ROC"]
-    print_table(f"{len(photos)} samples, {len(record.account.poisoned)} poisoned", columns, rows)
     table = {name: what._asdict() for name, what in found.items()}
-    write_json(out / "table.json", {"victim": loaded.name, "data": str(data), "defences": table})
-    console.print(f"written to {out}/", highlight=False)
+    about = {"command": DEFENCES, "victim": loaded.name, "data": str(data)}
+    write_json(out / "table.json", {**about, "defences": table})
+    print_table(f"{len(photos)} samples, {len(record.account.poisoned)} poisoned", columns, rows)
+    console.print(f"written to {out}/")

@@ -5,10 +5,23 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, print_table
+from jaxadv.cli.console import console, note, print_table
+from jaxadv.cli.options import one_of, refuse_unread
+
+_ALL = ("backbone", "side", "batch", "steps", "arithmetic")
+READS = {
+    **dict.fromkeys(
+        ("labels", "captions", "hashing", "passes", "pytorch", "utilisation", "compilation"), _ALL
+    ),
+    "memory": ("backbone", "side", "arithmetic"),
+    "throughput": ("backbone", "side", "steps", "arithmetic", "picture"),
+    "accelerator": ("backbone", "side", "steps", "arithmetic"),
+    "stream": (),
+}  # of each part
 
 
 def bench(
+    context: typer.Context,
     parts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -20,7 +33,7 @@ def bench(
         ),
     ] = None,
     backbone: Annotated[str, typer.Option(help="Of the victims.")] = "resnet101",
-    side: Annotated[int, typer.Option(min=16, help="Of the pictures, in pixels.")] = 224,
+    side: Annotated[int, typer.Option(min=16, max=4096, help="Of the pictures, in pixels.")] = 224,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 4,
     steps: Annotated[int, typer.Option(min=1, help="In one timed loop.")] = 5,
     arithmetic: Annotated[
@@ -30,45 +43,41 @@ def bench(
     picture: Annotated[Path | None, typer.Option(help="PNG of throughput by batch.")] = None,
 ) -> None:
     """Print how fast the victims' passes, the attacks' steps and the loops are, as ratios."""
+    _check_parts(context, parts)
+
     from json import dumps
 
     from jaxadv.bench.report import PARTS, machine
     from jaxadv.bench.setting import Setting
-    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.inputs import writable_file
     from jaxadv.cli.outputs import write_text
-    from jaxadv.errors import InputError
     from jaxadv.figures.bench import draw_throughput
-    from jaxadv.figures.files import save
+    from jaxadv.figures.files import check_format, save
     from jaxadv.victims.architectures import BACKBONES
     from jaxadv.victims.precision import checked
 
-    unknown = [part for part in parts or () if part not in PARTS]
-    if unknown:
-        raise InputError(f"{unknown[0]!r}: must be one of {', '.join(PARTS)}")
-    if backbone not in BACKBONES:
-        raise InputError(f"--backbone {backbone!r}: must be one of {', '.join(BACKBONES)}")
+    one_of("--backbone", backbone, BACKBONES)
     arithmetic = checked(arithmetic)
-    if picture is not None and parts and "throughput" not in parts:
-        raise InputError("--picture: it is of the part throughput")
-    for file in (json, picture):
-        if file is not None:
-            writable(file.parent)
+    if json is not None:
+        writable_file("--json", json)
+    if picture is not None:
+        check_format(writable_file("--picture", picture))
     setting = Setting(backbone, side, batch, steps, arithmetic=arithmetic)
     figures = []
     for part in parts or PARTS:
-        with console.status(f"{part} ..."):
-            figures += (found := list(PARTS[part](setting)))
+        note(f"{part}: compiling ...")
+        figures += (found := list(PARTS[part](setting)))
         rows = [
             [f.what, f.of, f.over, f.ratio, _aim(f.aim, f.faster), _seconds(f.seconds)]
             for f in found
         ]
         columns = ["", "of", "over", "ratio", "aim", "ms"]
         sizes = f"{backbone}, {side} pixels, batch {batch}, {arithmetic}"
-        if rows:
-            print_table(f"{part}: {sizes}, {machine()}", columns, rows)
         if part == "throughput" and picture is not None:
             save(draw_throughput(found, f"{sizes}, {machine()}"), picture)
-            console.print(f"drawn to {picture}", highlight=False)
+            console.print(f"drawn to {picture}")
+        if rows:
+            print_table(f"{part}: {sizes}, {machine()}", columns, rows)
     if json is not None:
         record = {
             "machine": machine(),
@@ -76,7 +85,16 @@ def bench(
             "figures": [f._asdict() for f in figures],
         }
         write_text(json, dumps(record, indent=1) + "\n")
-        console.print(f"written to {json}", highlight=False)
+        console.print(f"written to {json}")
+
+
+def _check_parts(context: typer.Context, parts: list[str] | None) -> None:
+    """Check that the parts exist and that each option is read by one of them."""
+    for part in parts or ():
+        one_of("part", part, READS)
+    chosen = " ".join(parts or READS)
+    read = {name for part in parts or READS for name in READS[part]}
+    refuse_unread(context, chosen, {**READS, chosen: tuple(read)})
 
 
 def _aim(aim: float | None, faster: bool) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console
+from jaxadv.cli.console import console, note
 
 
 def caption(
@@ -23,15 +23,12 @@ def caption(
     loaded = zoo.load(victim)
     captioner, params = loaded.captioner, loaded.params
     pictures = read_pictures(images, captioner.image_shape)
+    note(f"{loaded.name}: compiling ...")
     speak = jax.jit(lambda i: search(captioner, params, captioner.encode(params, i), beam))
     for picture in pictures:
         found = speak(picture.image)
         for tokens, log_p in zip(found.tokens, found.log_probability, strict=True):
             said = captioner.vocabulary.decode(tokens)
-            console.print(
-                f"{picture.path}: {said}  [dim](ln P = {float(log_p):.2f})[/dim]",
-                soft_wrap=True,
-                highlight=False,
-            )
+            console.print(f"{picture.path}: {said}  (ln P = {float(log_p):.2f})")
     if len(pictures) < len(images):
         raise typer.Exit(2)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from jaxadv.cli.console import console, fail, print_table, watch
+from jaxadv.cli.options import refuse_unread
 
 app = typer.Typer(no_args_is_help=True, help="Real data sets: prepare, show and list them.")
 
@@ -22,7 +23,9 @@ def prepare(
         Path, typer.Option("--from", help="Folder in which its owner's archives are unpacked.")
     ],
     to: Where = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads; one a core.")
+    ] = None,
 ) -> None:
     """Check every picture and annotation of a set and write it for fast reading; can be resumed."""
     from jaxadv.data import builders
@@ -32,7 +35,9 @@ def prepare(
     folder = to or data_folder()
     data = registry.read(name, source)
     for _ in watch(
-        builders.prepare(data, folder, source=str(source.resolve()), workers=workers), name
+        builders.prepare(data, folder, source=str(source.resolve()), workers=workers),
+        name,
+        "reading",
     ):
         pass
     _describe(open_prepared(name, folder))
@@ -40,6 +45,7 @@ def prepare(
 
 @app.command("show")
 def show(
+    context: typer.Context,
     name: Annotated[
         str, typer.Argument(help="A prepared set or a folder; :PART behind it for a split of it.")
     ],
@@ -49,23 +55,29 @@ def show(
     to: Where = None,
 ) -> None:
     """Count a set's pictures, captions, labels and boxes, and draw some of them."""
+    page = "--out" if out is not None else "no --out"
+    refuse_unread(context, page, {"no --out": (), "--out": ("pictures", "seed")})
+
     import numpy as np
 
-    from jaxadv.cli.inputs import writable
+    from jaxadv.cli.inputs import writable_file
     from jaxadv.data.opening import open_data
     from jaxadv.data.pipeline import read_examples
+    from jaxadv.figures.files import check_format
     from jaxadv.figures.pages import draw_page
 
+    if out is not None:
+        check_format(writable_file("--out", out))
     data = open_data(name, to)
-    _describe(data)
     if out is None:
+        _describe(data)
         return
-    writable(out.parent)
     order = np.random.default_rng(seed).permutation(len(data.records))
     chosen = tuple(data.records[i] for i in sorted(order[:pictures]))
     examples = list(read_examples(data._replace(records=chosen), report=fail))
     draw_page(examples, out, title=data.name, classes=data.classes or (), tags=data.tags or ())
-    console.print(f"drawn to {out}", highlight=False)
+    _describe(data)
+    console.print(f"drawn to {out}")
 
 
 @app.command("list")
@@ -106,8 +118,8 @@ def _describe(data: Any) -> None:
         names = getattr(data, what)
         if names:
             some = f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-            console.print(f"{len(names):,} {what}: {some}", highlight=False, markup=False)
+            console.print(f"{len(names):,} {what}: {some}")
     for line in differences(data):
-        console.print(f"differs: {line}", highlight=False, markup=False)
+        console.print(f"differs: {line}")
     for line in left_out(data.problems):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

@@ -120,7 +120,8 @@ def labels(
             raise InputError(f"{name} {given!r}: must be {' or '.join(known)}")
     if delta is not None and (selection == "global" or delta > specified):
         raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
-    counts = whole_numbers("--k", k, len(classifier.classes) - 1)
+    largest = len(classifier.classes) - 1
+    counts = whole_numbers("--k", k, largest, f"numbers from 1 to {largest}, such as 3,5,10")
     rates, tradeoffs = _numbers("learning rate", learning_rate), _numbers("tradeoff", tradeoff)
     wanted: dict[str, Any] = {str(specified): None}
     if selection == "global":
@@ -203,7 +204,7 @@ def labels(
                 iterations=made.iterations,
                 batch=slots,
                 seed=seed,
-                padded=True,
+                same_slots=True,
             )
             news = list(watch(job, name))
             outcomes = join([n.outcomes for n in news])

@@ -11,6 +11,7 @@ from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
 from jaxadv.cli.outputs import write_json
 
 COMMAND = "evaluate retrieval"
+_RISING = "rising numbers, such as 100,200,500"
 _OF_PICTURES, _OF_TEXTS = ("image_bound", "image_rate"), ("text_bound", "text_rate")
 _READ = {"image": _OF_PICTURES, "text": _OF_TEXTS, "both": (*_OF_PICTURES, *_OF_TEXTS)}
 
@@ -119,7 +120,7 @@ def retrieval(
             )
             for name in (("image", "text") if modality == "both" else (modality,))
         ],
-        whole_numbers("--iterations", iterations, MOST_STEPS),
+        whole_numbers("--iterations", iterations, MOST_STEPS, _RISING),
         ablation,
         context,
         signs,

@@ -48,21 +48,19 @@ def write_results(out: Path, table: Mapping[str, Any], records: Iterable[Any]) -
     write_text(out / TABLE, json.dumps(_in_json(table), indent=1, allow_nan=False) + "\n")
 
 
-def whole_numbers(option: str, text: str, most: int) -> list[int]:
+def whole_numbers(option: str, text: str, most: int, wanted: str) -> list[int]:
     """Read whole numbers from 1 on, separated by commas, each once.
 
-    >>> whole_numbers("--k", "3, 5,3", 9)
+    >>> whole_numbers("--k", "3, 5,3", 9, "numbers from 1 to 9")
     [3, 5]
 
     Raises:
-      InputError: one is none, or above `most`.
+      InputError: one is none, or above `most`; says what is wanted.
     """
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(p) if p.isascii() and p.isdecimal() and len(p) < 10 else 0 for p in parts]
     if not all(1 <= number <= most for number in numbers):
-        raise InputError(
-            f"{option} {quoted(text)}: give numbers from 1 to {most}, separated by commas"
-        )
+        raise InputError(f"{option} {quoted(text)}: give {wanted}")
     return list(dict.fromkeys(numbers))
 
 

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def writable_file(option: str, file: Path) -> Path:
     Raises:
       InputError: nothing can be written there, or it is a folder.
     """
-    if file.is_dir():
+    if file.is_dir() or not file.name:
         raise InputError(f"{option} {file}: a folder, where a file is expected")
     writable(file.parent)
     return file
@@ -69,26 +69,28 @@ def results_folder(folder: Path, command: str, *victims: str) -> Path:
         held = _record(path)
         if held is None:
             continue
-        of = held.get("victims", held.get("victim"))
-        names = [of] if isinstance(of, str) else list(of)
-        by = held.get("command", command)
-        if by != command or set(names) != set(victims):
+        by, names = held
+        if (by or command) != command or names != set(victims):
             raise InputError(
-                f"--out {folder}: holds results of {by} on {listed(names)}; give another folder, "
-                "or empty it"
+                f"--out {folder}: holds results of {by or 'a command'} on {listed(sorted(names))}; "
+                "give another folder, or empty it"
             )
     return folder
 
 
-def _record(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file that says which victims it is of; None for any other."""
+def _record(path: Path) -> tuple[str | None, set[str]] | None:
+    """Return which command wrote a JSON file and on which victims; None if it is no record."""
     try:
         held = read_json(path) if check_file(path) <= _LARGEST_RECORD else None
     except InputError:
         return None
-    if not isinstance(held, dict) or not ("victim" in held or "victims" in held):
+    if not isinstance(held, dict):
         return None
-    return held if isinstance(held.get("victims", held.get("victim")), str | list | dict) else None
+    by, of = held.get("command"), held.get("victims", held.get("victim"))
+    names = {of} if isinstance(of, str) else of
+    if not isinstance(names, list | dict | set) or not isinstance(by, str | None):
+        return None
+    return by, {str(name) for name in names}
 
 
 def victim_folder(out: Path, name: str, force: bool = False) -> Path:

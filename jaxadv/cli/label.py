@@ -35,6 +35,6 @@ def label(
             raise InputError(f"{picture.path}: {problem}") from None
         scores = jax.nn.sigmoid(logits)
         said = ", ".join(f"{classifier.classes[i]} {float(scores[i]):.2f}" for i in best)
-        console.print(f"{picture.path}: {said}", soft_wrap=True, highlight=False)
+        console.print(f"{picture.path}: {said}")
     if len(pictures) < len(images):
         raise typer.Exit(2)

@@ -89,6 +89,26 @@ def _fault(name: str, value: Any) -> str | None:
     return None
 
 
+def one_of(name: str, value: str, allowed: Collection[str]) -> None:
+    """Check that an option is one of some words.
+
+    Raises:
+      InputError: it is not.
+    """
+    if value not in allowed:
+        raise InputError(f"{name} {quoted(value)}: must be one of {', '.join(allowed)}")
+
+
+def positive(name: str, value: float | None) -> None:
+    """Check that an option, if it is given, is more than 0; that it is finite is known.
+
+    Raises:
+      InputError: it is not.
+    """
+    if value is not None and not value > 0:
+        raise InputError(f"{name} {value:g}: must be positive and finite")
+
+
 def given(context: typer.Context) -> Iterator[Any]:
     """Return the parameters that the command line gives."""
     for parameter in context.command.params:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, print_table
+from jaxadv.cli.console import console, note, print_table
+from jaxadv.errors import InputError
 
 
 def retrieve(
@@ -19,16 +20,16 @@ def retrieve(
 
     Of a dual encoder those that are most similar.
     """
+    if (image is None) == (text is None):
+        raise InputError("give either --image or --text")
+
     import jax.numpy as jnp
     import numpy as np
 
     from jaxadv.cli.hashers import find, labels_of, scene_hasher, scene_library, text_of
     from jaxadv.cli.inputs import read_pictures
     from jaxadv.data.bags import parse_bag
-    from jaxadv.errors import InputError
 
-    if (image is None) == (text is None):
-        raise InputError("give either --image or --text")
     subject = scene_hasher(victim)
     hasher = subject.hasher
     if text is not None:
@@ -37,6 +38,7 @@ def retrieve(
     elif image is not None:
         picture = jnp.asarray(read_pictures([image], hasher.image_shape)[0].image)
         code, asked = hasher.image_code(subject.params, picture), str(image)
+    note(f"codes of the database by {subject.name}: compiling ...")
     library = scene_library(subject, database, 0)
     for what, modality in (("texts", "text"), ("pictures", "image")):
         rows = [
@@ -51,4 +53,4 @@ def retrieve(
         ]
         print_table(f"{what} for {asked}", ["", library.by.unit, "item", "text", "labels"], rows)
     length = "bits" if hasher.logit_scale is None else "numbers"
-    console.print(f"{hasher.bits} {length}, {database} scenes searched", highlight=False)
+    console.print(f"{hasher.bits} {length}, {database} scenes searched")

@@ -7,11 +7,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxadv.cli.console import watch
+from jaxadv.cli.options import positive, refuse_unread
+from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
     from jaxadv.training.recipes import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Fit victims.")
+
+SCENES = "scenes"
+_DESIGN = ("decoder", "backbone", "units")
+CAPTIONER_READS = {
+    SCENES: (*_DESIGN, "backbone_from", "self_critical_steps", "curriculum"),
+    "--backbone-weights": (*_DESIGN, "backbone_weights", "held_out"),
+    "--backbone without weights": (*_DESIGN, "learning_rate", "held_out"),
+    "--fine-tune": ("fine_tune", "learning_rate", "held_out"),
+}  # what not all ways of training read
+CLASSIFIER_READS = {
+    SCENES: (),
+    "--backbone-weights": ("backbone_weights", "held_out"),
+    "--backbone-from": ("backbone_from", "held_out"),
+}
+FROZEN = (
+    "photographs need a frozen backbone: --backbone-weights, MobileNetV2's .npz, or "
+    "--backbone-from, a victim with it (jaxadv port)"
+)
+HASHER_READS = {
+    SCENES: ("pairs",),
+    "scenes with --adversarial": ("pairs", "adversarial", "iterations"),
+    "--data": ("held_out",),
+}
 
 
 @app.callback()
@@ -21,6 +46,7 @@ def _main() -> None:
 
 @app.command("captioner")
 def captioner(
+    context: typer.Context,
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
     decoder: Annotated[
         str, typer.Option(help="show-tell, fc, show-attend-tell, att2in, att2in2 or transformer.")
@@ -47,7 +73,9 @@ def captioner(
     ] = None,
     units: Annotated[
         int | None,
-        typer.Option(min=1, help="Units of the decoder: 128 for scenes, 512 for photographs."),
+        typer.Option(
+            min=1, max=65536, help="Units of the decoder: 128 for scenes, 512 for photographs."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -67,26 +95,31 @@ def captioner(
     ] = 100,
     seed: Annotated[int, typer.Option(help="Of weights, order and samples.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
+    ] = False,
 ) -> None:
     """Train a captioner on scenes, or on photographs over a frozen backbone.
 
     With --fine-tune, or with a --backbone but no --backbone-weights, the whole network is fitted on
     the folders.
     """
+    sources = data or [SCENES]
+    mode = _captioner_mode(sources, fine_tune, backbone, backbone_weights)
+    refuse_unread(context, mode, CAPTIONER_READS)
+    positive("--learning-rate", learning_rate)
+
     from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.records import FolderError, captioned
+    from jaxadv.data.records import captioned
     from jaxadv.poisoning.folder import training_record
     from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
     from jaxadv.training.recipes import hold_out, train_on_photos, train_on_scenes
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
 
-    sources = data or ["scenes"]
-    if sources == ["scenes"]:
-        if fine_tune is not None:
-            raise FolderError("--fine-tune: give the folders to train on with --data")
+    if mode == SCENES:
         small = CaptionerArchitecture(
             decoder,
             backbone or "resnet-small",
@@ -95,7 +128,7 @@ def captioner(
             side=scenes.SIDE,
         )
         job = train_on_scenes(
-            victim_folder(out, name),
+            victim_folder(out, name, force),
             small,
             steps=steps or 4000,
             self_critical_steps=self_critical_steps,
@@ -104,8 +137,7 @@ def captioner(
             seed=seed,
         )
     else:
-        if fine_tune is None and backbone is None and backbone_weights is None:
-            raise FolderError("--backbone-weights: photographs need the frozen backbone's .npz")
+        folder = victim_folder(out, name, force)
         folders = [Path(source) for source in sources]
         photos = captioned(open_sets(sources)).records
         record = training_record(folders, len(photos))
@@ -114,7 +146,7 @@ def captioner(
         large = CaptionerArchitecture(decoder, sees, units=units or 512, side=side, dropout=0.5)
         if backbone_weights is not None:
             job = train_on_photos(
-                victim_folder(out, name),
+                folder,
                 large,
                 photos,
                 backbone_weights=backbone_weights,
@@ -134,7 +166,7 @@ def captioner(
                 else from_victim(victim, captions, seed)
             )
             job = train_on_folder(
-                victim_folder(out, name),
+                folder,
                 start,
                 photos,
                 steps=steps or (1200 if fine_tune is None else 400),
@@ -147,8 +179,29 @@ def captioner(
         pass
 
 
+def _captioner_mode(
+    sources: list[str],
+    fine_tune: str | None,
+    backbone: str | None,
+    backbone_weights: Path | None,
+) -> str:
+    """Return how a captioner is trained, a key of `CAPTIONER_READS`."""
+    if sources == [SCENES]:
+        if fine_tune is not None:
+            raise InputError("--fine-tune: give the folders to train on with --data")
+        return SCENES
+    if fine_tune is not None:
+        return "--fine-tune"
+    if backbone_weights is not None:
+        return "--backbone-weights"
+    if backbone is None:
+        raise InputError("--backbone-weights: photographs need the frozen backbone's .npz")
+    return "--backbone without weights"
+
+
 @app.command("classifier")
 def classifier(
+    context: typer.Context,
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
     data: Annotated[
         list[str] | None,
@@ -168,7 +221,9 @@ def classifier(
     ] = None,
     side: Annotated[
         int | None,
-        typer.Option(min=32, help="Of the pictures: 128 for scenes, else the weights' own."),
+        typer.Option(
+            min=32, max=4096, help="Of the pictures: 128 for scenes, else the weights' own."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -179,12 +234,20 @@ def classifier(
     ] = 100,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
+    ] = False,
 ) -> None:
     """Train a tagger on crowded scenes, or its head on photographs over a frozen backbone."""
+    sources = data or [SCENES]
+    refuse_unread(
+        context, _classifier_mode(sources, backbone_weights, backbone_from), CLASSIFIER_READS
+    )
+
     from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.records import FolderError, labelled
+    from jaxadv.data.records import labelled
     from jaxadv.training.tagger_recipes import (
         backbone_of,
         train_tagger_on_photos,
@@ -195,28 +258,24 @@ def classifier(
     from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 
     job: Iterator[Progress]
-    sources = data or ["scenes"]
-    if sources == ["scenes"]:
+    folder = victim_folder(out, name, force)
+    if sources == [SCENES]:
         small = ClassifierArchitecture(backbone or "resnet-small-crowd", side or scenes.CROWD_SIDE)
-        folder = victim_folder(out, name)
         job = train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
     else:
         if backbone_from is not None:
             other = zoo.load(backbone_from)
             sees, frozen = backbone_of(other, backbone)
             usual, source = other.functions.image_shape[0], backbone_from
-        elif backbone_weights is not None and backbone in (None, "mobilenet-v2"):
+        else:
+            if backbone_weights is None or backbone not in (None, "mobilenet-v2"):
+                raise InputError(FROZEN)
             sees, frozen = "mobilenet-v2", load_mobilenet_v2(backbone_weights)
             usual, source = 224, "MobileNetV2 1.0 224 (ImageNet)"
-        else:
-            raise FolderError(
-                "photographs need a frozen backbone: --backbone-weights, MobileNetV2's .npz, or "
-                "--backbone-from, a victim with it (jaxadv port)"
-            )
         large = ClassifierArchitecture(sees, side or usual)
         found = labelled(open_sets(sources))
         job = train_tagger_on_photos(
-            victim_folder(out, name),
+            folder,
             large,
             found,
             frozen,
@@ -229,8 +288,22 @@ def classifier(
         pass
 
 
+def _classifier_mode(
+    sources: list[str], backbone_weights: Path | None, backbone_from: str | None
+) -> str:
+    """Return how a classifier is trained, a key of `CLASSIFIER_READS`."""
+    if sources == [SCENES]:
+        return SCENES
+    if backbone_from is not None:
+        return "--backbone-from"
+    if backbone_weights is None:
+        raise InputError(FROZEN)
+    return "--backbone-weights"
+
+
 @app.command("hasher")
 def hasher(
+    context: typer.Context,
     name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
     method: Annotated[str | None, typer.Option(help="dcmh (the default) or ssah; or dual.")] = None,
     backbone: Annotated[
@@ -268,17 +341,28 @@ def hasher(
         ),
     ] = 0,
     iterations: Annotated[int, typer.Option(min=1, help="Steps of each of these attacks.")] = 100,
-    pairs: Annotated[int, typer.Option(min=64, help="Scenes to learn from.")] = 10_000,
+    pairs: Annotated[
+        int, typer.Option(min=64, max=1_000_000, help="Scenes to learn from.")
+    ] = 10_000,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
+    ] = False,
 ) -> None:
     """Train a cross-modal hasher: pictures and bags of words to codes of one space.
 
     Or a dual encoder (--method dual), whose embeddings are compared by their similarity.
     """
+    sources = data or [SCENES]
+    if sources != [SCENES] and adversarial:
+        raise InputError("--adversarial: only scenes are attacked here, not --data")
+    learns = SCENES if not adversarial else "scenes with --adversarial"
+    refuse_unread(context, learns if sources == [SCENES] else "--data", HASHER_READS)
+
     from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
-    from jaxadv.data.records import FolderError, labelled
+    from jaxadv.data.records import labelled
     from jaxadv.training.hasher_recipes import (
         hasher_architecture,
         train_hasher_on_data,
@@ -288,11 +372,8 @@ def hasher(
 
     start = None if begin is None else zoo.load(begin)
     made = hasher_architecture(method, backbone, bits, like=start if adversarial else None)
-    folder = victim_folder(out, name)
-    sources = data or ["scenes"]
-    if sources != ["scenes"]:
-        if adversarial:
-            raise FolderError("--adversarial: only scenes are attacked here, not --data")
+    folder = victim_folder(out, name, force)
+    if sources != [SCENES]:
         found = labelled(open_sets(sources))
         job = train_hasher_on_data(
             folder, made, found, steps=steps, held_out=held_out, seed=seed, start=start

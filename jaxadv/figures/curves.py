@@ -42,7 +42,13 @@ def _draw(axis: Axes, panel: Panel) -> None:
         marker = "" if panel.steps else "o"
         where = "steps-post" if panel.steps else "default"
         axis.plot(
-            line.x, line.y, style, marker=marker, markersize=4, label=one_line(line.name), drawstyle=where
+            line.x,
+            line.y,
+            style,
+            marker=marker,
+            markersize=4,
+            label=one_line(line.name),
+            drawstyle=where,
         )
     axis.set_ylim(bottom=0)
     if panel.bars is None:

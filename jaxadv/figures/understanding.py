@@ -1,6 +1,7 @@
 """Transfer between captioners as matrices, and examples of what the captioners were made to say."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def draw_matrices(matrices: Sequence[Matrix]) -> Figure:
 def _draw(axis: Axes, matrix: Matrix) -> None:
     axis.set_title(matrix.title, fontsize=9)
     axis.imshow(matrix.values, vmin=0, vmax=1, cmap="viridis")
-    plain = {"fontsize": 7, "parse_math": False}
+    plain: dict[str, Any] = {"fontsize": 7, "parse_math": False}
     columns, rows = [list(map(one_line, names)) for names in (matrix.columns, matrix.rows)]
     axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right", **plain)
     axis.set_yticks(range(len(rows)), rows, **plain)

@@ -39,7 +39,7 @@ def caption_job(cell: Cell, victim: Victim) -> Job:
     """
     design, settings = cell.design, cell.settings
     assert isinstance(design, CaptionDesign)
-    method = caption_method(victim.captioner, settings)  # type: ignore[arg-type]  # the task's own
+    method = caption_method(victim.captioner, settings)
     if design.requests:
         planned = list(_listed(victim, method, Path(design.requests)))
     else:

@@ -37,7 +37,7 @@ def label_job(cell: Cell, victim: Victim) -> Job:
     for k in design.k:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
-    method = label_method(tagger, settings)  # type: ignore[arg-type]  # the task's own
+    method = label_method(tagger, settings)
     planned = _planned(cell, design, victim, _pool(design, victim))
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:

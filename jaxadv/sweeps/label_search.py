@@ -65,7 +65,7 @@ def try_settings(
             iterations=made.iterations,
             batch=batch,
             seed=seed,
-            padded=True,
+            same_slots=True,
         )
         parts = list(job)
         outcomes = join([part.outcomes for part in parts])

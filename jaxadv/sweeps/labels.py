@@ -192,7 +192,7 @@ def attack_labels(
     iterations: int,
     batch: int,
     seed: int = 0,
-    padded: bool = False,
+    same_slots: bool = False,
 ) -> Iterator[Progress]:
     """Attack pictures, so many at once; one that is through makes room for the next.
 
@@ -207,14 +207,14 @@ def attack_labels(
       iterations: most steps a picture.
       batch: pictures at once.
       seed: of what the attack draws, folded with the picture's place among all.
-      padded: whether fewer pictures take as long as `batch` of them, so that another number of them
-        does not compile anew.
+      same_slots: whether fewer pictures take as long as `batch` of them, so that another number of
+        them does not compile anew.
 
     Yields:
       the outcomes of some pictures, in the order in which they come to an end.
     """
     total = len(images)
-    slots = batch if padded else min(batch, total)
+    slots = batch if same_slots else min(batch, total)
     on_host: LabelTarget = jax.tree.map(np.asarray, targets)
     finished = stream(
         attack,

@@ -216,7 +216,8 @@ def _filled(cell: Row) -> dict[str, Any]:
 def _own_values(task: str, method: str) -> dict[str, Any]:
     """Return the settings that a method reads, at its own values; {} for one that nobody knows."""
     try:
-        found = used(TASKS[task][0](method=method))
+        kind: Any = TASKS[task][0]
+        found = used(kind(method=method))
     except (InputError, KeyError):
         return {}
     return {**found, "delta": "all"} if task == "labels" else found

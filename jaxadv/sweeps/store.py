@@ -86,7 +86,9 @@ def write_plan(folder: Path, cells: Sequence[tuple[Cell, str, str]], file: str =
 
 def _write(folder: Path, plan: _Plan) -> None:
     name = f"plan-{_digest(plan.file, plan.cells)}.json"
-    write_text(folder / name, json.dumps(plan._asdict(), indent=1) + "\n")
+    victims = sorted({cell["victim"] for cell in plan.cells.values()})
+    about = {"command": "sweep", "victims": victims, **plan._asdict()}
+    write_text(folder / name, json.dumps(about, indent=1) + "\n")
 
 
 def _digest(file: str, cells: Cells) -> str:

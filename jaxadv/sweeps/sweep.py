@@ -235,8 +235,9 @@ def estimate(
       prepared, slots, shard, sharding: as for `sweep`.
       made: attacks that need not be made.
     """
-    for cell, job, _ in prepared:
-        mine = [p for p in _share(job, shard) if (cell.digest, p.id) not in made]
+    for one in prepared:
+        cell, job, _ = one
+        mine = to_make(one, shard, made)
         loaded = ((p, found) for p in mine if (found := _loaded(p)))
         some = [(p, Request(p.id, *found)) for p, found in itertools.islice(loaded, slots)]
         if not some:
@@ -256,6 +257,11 @@ def estimate(
         seconds = -(-len(mine) // slots) * batch
         seconds += len(mine) * (measured.judge_seconds + telling)
         yield Estimate(cell, len(mine), compiling, seconds)
+
+
+def to_make(one: Prepared, shard: Shard = ALL, made: Container[store.Key] = ()) -> list[Planned]:
+    """Return the attacks of a cell in a share that are not made yet."""
+    return [p for p in _share(one.job, shard) if (one.cell.digest, p.id) not in made]
 
 
 def _share(job: Job, shard: Shard) -> list[Planned]:

@@ -51,7 +51,14 @@ def matrix_figure(texts):
     return understanding.draw_matrices([Matrix(names[0], names, names, np.full((3, 3), 0.5))])
 
 
-FIGURES = (lines_figure, caption_figure, label_figure, retrieval_figure, curve_figure, matrix_figure)
+FIGURES = (
+    lines_figure,
+    caption_figure,
+    label_figure,
+    retrieval_figure,
+    curve_figure,
+    matrix_figure,
+)
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -1,0 +1,149 @@
+"""`jaxadv attack labels`: make labels leave what a tagger says first."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxadv.cli.console import console, fail, note, print_table, watch
+from jaxadv.cli.options import is_given, one_of, refuse_unread
+from jaxadv.cli.outputs import advise, unique_names, write_json, yes
+
+COMMAND = "attack labels"
+_DESCENT = ("tradeoff", "learning_rate", "space")
+READS = {
+    "tkmia": (*_DESCENT, "inner"),
+    "ml-cw-u": _DESCENT,
+    "tkml-ap-u": _DESCENT,
+    "kfool": (),
+}  # what not all methods read
+SEVERAL = "repeatable, or several separated by commas."
+
+
+def labels(
+    context: typer.Context,
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size (resized).")],
+    victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
+    suppress: Annotated[
+        list[str], typer.Option(help=f'Labels to leave the first k: "red circle"; {SEVERAL}')
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, records and the figure.")],
+    k: Annotated[int, typer.Option(min=1, help="How many labels are said.")] = 3,
+    relevant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Labels that are right; those scored 0.5 or more if not given; {SEVERAL}"
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="tkmia, ml-cw-u, tkml-ap-u or kfool.")] = "tkmia",
+    tradeoff: Annotated[float, typer.Option(help="α (paper: 1e-3 to 5e-5).")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(help="SGD's (paper: 1e-3 to 5e-5).")] = 5e-4,
+    inner: Annotated[
+        str, typer.Option(help="tkmia: λ minimised exactly, or by a gradient step (Algorithm 1).")
+    ] = "exact",
+    space: Annotated[
+        str, typer.Option(help="signed as in the paper, or tanh as in the released code.")
+    ] = "signed",
+    iterations: Annotated[int, typer.Option(min=1, help="Most steps (paper: 300).")] = 300,
+    delta: Annotated[
+        int | None, typer.Option(min=1, help="δ: labels that must leave; all if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
+) -> None:
+    """Make labels leave a tagger's first k: adversarial PNG, JSON record and a figure."""
+    one_of("--method", method, READS)
+    refuse_unread(context, method, READS)
+
+    import jax
+    import jax.numpy as jnp
+
+    from jaxadv.attacks.label_methods import Settings, prepare, resolved
+    from jaxadv.cli.inputs import read_pictures, results_folder
+    from jaxadv.data.images import write_png
+    from jaxadv.errors import InputError
+    from jaxadv.figures.files import save
+    from jaxadv.figures.labels import draw, label_panel
+    from jaxadv.objectives.labels import make_label_target, parse_labels
+    from jaxadv.sweeps.labels import attack_labels, first, join, record
+    from jaxadv.victims import zoo
+
+    loaded = zoo.load(victim)
+    classifier, params = loaded.classifier, loaded.params
+    settings = Settings(
+        method,
+        tradeoff,
+        learning_rate,
+        iterations,
+        delta,
+        inner,  # type: ignore[arg-type]  # checked by prepare
+        space,  # type: ignore[arg-type]
+    )
+    chosen = prepare(classifier, settings)
+    classes = classifier.classes
+    wanted = parse_labels(suppress, classes)
+    right = None if relevant is None else parse_labels(relevant, classes)
+    pictures = read_pictures(images, classifier.image_shape)
+    results_folder(out, COMMAND, loaded.name)
+    note(f"labels of the benign pictures by {loaded.name}: compiling ...")
+    judge, score = jax.jit(chosen.attack.judge), jax.jit(classifier.scores)
+    targets, attacked = [], []
+    for picture in pictures:
+        image = jnp.asarray(picture.image)
+        scores = score(params, image)
+        try:
+            if not bool(jnp.isfinite(scores).all()):
+                raise InputError("the victim's scores of it are not finite")
+            truth = scores >= 0.5 if right is None else right
+            target = make_label_target(truth, wanted, k, classes)
+            chosen.attack.check(params, image, target)
+            if bool(judge(params, image, target).success):
+                said = ", ".join(first(scores, classes, k))
+                raise InputError(f"already absent: the first {k} labels are {said}")
+        except InputError as problem:
+            fail(f"{picture.path}: {problem}; not attacked")
+            continue
+        targets.append(target)
+        attacked.append(picture)
+    if not attacked:
+        raise InputError("no picture can be attacked")
+    title = f"{method} on {loaded.name}"
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
+    job = attack_labels(
+        classifier,
+        params,
+        [p.image for p in attacked],
+        stacked,
+        chosen.attack,
+        iterations=chosen.iterations,
+        batch=min(batch, len(attacked)),
+    )
+    outcomes = join([news.outcomes for news in watch(job, title)])
+    rows, panels = [], []
+    for i, name in enumerate(unique_names([p.path for p in attacked])):
+        entry = {
+            "image": str(attacked[i].path),
+            "command": COMMAND,
+            "victim": loaded.name,
+            "settings": resolved(settings),
+            **record(outcomes, stacked, i, classes),
+        }
+        write_png(out / f"{name}.adversarial.png", outcomes.images[i])
+        write_json(out / f"{name}.json", entry)
+        after = ", ".join(entry["after_8bit"])
+        rows.append([name, after, float(outcomes.norm[i]), yes(bool(outcomes.success_8bit[i]))])
+        seen = (outcomes.before[i], outcomes.after_8bit[i])
+        both = (attacked[i].image, outcomes.images[i])
+        panels.append(label_panel(f"{loaded.name} · {method}", both, seen, targets[i], classes))
+    save(draw(panels[:12]), out / "figure.png")
+    print_table(title, ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"], rows)
+    advise(
+        [bool(success) for success in outcomes.success_8bit],
+        {
+            "a larger --learning-rate (0.1; ml-cw-u 1)": method != "kfool"
+            and not is_given(context, "learning_rate"),
+            "more --iterations (1000)": not is_given(context, "iterations"),
+        },
+    )
+    console.print(f"written to {out}/")
+    if len(attacked) < len(images):
+        raise typer.Exit(2)
