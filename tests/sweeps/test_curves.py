@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxadv.figures.files import save
 from jaxadv.figures.curves import draw
+from jaxadv.figures.files import save
 from jaxadv.sweeps import store
 from jaxadv.sweeps.curves import by_location, by_steps, panels_of
 from jaxadv.sweeps.paper_tables import TableError, paper_table
