@@ -29,6 +29,7 @@ from rich.text import Text
 from jaxadv.formats.errors import printable
 
 SECONDS_A_LINE = 2  # of a log, which keeps every line
+_LONGEST_LINE = 2000  # of what went wrong
 _WIDTH_OF_A_LOG = 120
 _NARROW = 20
 _LARGEST_TABLE = 100_000  # in columns of text
@@ -73,7 +74,9 @@ def close_streams() -> None:
 
 def fail(line: str) -> None:
     """Print one line about what went wrong."""
-    errors.print(Text.assemble(("error: ", "red"), printable(line)))
+    shown = printable(line)
+    cut = shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]} ..."
+    errors.print(Text.assemble(("error: ", "red"), cut))
 
 
 def note(line: str) -> None:

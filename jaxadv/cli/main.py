@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 from typing import Any
 
 import typer
@@ -74,6 +75,7 @@ def _main(
     enable_compilation_cache()
 
 
+@cache
 def build() -> Any:
     """Return the whole command, whose parameters check their values."""
     command = typer.main.get_command(app)

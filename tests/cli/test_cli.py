@@ -101,16 +101,16 @@ def attack(*more):
         (attack("--out", "o", "p"), "--target"),
         (attack("--target", "a", "--method", "gme", "--out", "o", "p"), "must be one of gem"),
         (attack("--target", "a", "--learning-rate", "-1", "--out", "o", "p"), "must be positive"),
-        (attack("--target", "a", "--learning-rate", "nan", "--out", "o", "p"), "must be positive"),
+        (attack("--target", "a", "--learning-rate", "nan", "--out", "o", "p"), "must be finite"),
         (attack("--target", "a", "--tradeoff", "inf", "--out", "o", "p"), "must be finite"),
         (attack("--target", "a", "--posterior", "x", "--out", "o", "p"), "factorised, joint"),
         (
             attack("--target", "red star", "--aim", "keywords", "--out", "o", "p"),
-            "aim 'keywords': is show-and-fool's, not gem's",
+            "--aim: is not read with gem; it is for show-and-fool",
         ),
         (
             attack("--target", "a", "--untargeted", "--method", "ssvm", "--out", "o", "p"),
-            "must be method untargeted or show-and-fool",
+            "--untargeted: is not read with ssvm; it is for show-and-fool",
         ),
         (["caption", "--victim", "resnet50", "p"], "--architecture resnet50"),
         (

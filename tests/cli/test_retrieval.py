@@ -133,7 +133,7 @@ def test_attack_on_texts_keeps_them_in_range(hasher, tmp_path):
     bag = np.array(entry["adversarial"])
     given = np.isin(SCENE_TAGS, ["big", "red", "circle"])
     assert bag.min() >= 0 and bag.max() <= 1 and 0.1 < np.abs(bag - given).max() <= 0.4 + 1e-6
-    assert not entry["labels_given"] and entry["labels"] and entry["toward"] == "ring"
+    assert not entry["labels_given"] and entry["labels"] and entry["toward"] == ["ring"]
     assert entry["success_8bit"] == ("ring" in entry["after"]["pictures"][0]["labels"])
     assert (out / "text-2.json").exists() and (out / "figure.png").exists()
 

@@ -1,0 +1,174 @@
+"""What each command of the command line reads, in each of its modes."""
+
+import inspect
+
+from jaxadv.cli.main import build
+
+NOWHERE = "/proc/nowhere/out"  # what is reached only once the options are checked
+DESCENT = "tradeoff learning_rate space"
+TRAINING = "name out force data steps seed"
+POISON = "out data trigger rate caption strength seed"
+BACKDOOR = "victim clean out trigger caption strength data images batch seed"
+BENCH = "parts json backbone side arithmetic"
+
+# command: (words that fail behind the options' checks, parameters that all modes read,
+# {mode's own words: parameters that it reads besides})
+COMMANDS = {
+    "attack caption": (
+        f"--victim nobody --out {NOWHERE} p.png",
+        "images victim out method learning_rate rounds batch",
+        {
+            "--method gem": "target tradeoff posterior",
+            "--method ssvm": "target tradeoff structured_loss",
+            "--method show-and-fool": "target loss margin constant tries aim untargeted",
+            "--method show-and-fool --loss logits": "target loss constant tries aim untargeted",
+            "--method show-and-fool --untargeted": "loss margin constant tries aim untargeted",
+            "--method untargeted": "tradeoff",
+        },
+    ),
+    "attack labels": (
+        f"--victim nobody --out {NOWHERE} --suppress a p.png",
+        "images victim suppress out k relevant method iterations delta batch",
+        {
+            "--method tkmia": f"{DESCENT} inner",
+            "--method ml-cw-u": DESCENT,
+            "--method tkml-ap-u": DESCENT,
+            "--method kfool": "",
+        },
+    ),
+    "attack retrieval": (
+        f"--victim nobody --out {NOWHERE}",
+        "victim out modality toward database iterations bound learning_rate norm inter intra "
+        "distortion non_negative signs batch",
+        {
+            "p.png": "images labels",
+            "--text red --modality text": "text labels",
+            "--scenes 1": "scenes",
+        },
+    ),
+    "train captioner": (
+        f"--name x --out {NOWHERE}",
+        TRAINING,
+        {
+            "": "decoder backbone units backbone_from self_critical_steps curriculum",
+            "--data d --backbone-weights w.npz": "decoder backbone units backbone_weights held_out",
+            "--data d --backbone vgg-f": "decoder backbone units learning_rate held_out",
+            "--data d --fine-tune v": "fine_tune learning_rate held_out",
+        },
+    ),
+    "train classifier": (
+        f"--name x --out {NOWHERE}",
+        f"{TRAINING} backbone side",
+        {
+            "": "",
+            "--data d --backbone-weights w.npz": "backbone_weights held_out",
+            "--data d --backbone-from v": "backbone_from held_out",
+        },
+    ),
+    "train hasher": (
+        f"--name x --out {NOWHERE}",
+        f"{TRAINING} method backbone bits begin",
+        {
+            "": "pairs adversarial",
+            "--adversarial 5 --from nobody": "pairs adversarial iterations",
+            "--data d": "held_out",
+        },
+    ),
+    "poison": (
+        f"--out {NOWHERE}",
+        POISON,
+        {
+            "": "share detections images",
+            "--data d": "share detections",
+            "--data d --detections d.json": "share detections threshold",
+            "--trigger badnets": "size place pattern images",
+            "--trigger blended": "images",
+        },
+    ),
+    "evaluate backdoor": (
+        f"--victim nobody --clean nobody --out {NOWHERE}",
+        BACKDOOR,
+        {
+            "--trigger object-oriented": "share detections",
+            "--detections d.json": "share size place pattern detections threshold",
+            "--trigger badnets": "size place pattern",
+            "--trigger blended": "",
+        },
+    ),
+    "evaluate defences": (
+        f"--victim nobody --data d --out {NOWHERE}",
+        "victim data out expected batch seed",
+        {"": ""},
+    ),
+    "bench": (
+        "--json /proc/nowhere/b.json",
+        BENCH,
+        {
+            "labels": "batch steps",
+            "memory": "",
+            "throughput": "steps picture",
+            "accelerator": "steps",
+            "": "batch steps picture",
+        },
+    ),
+    "bench stream": ("--json /proc/nowhere/b.json", "parts json", {"": ""}),
+    "retrieve": (
+        "--victim nobody",
+        "victim database top",
+        {"--text red": "text", "--image p.png": "image"},
+    ),
+    "caption": ("--victim nobody p.png", "images victim beam", {"": ""}),
+    "label": ("--victim nobody p.png", "images victim k", {"": ""}),
+    "data prepare": ("nothing --from /nowhere", "name source to workers", {"": ""}),
+    "data show": (
+        "/nowhere",
+        "name out to",
+        {"": "", f"--out {NOWHERE}.png": "pictures seed"},
+    ),
+    "data list": (None, "to", {"": ""}),
+    "demo": (f"--out {NOWHERE}", "out", {"": ""}),
+    "doctor": (None, "", {"": ""}),
+}  # fmt: skip
+# the modes of these are checked where they are tested
+ELSEWHERE = {
+    "evaluate caption": "victim out method settings images targets data tradeoff learning_rate "
+    "rounds posterior tail loss tries arithmetic batch seed",
+    "evaluate labels": "victim out data method selection among types specified k delta images most "
+    "iterations tradeoff learning_rate search inner space form arithmetic batch seed",
+    "evaluate retrieval": "victims out iterations modality queries database data context "
+    "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
+    "signs arithmetic batch",
+    "evaluate understanding": "victim out method images targets content data tradeoff "
+    "learning_rate rounds batch seed",
+    "port": "files architecture name vocabulary reference licence out",
+    "sweep run": "file out dry_run batch pictures shard distributed coordinator processes process",
+    "sweep status": "folder",
+    "sweep merge": "folders out",
+    "table": "name folder format out victim picture curve",
+    "victims": "available",
+}
+
+
+def leaves(command, path=()):
+    """Every command that is no group, by its words."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        return {" ".join(path): command}
+    found = {}
+    for name, one in below.items():
+        found |= leaves(one, (*path, name))
+    return found
+
+
+LEAVES = leaves(build())
+
+
+def parameters(command):
+    return {p.name: p for p in LEAVES[command].params if p.name != "help"}
+
+
+def kind_of(command, name):
+    """Whether a parameter is a whole number, a number, or a text."""
+    function = inspect.unwrap(LEAVES[command].callback)
+    shown = str(inspect.signature(function).parameters[name].annotation)
+    return next((kind for kind in (float, int) if kind.__name__ in shown.split(",")[0]), str)
