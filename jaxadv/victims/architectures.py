@@ -107,7 +107,9 @@ BACKBONES: dict[str, Backbone] = {
     "inception-v3-slim": Backbone(partial(InceptionV3, count_border=False), 299, _HALF, _HALF),
     "mobilenet-v2": Backbone(mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD),
     "vit-small": Backbone(lambda: vit.ViT(patch=8, width=64, layers=4, heads=4), 64),
+    "mobilenet-v2-torchvision": Backbone(partial(mobilenet_v2.MobileNetV2, torchvision=True), 224),
     "vit-b16": Backbone(vit.vit_b16, 224),
+    "vit-b16-token": Backbone(partial(vit.vit_b16, token=True), 224),
 }
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {
@@ -366,6 +368,8 @@ PUBLISHED: dict[str, Architecture] = {
     "inception-v3-300": ClassifierArchitecture("inception-v3", 300),
     "inception-v3-imagenet": ClassifierArchitecture("inception-v3-half", 299),
     "mobilenet-v2": ClassifierArchitecture("mobilenet-v2", 224),
+    "mobilenet-v2-torchvision": ClassifierArchitecture("mobilenet-v2-torchvision", 224),
+    "vit-b16": ClassifierArchitecture("vit-b16-token", 224),
     "resnet20-cifar": ClassifierArchitecture("resnet20-cifar", 32),
     "resnet32-cifar": ClassifierArchitecture("resnet32-cifar", 32),
     "resnet56-cifar": ClassifierArchitecture("resnet56-cifar", 32),

@@ -8,8 +8,7 @@ import pytest
 from commands import call
 
 from jaxadv.data.vocabulary import UnknownWordError, Vocabulary
-from jaxadv.porting.errors import PortingError
-from jaxadv.porting.readers import read
+from jaxadv.errors import InputError
 from jaxadv.porting.vocabulary import Lexicon, read_lexicon
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
@@ -57,14 +56,14 @@ def test_vocabulary_of_the_attacked_captioners(real_data):
         ("{", "not JSON"),
         ({"1": "a", "3": "b"}, "without gaps"),
         ([], "not a vocabulary"),
-        (["a", 3], "every word must be a text"),
+        (["a", 3], "word 2: must be a text, not 3"),
         ({"images": [{"captions": []}]}, "dataset_coco.json"),
         ("3", "give ix_to_word"),
     ],
 )
 def test_other_files_are_no_vocabulary(content, line, tmp_path):
     path = written(tmp_path / "v.json", content)
-    with pytest.raises(PortingError, match=line) as caught:
+    with pytest.raises(InputError, match=line) as caught:
         read_lexicon(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
@@ -106,30 +105,25 @@ def test_rows_without_words_are_filled():
     ("content", "line"),
     [
         ("", "line 1 is not a word and its count"),
-        ("a 3\n\n<S> 2\n</S> 2", "line 2 is not a word and its count: ''"),
-        ("a 3\n<S>\n</S> 2", "line 2 is not a word and its count: '<S>'"),
+        ("a 3\n\n<S> 2\n</S> 2", "line 2 is not a word and its count, .*: ''"),
+        ("a 3\n<S>\n</S> 2", "line 2 is not a word and its count, .*: '<S>'"),
         ("a 3\n<S> 2\n</S> 2\na b 2", "line 4 is not"),
         ("a 3\n</S> 2", "no <S>, so not im2txt's"),
         ("a 3\n<S> 2", "no </S>, so not im2txt's"),
-        ("a 3\n<S> 2\n</S> 2\na 2", "in several lines: 'a'"),
+        ("a 3\n<S> 2\n</S> 2\na 2", "word 'a' is there 2 times, as numbers 1, 4"),
         ("b'a' 3\nb'<S>' 2\n</S> 2", "no <S>"),
         ("b'\\xff' 3\nb'<S>' 2\nb'</S>' 2", "UTF-8"),
         ("b'é' 3\nb'<S>' 2\nb'</S>' 2", "literal"),
         ("b'a',b'' 3\nb'<S>' 2\nb'</S>' 2", "no <S>"),
-        (b"\xff\xfea 3", "not text"),
+        (b"\xff\xfea 3", "UTF-16"),
     ],
 )
 def test_other_files_are_no_word_counts(content, line, tmp_path):
     path = tmp_path / "words.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(PortingError, match=line) as caught:
+    with pytest.raises(InputError, match=line) as caught:
         read_lexicon(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
-
-
-def test_unknown_format_names_the_known_ones(tmp_path):
-    with pytest.raises(PortingError, match=r"unknown format '\.onnx'.*\.pth.*\.safetensors"):
-        read(tmp_path / "net.onnx")
 
 
 def test_changed_weights_are_noticed(tmp_path):
@@ -152,10 +146,13 @@ def test_changed_weights_are_noticed(tmp_path):
     ("changed", "line"),
     [
         ({"--architecture": "resnet9"}, "att2in2-resnet101"),
-        ({"--architecture": "transformer-vit-b16"}, "decoder transformer-base are known: must be"),
+        (
+            {"--architecture": "transformer-vit-b16"},
+            "no checkpoints of transformer-base over vit-b16 are known",
+        ),
         ({"--vocabulary": "absent.json"}, "absent.json: cannot be read"),
         ({"file": "absent.pth"}, "absent.pth"),
-        ({"file": "model.ckpt-7"}, "model.ckpt-7.index: cannot be read"),
+        ({"file": "model.ckpt-7"}, "model.ckpt-7: cannot be read"),
     ],
 )
 def test_a_port_that_fails_leaves_nothing(changed, line, tmp_path):
