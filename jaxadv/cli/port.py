@@ -44,9 +44,10 @@ def port(
     from jaxadv.victims.architectures import published
 
     chosen = published(architecture)
-    zoo.check_free(out / name, force)
     read = read_lexicon if chosen.kind == "captioner" else read_names
     ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
+    same = zoo.digests(ported.architecture, ported.names, ported.variables)
+    zoo.check_free(out / name, force, same)
     folder = victim_folder(out, name)
     save(folder, ported, licence, reference)
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]

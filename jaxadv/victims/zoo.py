@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
@@ -221,6 +221,14 @@ def digest(params: Params) -> str:
     return total.hexdigest()
 
 
+def digests(architecture: Architecture, names: Names, params: Params) -> dict[str, str]:
+    """Return what a record says about the weights and the names: two victims alike have the same."""
+    return {
+        "weights_sha256": digest(params),
+        **{f"{name}_sha256": _digest_of_names(names[name]) for name in architecture.named},
+    }
+
+
 def _restore(path: Path, expected: Any) -> Params:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
@@ -275,12 +283,13 @@ def _is_plain(mode: int) -> bool:
     return S_ISREG(mode) or S_ISDIR(mode)
 
 
-def check_free(folder: Path, force: bool) -> None:
+def check_free(folder: Path, force: bool, same: Mapping[str, str] | None = None) -> None:
     """Check that a victim's folder can be written: nothing is there, or a victim to be replaced.
 
     Args:
       folder: where it would be written.
       force: replace a victim that is there.
+      same: the `digests` of the victim to be written; one that has the same may be replaced.
 
     Raises:
       VictimError: something is there that is not to be replaced, or no folder can be of that name.
@@ -291,15 +300,22 @@ def check_free(folder: Path, force: bool) -> None:
         return
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or "not a file name"
-        raise VictimError(
-            f"{quoted(folder.name)}: no victim can be called that ({reason})"
-        ) from None
+        line = f"{quoted(folder.name)}: no victim can be called that ({reason})"
+        raise VictimError(line) from None
     if not (folder / "record.json").is_file():
         raise VictimError(f"{folder}: there, and no victim, so not replaced; choose another name")
-    if not force:
+    if not force and (same is None or not _is_same(folder, same)):
         raise VictimError(
             f"{folder}: a victim of that name is there; give --force to replace it, or another name"
         )
+
+
+def _is_same(folder: Path, same: Mapping[str, str]) -> bool:
+    try:
+        _, _, record = read_record(folder)
+    except VictimError:
+        return False
+    return all(record.get(name) == digest for name, digest in same.items())
 
 
 def save(
@@ -320,8 +336,7 @@ def save(
         "architecture": dataclasses.asdict(architecture),  # type: ignore[call-overload]
         **record,
         "jaxadv": jaxadv.__version__,
-        "weights_sha256": digest(params),
-        **{f"{name}_sha256": _digest_of_names(names[name]) for name in architecture.named},
+        **digests(architecture, names, params),
         **{name: list(names[name]) for name in architecture.named},
     }
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".victim-") as scratch:
