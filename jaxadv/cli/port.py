@@ -46,7 +46,7 @@ def port(
     chosen = published(architecture)
     read = read_lexicon if chosen.kind == "captioner" else read_names
     ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
-    same = zoo.digests(ported.architecture, ported.names, ported.variables)
+    same = zoo.identity(ported.architecture, ported.names, ported.variables)
     zoo.check_free(out / name, force, same)
     folder = victim_folder(out, name)
     save(folder, ported, licence, reference)

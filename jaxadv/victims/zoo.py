@@ -221,12 +221,15 @@ def digest(params: Params) -> str:
     return total.hexdigest()
 
 
-def digests(architecture: Architecture, names: Names, params: Params) -> dict[str, str]:
-    """Return what a record says about the weights and the names: two victims alike have the same."""
-    return {
+def identity(architecture: Architecture, names: Names, params: Params) -> dict[str, Any]:
+    """Return what a record says that two victims alike have in common, as JSON has it."""
+    made: dict[str, Any] = {
+        "kind": architecture.kind,
+        "architecture": dataclasses.asdict(architecture),  # type: ignore[call-overload]
         "weights_sha256": digest(params),
         **{f"{name}_sha256": _digest_of_names(names[name]) for name in architecture.named},
     }
+    return dict(json.loads(json.dumps(made)))
 
 
 def _restore(path: Path, expected: Any) -> Params:
@@ -283,13 +286,13 @@ def _is_plain(mode: int) -> bool:
     return S_ISREG(mode) or S_ISDIR(mode)
 
 
-def check_free(folder: Path, force: bool, same: Mapping[str, str] | None = None) -> None:
+def check_free(folder: Path, force: bool, same: Mapping[str, Any] | None = None) -> None:
     """Check that a victim's folder can be written: nothing is there, or a victim to be replaced.
 
     Args:
       folder: where it would be written.
       force: replace a victim that is there.
-      same: the `digests` of the victim to be written; one that has the same may be replaced.
+      same: the `identity` of the victim to be written; one that has the same may be replaced.
 
     Raises:
       VictimError: something is there that is not to be replaced, or no folder can be of that name.
@@ -310,12 +313,12 @@ def check_free(folder: Path, force: bool, same: Mapping[str, str] | None = None)
         )
 
 
-def _is_same(folder: Path, same: Mapping[str, str]) -> bool:
+def _is_same(folder: Path, same: Mapping[str, Any]) -> bool:
     try:
         _, _, record = read_record(folder)
     except VictimError:
         return False
-    return all(record.get(name) == digest for name, digest in same.items())
+    return all(record.get(name) == value for name, value in same.items())
 
 
 def save(
@@ -333,10 +336,10 @@ def save(
     folder.parent.mkdir(parents=True, exist_ok=True)
     written = {
         "kind": architecture.kind,
-        "architecture": dataclasses.asdict(architecture),  # type: ignore[call-overload]
+        "architecture": None,  # the identity has it; here it keeps its place
         **record,
         "jaxadv": jaxadv.__version__,
-        **digests(architecture, names, params),
+        **identity(architecture, names, params),
         **{name: list(names[name]) for name in architecture.named},
     }
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".victim-") as scratch:

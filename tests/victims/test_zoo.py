@@ -39,12 +39,18 @@ LEAST = {
 }
 
 
-@pytest.fixture
-def saved(tmp_path):
-    vocabulary = Vocabulary(("a", "cat"))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "mine"
     params = initial_variables(SMALL.network(3), SMALL.image_shape, jax.random.key(0))
-    zoo.save(tmp_path / "mine", SMALL, {"vocabulary": vocabulary.words}, params, source="test")
-    return tmp_path / "mine", params
+    zoo.save(folder, SMALL, {"vocabulary": ("a", "cat")}, params, source="test")
+    return folder, params
+
+
+@pytest.fixture
+def saved(made, tmp_path):
+    folder, params = made
+    return shutil.copytree(folder, tmp_path / "mine"), params
 
 
 def test_saved_victim_comes_back(saved):
@@ -153,9 +159,12 @@ def test_only_a_victim_is_replaced_and_only_by_force(saved, tmp_path):
     folder, params = saved
     zoo.check_free(tmp_path / "new", force=False)
     zoo.check_free(folder, force=True)
-    zoo.check_free(folder, False, zoo.digests(SMALL, {"vocabulary": ("a", "cat")}, params))
+    zoo.check_free(folder, False, zoo.identity(SMALL, {"vocabulary": ("a", "cat")}, params))
     (tmp_path / "mine.txt").write_text("")
     (tmp_path / "other").mkdir()
+    other = zoo.identity(SMALL, {"vocabulary": ("a", "dog")}, params)
+    with pytest.raises(VictimError, match="give --force"):
+        zoo.check_free(folder, False, other)
     for place, force, line in [
         (folder, False, "a victim of that name is there; give --force"),
         (tmp_path / "other", True, "there, and no victim, so not replaced"),
