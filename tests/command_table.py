@@ -16,7 +16,7 @@ BENCH = "parts json backbone side arithmetic"
 COMMANDS = {
     "attack caption": (
         f"--victim nobody --out {NOWHERE} p.png",
-        "images victim out method learning_rate rounds batch",
+        "images victim out method learning_rate rounds unknown_words batch",
         {
             "--method gem": "target tradeoff posterior",
             "--method ssvm": "target tradeoff structured_loss",
@@ -117,7 +117,7 @@ COMMANDS = {
         "victim database top",
         {"--text red": "text", "--image p.png": "image"},
     ),
-    "caption": ("--victim nobody p.png", "images victim beam", {"": ""}),
+    "caption": ("--victim nobody p.png", "images victim beam unknown_words", {"": ""}),
     "label": ("--victim nobody p.png", "images victim k", {"": ""}),
     "data prepare": ("nothing --from /nowhere", "name source to workers", {"": ""}),
     "data show": (
@@ -132,7 +132,7 @@ COMMANDS = {
 # the modes of these are checked where they are tested
 ELSEWHERE = {
     "evaluate caption": "victim out method settings images targets data tradeoff learning_rate "
-    "rounds posterior tail loss tries arithmetic batch seed",
+    "rounds posterior tail loss tries arithmetic unknown_words batch seed",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
     "iterations tradeoff learning_rate search inner space form arithmetic batch seed",
     "evaluate retrieval": "victims out iterations modality queries database data context "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxadv.cli.console import console, fail, note, print_table, watch
-from jaxadv.cli.options import is_given, one_of, refuse_unread
+from jaxadv.cli.options import UNKNOWN_WORDS, is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def caption(
     untargeted: Annotated[
         bool, typer.Option("--untargeted", help="show-and-fool: leave instead of reach.")
     ] = False,
+    unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
     batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
 ) -> None:
     """Make a captioner say a target: adversarial PNG, JSON record and a figure."""
@@ -62,13 +63,12 @@ def caption(
     _check_mode(context, loss, aim, untargeted, target)
 
     from jaxadv.attacks.methods import Settings, prepare, resolved
-    from jaxadv.cli.inputs import read_pictures, results_folder
+    from jaxadv.cli.inputs import load_captioner, read_pictures, results_folder
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
     from jaxadv.figures.captions import Panel, draw
     from jaxadv.figures.files import save
     from jaxadv.sweeps.captions import Outcome, attack_all, record
-    from jaxadv.victims import zoo
 
     settings = Settings(
         method=method,
@@ -84,7 +84,7 @@ def caption(
         aim=aim,  # type: ignore[arg-type]
         targeted=not untargeted,
     )
-    loaded = zoo.load(victim)
+    loaded = load_captioner(victim, unknown_words)
     captioner, params = loaded.captioner, loaded.params
     chosen = prepare(captioner, settings)
     aims = _aims(captioner, chosen, target)  # wrong words are said before pictures are read

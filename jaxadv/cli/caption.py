@@ -6,21 +6,22 @@ from typing import Annotated
 import typer
 
 from jaxadv.cli.console import console, note
+from jaxadv.cli.options import UNKNOWN_WORDS
 
 
 def caption(
     images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files of any size (resized).")],
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
     beam: Annotated[int, typer.Option(min=1, max=10, help="Beam size; 1 is greedy.")] = 1,
+    unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
 ) -> None:
     """Caption pictures; with a beam, the best captions with their log-probabilities."""
     import jax
 
-    from jaxadv.cli.inputs import read_pictures
-    from jaxadv.victims import zoo
+    from jaxadv.cli.inputs import load_captioner, read_pictures
     from jaxadv.victims.captioner import beam as search
 
-    loaded = zoo.load(victim)
+    loaded = load_captioner(victim, unknown_words)
     captioner, params = loaded.captioner, loaded.params
     pictures = read_pictures(images, captioner.image_shape)
     note(f"{loaded.name}: compiling ...")

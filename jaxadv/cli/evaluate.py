@@ -10,7 +10,7 @@ from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
 from jaxadv.cli.evaluations import refuse_unread_settings, write_results
-from jaxadv.cli.options import AUTO, batch_size
+from jaxadv.cli.options import AUTO, UNKNOWN_WORDS, batch_size
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
 app.command("labels")(labels)
@@ -57,29 +57,31 @@ def caption(
     arithmetic: Annotated[
         str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
     ] = "float32",
+    unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table."""
     from jaxadv.attacks.memory import largest_batch
     from jaxadv.attacks.methods import USES, Settings, prepare, resolved
-    from jaxadv.cli.inputs import results_folder
+    from jaxadv.cli.inputs import load_captioner, results_folder
     from jaxadv.errors import InputError
+    from jaxadv.metrics.sensible import sensible
     from jaxadv.sweeps.captions import (
         Outcome,
         attack_all,
         choose_targets,
+        distinct_targets,
         record,
         say,
         settings_named,
         tabulate,
     )
     from jaxadv.sweeps.pictures import held_out
-    from jaxadv.victims import zoo
 
     size = batch_size(batch)
     refuse_unread_settings(context, method or ["gem"], USES)
-    loaded = zoo.load(victim)
+    loaded = load_captioner(victim, unknown_words)
     captioner, params = loaded.captioner, loaded.params
     named = [] if settings == "all" else [name.strip() for name in settings.split(",")]
     chosen = settings_named(list(dict.fromkeys(named)))
@@ -110,7 +112,18 @@ def caption(
     pictures = [picture.load() for picture in held_out(loaded, sources, images)]
     results_folder(out, COMMAND, loaded.name)
     captions = say(captioner, params, pictures, size or 50)
-    about = {"command": COMMAND, "victim": loaded.name, "seed": seed}
+    told = sensible(captions, captioner.vocabulary.unknown)
+    about = {
+        "command": COMMAND,
+        "victim": loaded.name,
+        "seed": seed,
+        "captions": told._asdict(),
+    }
+    console.print(
+        f"{loaded.name}'s captions of {told.captions} pictures: {told.distinct} distinct, "
+        f"{told.repeated_bigrams:.2f} with a repeated bigram, {told.unknown_words:.2f} of the "
+        "words unknown"
+    )
     write_results(out, {**about, "rows": []}, [])
     table: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
@@ -125,6 +138,8 @@ def caption(
         if not requests:
             console.print(f"{title} on {loaded.name}: 0 attacked, no other caption to aim at")
             continue
+        different = distinct_targets(requests)
+        console.print(f"{title}: {len(requests)} attacks, {different} distinct targets")
         at_once = size
         if at_once is None:
             fit = largest_batch(
@@ -142,7 +157,7 @@ def caption(
             outcomes += news.outcomes
             seconds += news.seconds
         rows = tabulate(outcomes, seconds)
-        table += [{**used, **row._asdict()} for row in rows]
+        table += [{**used, **row._asdict(), "distinct_targets": different} for row in rows]
         records += [{**used, **record(o, captioner)} for o in outcomes]
         write_results(out, {**about, "rows": table}, records)
         shown = [[f"{title}, {row.setting}", *row[1:]] for row in rows]

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import listed, quoted
 from jaxadv.formats.files import check_file
 from jaxadv.formats.text import read_json
+
+if TYPE_CHECKING:
+    from jaxadv.victims.zoo import Victim
 
 _LOOKED_AT = 20  # records of a folder
 _LARGEST_RECORD = 1 << 24  # bytes
@@ -132,3 +135,22 @@ def read_pictures(paths: Sequence[Path], image_shape: tuple[int, ...]) -> list[P
     if not pictures:
         raise ImageError(f"none of the {len(paths)} pictures could be read")
     return pictures
+
+
+def load_captioner(name: str, unknown_words: bool) -> "Victim":
+    """Load a captioner.
+
+    Args:
+      name: the victim's name or folder.
+      unknown_words: whether its captions may contain the mark of unknown words.
+
+    Raises:
+      VictimError: it is missing, broken or no captioner.
+    """
+    from jaxadv.victims import zoo
+    from jaxadv.victims.captioner import with_unknown_words
+
+    loaded = zoo.load(name)
+    if not unknown_words:
+        return loaded
+    return loaded._replace(functions=with_unknown_words(loaded.captioner))

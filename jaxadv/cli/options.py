@@ -11,6 +11,10 @@ import typer
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 
+UNKNOWN_WORDS = (
+    "Let captions contain the mark of unknown words, as where the captioners' evaluation code runs "
+    "without suppress_UNK."
+)
 AUTO = "Attacks at once; auto: as many as fit the device."
 MOST_AT_ONCE = 100_000
 LARGEST = 2**31 - 1  # JAX's whole numbers
