@@ -35,9 +35,18 @@ def as_text(value: Any, what: str) -> str:
     """
     if not isinstance(value, str):
         raise ValueFault(f"{what}: must be a text, not {_shown(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_whole(value):
         raise ValueFault(f"{what}: holds half a character (a lone surrogate)")
     return value
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text can be written: half a character (a lone surrogate) cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def as_texts(value: Any, what: str) -> tuple[str, ...] | None:

@@ -43,12 +43,12 @@ def answer(read, path):
 def refused(read, tmp_path, contents):
     path = tmp_path / "file"
     path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(FormatError) as caught:
         read(path)
     said = str(caught.value)
     assert str(path) in said and "\n" not in said and len(said) < len(str(path)) + 300
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     return said.replace(str(path), "")
 
 

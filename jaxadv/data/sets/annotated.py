@@ -93,7 +93,8 @@ def read(folder: Path) -> DataSet:
         if not names and any(what in entry for entry in entries.values()):
             problems.append(f"{what}: {path} names none at all, so that {what} are not known")
     places = numbered(classes), numbered(tags)
-    records = there((_record(folder, *entry, *places) for entry in entries.items()), problems)
+    parts = [part for part in (folder, folder / "images", folder / "Images") if part.is_dir()]
+    records = there((_record(parts, *entry, *places) for entry in entries.items()), problems)
     return make(name, folder, records, problems, classes=classes or None, tags=tags or None)
 
 
@@ -224,13 +225,17 @@ def _id(picture: Path) -> str:
 
 
 def _record(
-    folder: Path, image: str, entry: Entry, classes: dict[str, int], tags: dict[str, int]
+    parts: list[Path],
+    image: str,
+    entry: Entry,
+    classes: dict[str, int],
+    tags: dict[str, int],
 ) -> Record:
-    places = (os.path.join(folder, part, image) for part in ("", "images", "Images"))
+    places = (os.path.join(part, image) for part in parts)
     found = next((place for place in places if os.path.isfile(place)), None)
     return Record(
         _id(Path(image)),
-        Path(found) if found else folder / image,
+        Path(found) if found else parts[0] / image,
         entry.get("captions"),
         in_order(entry["labels"], classes) if "labels" in entry and classes else None,
         in_order(entry["tags"], tags) if "tags" in entry and tags else None,

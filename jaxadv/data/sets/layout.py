@@ -12,7 +12,7 @@ import numpy as np
 from jaxadv.data.images import SUFFIXES
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.formats.errors import listed, printable, quoted
-from jaxadv.formats.values import ValueFault
+from jaxadv.formats.values import ValueFault, is_whole
 
 
 class Download(NamedTuple):
@@ -70,10 +70,10 @@ def picture_name(name: str) -> str:
     Raises:
       ValueFault: it leads out of the folder, or is no path of a file.
     """
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts:
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
         raise ValueFault(f"picture {quoted(name)} is outside of the folder")
-    if not path.name:
+    if parts[-1] in ("", "."):
         raise ValueFault(f"picture {quoted(name)} is no name of a file")
     return name
 
@@ -124,7 +124,7 @@ def find_files(folder: Path, suffixes: Collection[str], problems: list[str]) -> 
             path = Path(top, name)
             if name.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
-            if any("\ud800" <= character <= "\udfff" for character in str(path)):
+            if not is_whole(str(path)):
                 problems.append(f"{shown(path)}: its name is not UTF-8; rename it")
             elif os.path.isfile(path):
                 found.append(path)
