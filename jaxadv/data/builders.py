@@ -15,6 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from jaxadv.data.example import Box
 from jaxadv.data.images import ImageError, decode_image, read_bytes
 from jaxadv.data.index import record_lines, write_index
 from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.formats.errors import FormatError
+from jaxadv.formats.files import check_file, replacing, write_text
+from jaxadv.formats.text import read_json
 
 VERSION = "1.0.0"
 SHARD = 256  # records
@@ -77,10 +81,31 @@ def prepare(
     Raises:
       FolderError: a set of that name is there already, or nothing of this one can be used.
     """
-    tfds = import_tfds()
+    with _writing(data_dir / data.name):
+        yield from _prepare(import_tfds(), data, data_dir, source, workers)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say in a line what cannot be written, such as on a full disk."""
+    try:
+        yield
+    except OSError as problem:
+        reason = problem.strerror or "the disk may be full"
+        raise FolderError(
+            f"{folder}: cannot be written ({reason}); prepared again, it goes on from there"
+        ) from None
+
+
+def _prepare(
+    tfds: Any, data: DataSet, data_dir: Path, source: str, workers: int | None
+) -> Iterator[Progress]:
+    if not data.records:
+        raise FolderError(f"{data.name}: has no pictures")
+    place = data_dir / data.name / VERSION
+    if place.exists():  # before a builder sees what it holds
+        raise FolderError(f"{place}: is prepared already; remove it to prepare it anew")
     builder = _builder(tfds, data, data_dir)
-    if Path(builder.data_dir).exists():
-        raise FolderError(f"{builder.data_dir}: is prepared already; remove it to prepare it anew")
     staging = data_dir / data.name / f".preparing-{VERSION}"
     _begin(staging, _fingerprint(data))
     shards = _divide(data)
@@ -141,11 +166,10 @@ def _builder(tfds: Any, data: DataSet, data_dir: Path) -> Any:
                 template = self._get_filename_template(split_name=split)
                 lengths, size = [], 0
                 staged = [
-                    (path, length)
+                    (_path(staging, shard), length)
                     for shard in _divide(data)
                     if shard.split == split
-                    for path, length in [(_path(staging, shard), _length(staging, shard))]
-                    if length
+                    if (length := len(_whole_notes(staging, shard)["kept"]))
                 ]
                 for number, (path, length) in enumerate(staged):
                     place = template.sharded_filepath(shard_index=number, num_shards=len(staged))
@@ -211,27 +235,39 @@ def _path(staging: Path, shard: _Shard) -> Path:
     return staging / f"{shard.split}-{shard.number:05d}"
 
 
-def _notes(staging: Path, shard: _Shard) -> dict[str, Any]:
-    path = _path(staging, shard).with_suffix(".json")
-    notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _notes(staging: Path, shard: _Shard) -> dict[str, Any] | None:
+    """What was noted of a staged shard; None where either is not as it was written."""
+    path = _path(staging, shard)
+    try:
+        noted: dict[str, Any] = read_json(path.with_suffix(".json"))
+        if noted["sha256"] == _digest(noted["notes"]) and noted["notes"]["size"] == check_file(
+            path
+        ):
+            return dict(noted["notes"])
+    except (FormatError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _digest(notes: Any) -> str:
+    return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()
+
+
+def _whole_notes(staging: Path, shard: _Shard) -> dict[str, Any]:
+    notes = _notes(staging, shard)
+    if notes is None:
+        raise FolderError(f"{_path(staging, shard)}: damaged while it was prepared; prepare again")
     return notes
-
-
-def _length(staging: Path, shard: _Shard) -> int:
-    return len(_notes(staging, shard)["kept"])
 
 
 def _begin(staging: Path, fingerprint: str) -> None:
     """Go on with what is staged if it is of the same pictures and annotations, else begin anew."""
     mark = staging / "of"
-    if mark.is_file() and mark.read_text() == fingerprint:
+    if mark.is_file() and mark.read_bytes() == fingerprint.encode():
         return
     shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        mark.write_text(fingerprint)
-    except OSError as problem:
-        raise FolderError(f"{staging}: cannot be written ({problem.strerror})") from None
+    staging.mkdir(parents=True)
+    write_text(mark, fingerprint)
 
 
 def _fingerprint(data: DataSet) -> str:
@@ -239,32 +275,33 @@ def _fingerprint(data: DataSet) -> str:
     for record, line in zip(data.records, record_lines(data, data.records), strict=True):
         digest.update(line.encode())
         if isinstance(record.picture, Path):
-            status = record.picture.stat()
-            digest.update(f"{record.picture} {status.st_size} {status.st_mtime_ns}".encode())
+            with contextlib.suppress(OSError):  # reading it says what is wrong
+                status = record.picture.stat()
+                digest.update(f"{record.picture} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
+
+
+class _Stopped(Exception):
+    """The job was stopped within a shard, which is then not kept."""
 
 
 def _stage(
     described: Any, data: DataSet, shard: _Shard, staging: Path, stop: threading.Event
 ) -> None:
     """Write a shard, unless it is there; beside it, which records it has, and what is wrong."""
-    from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-    path = _path(staging, shard)
-    notes = path.with_suffix(".json")
-    if notes.is_file():
+    if _notes(staging, shard) is not None:
         return
     serializer = ExampleSerializer(described.get_serialized_info())
     kept: list[int] = []
     problems: list[str] = []
     changed: dict[int, list[Box]] = {}
-    scratch = path.with_suffix(".part")
-    writer = ArrayRecordWriter(str(scratch), "group_size:1,uncompressed")
-    try:
+
+    def records() -> Iterator[bytes]:
         for number, record in enumerate(shard.records):
             if stop.is_set():
-                return
+                raise _Stopped
             try:
                 encoded, size = _encode(record)
             except (ImageError, FolderError) as problem:
@@ -275,18 +312,34 @@ def _stage(
                 changed[number] = list(inside.boxes or ())
             example = described.encode_example(_fields(described, data, inside, encoded))
             # in one order of fields, so that a set is the same whoever writes it
-            written = serializer.get_tf_example(example).SerializeToString(deterministic=True)
-            writer.write(written)
+            yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
             kept.append(number)
-    finally:
-        writer.close()
-    os.replace(scratch, path)
-    scratch.write_text(json.dumps({"kept": kept, "problems": problems, "boxes": changed}))
-    os.replace(scratch, notes)
+
+    path = _path(staging, shard)
+    _write_shard(path, records())
+    size = path.stat().st_size
+    notes = {"kept": kept, "problems": problems, "boxes": changed, "size": size}
+    notes = json.loads(json.dumps(notes))  # with the keys that are read
+    write_text(path.with_suffix(".json"), json.dumps({"notes": notes, "sha256": _digest(notes)}))
+
+
+def _write_shard(path: Path, records: Iterator[bytes]) -> None:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    with replacing(path) as scratch:
+        try:
+            writer = ArrayRecordWriter(str(scratch), "group_size:1,uncompressed")
+            try:
+                for record in records:
+                    writer.write(record)
+            finally:
+                writer.close()
+        except RuntimeError:  # array_record's own, of a full disk
+            raise OSError from None
 
 
 def _encode(record: Record) -> tuple[Any, tuple[int, int] | None]:
-    """A record's picture as it is stored, checked to be whole, and its width and height."""
+    """A record's picture as it is stored, checked to be whole, and its width and height upright."""
     picture = record.picture
     if isinstance(picture, np.ndarray):
         return picture, None
@@ -295,9 +348,8 @@ def _encode(record: Record) -> tuple[Any, tuple[int, int] | None]:
     else:
         name, given = picture.name, picture.read()
         contents = given if isinstance(given, bytes) else _png(given)
-    decode_image(contents, name)
-    with Image.open(io.BytesIO(contents)) as image:
-        return contents, image.size
+    height, width, _ = decode_image(contents, name).shape
+    return contents, (width, height)
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -355,7 +407,7 @@ def _kept(data: DataSet, shards: list[_Shard], staging: Path) -> DataSet:
     kept: dict[str, Record] = {}
     problems = list(data.problems)
     for shard in shards:
-        notes = _notes(staging, shard)
+        notes = _whole_notes(staging, shard)
         problems += notes["problems"]
         changed = {int(n): tuple(Box(*b) for b in boxes) for n, boxes in notes["boxes"].items()}
         for n in notes["kept"]:
