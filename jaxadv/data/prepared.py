@@ -83,22 +83,22 @@ def open_prepared(name: str, data_dir: Path | None = None) -> DataSet:
     return read_index(folder, sizes, _pictures(name, source, "image" in kinds))
 
 
-def _pictures(name: str, source: Source, images: bool = True) -> Callable[..., Picture]:
+def _pictures(name: str, source: Source, images: bool = True) -> Callable[[str, str, int], Picture]:
     """Give what fetches the picture of an id, a split and a number; features are read at once."""
 
-    def read(record: str, split: str, number: int) -> bytes | np.ndarray:
-        fields = source.read(split, number, record)
-        found = fields.contents("image") if images else fields.numbers("features")
+    def read(record: str, split: str, number: int) -> bytes:
+        found = source.read(split, number, record).contents("image")
         if not found:
-            raise ImageError(f"{name}: {record}: has no picture")
-        return found[0] if isinstance(found[0], bytes) else np.array(found, np.float32)
+            raise ImageError(f"{name}: {record}: has no picture; prepare the set anew")
+        return found[0]
 
-    def picture(record: str, split: str, number: int) -> Picture:
-        if not images:
-            return read(record, split, number)
+    def features(record: str, split: str, number: int) -> np.ndarray:
+        return np.array(source.read(split, number, record).numbers("features"), np.float32)
+
+    def stored(record: str, split: str, number: int) -> Stored:
         return Stored(f"{name}: {record}", lambda: read(record, split, number))
 
-    return picture
+    return stored if images else features
 
 
 def _open_stock(name: str, folder: Path, source: Source, sizes: dict[str, int]) -> DataSet:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from layouts import COUNT, WRITERS
 
-from jaxadv.data import builders
+from jaxadv.data import staging
 from jaxadv.data.builders import prepare
 from jaxadv.data.index import ABOUT, RECORDS
 from jaxadv.data.opening import open_data
@@ -29,7 +29,7 @@ def whole(tmp_path_factory):
     """Both sets, each in several shards."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builders, "SHARD", 4)
+        patch.setattr(staging, "PART", 4)
         for name in SETS:
             WRITERS[name](folder / "from" / name)
             list(prepare(registry.read(name, folder / "from" / name), folder / "sets"))
