@@ -141,7 +141,8 @@ ELSEWHERE = {
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate rounds batch seed",
     "port": "files architecture name vocabulary reference licence out",
-    "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator processes process",
+    "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
+    "processes process",
     "sweep status": "folder",
     "sweep merge": "folders out",
     "table": "name folder format out victim picture curve",

@@ -29,6 +29,15 @@ def picture(path, number):
     return path
 
 
+def turned(path, orientation=6):
+    """A picture that its EXIF tag turns, WIDTH x HEIGHT as it is stored."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels(0)).save(path, exif=exif)
+    return path
+
+
 def write(path, text, encoding="utf-8"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding=encoding)

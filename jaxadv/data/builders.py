@@ -7,28 +7,33 @@ a job was killed is not done again. Only when all are there they become a set th
 """
 
 import contextlib
-import hashlib
 import io
-import json
 import os
 import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from jaxadv.data.example import Box
-from jaxadv.data.images import ImageError, decode_image, read_bytes
-from jaxadv.data.index import record_lines, write_index
-from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.data.index import write_index
+from jaxadv.data.records import DataSet, FolderError
+from jaxadv.data.staging import (
+    begin,
+    divide,
+    fingerprint,
+    read_notes,
+    stage,
+    staged_path,
+    what_is_kept,
+)
+from jaxadv.formats.errors import quoted
 
 VERSION = "1.0.0"
-SHARD = 256  # records
-SLACK = 1.0  # pixels by which a box may leave its picture: annotators round
+MOST_NAME = 40  # characters of a split
 
 
 class Progress(NamedTuple):
@@ -39,14 +44,6 @@ class Progress(NamedTuple):
     message: str
 
 
-class _Shard(NamedTuple):
-    """Records that are written into one file, and the number of it."""
-
-    split: str
-    number: int
-    records: tuple[Record, ...]
-
-
 def import_tfds() -> Any:
     """Import `tensorflow_datasets`, which is an extra.
 
@@ -55,8 +52,8 @@ def import_tfds() -> Any:
     """
     try:
         import tensorflow_datasets
-    except ImportError as problem:
-        raise FolderError(f"prepared sets need: pip install 'jaxadv[data]' ({problem})") from None
+    except ImportError:
+        raise FolderError("prepared sets need: pip install 'jaxadv[data]'") from None
     return tensorflow_datasets
 
 
@@ -77,20 +74,47 @@ def prepare(
     Raises:
       FolderError: a set of that name is there already, or nothing of this one can be used.
     """
-    tfds = import_tfds()
+    with _writing(data_dir / data.name):
+        yield from _prepare(import_tfds(), data, data_dir, source, workers)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say in a line what cannot be written, such as on a full disk."""
+    try:
+        yield
+    except OSError as problem:
+        reason = problem.strerror or "the disk may be full"
+        raise FolderError(
+            f"{folder}: cannot be written ({reason}); prepared again, it goes on from there"
+        ) from None
+
+
+def _prepare(
+    tfds: Any, data: DataSet, data_dir: Path, source: str, workers: int | None
+) -> Iterator[Progress]:
+    if not data.records:
+        raise FolderError(f"{data.name}: has no pictures")
+    for split in {record.split for record in data.records}:  # it is part of the names of files
+        if not 0 < len(split) <= MOST_NAME or "/" in split or not split.isprintable():
+            raise FolderError(
+                f"{data.name}: a split named {quoted(split)}; a prepared set's split has a name of "
+                f"at most {MOST_NAME} characters, without slashes"
+            )
+    place = data_dir / data.name / VERSION
+    if place.exists():  # before a builder sees what it holds
+        raise FolderError(f"{place}: is prepared already; remove it to prepare it anew")
     builder = _builder(tfds, data, data_dir)
-    if Path(builder.data_dir).exists():
-        raise FolderError(f"{builder.data_dir}: is prepared already; remove it to prepare it anew")
     staging = data_dir / data.name / f".preparing-{VERSION}"
-    _begin(staging, _fingerprint(data))
-    shards = _divide(data)
+    begin(staging, fingerprint(data))
+    shards = divide(data)
     total, done = len(data.records), 0
     yield Progress(done, total, f"{len(shards)} shards")
     stop = threading.Event()
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         try:
             jobs = {
-                pool.submit(_stage, builder.info.features, data, shard, staging, stop): shard
+                pool.submit(stage, builder.info.features, data, shard, staging, stop): shard
                 for shard in shards
             }
             for job in as_completed(jobs):
@@ -100,7 +124,7 @@ def prepare(
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-    kept = _kept(data, shards, staging)
+    kept = what_is_kept(data, shards, staging)
     if not kept.records:
         raise FolderError(f"{data.name}: no picture can be used; {kept.problems[0]}")
     builder.finish = lambda folder: write_index(
@@ -141,11 +165,10 @@ def _builder(tfds: Any, data: DataSet, data_dir: Path) -> Any:
                 template = self._get_filename_template(split_name=split)
                 lengths, size = [], 0
                 staged = [
-                    (path, length)
-                    for shard in _divide(data)
+                    (staged_path(staging, shard), length)
+                    for shard in divide(data)
                     if shard.split == split
-                    for path, length in [(_path(staging, shard), _length(staging, shard))]
-                    if length
+                    if (length := len(read_notes(staging, shard)["kept"]))
                 ]
                 for number, (path, length) in enumerate(staged):
                     place = template.sharded_filepath(shard_index=number, num_shards=len(staged))
@@ -193,182 +216,6 @@ def features(tfds: Any, data: DataSet) -> Any:
         }
         described["boxes"] = kinds.Sequence(box)
     return kinds.FeaturesDict(described)
-
-
-# ---------------------------------------------------------------- shards
-
-
-def _divide(data: DataSet) -> list[_Shard]:
-    shards = []
-    for split in dict.fromkeys(record.split for record in data.records):
-        some = tuple(record for record in data.records if record.split == split)
-        for number, start in enumerate(range(0, len(some), SHARD)):
-            shards.append(_Shard(split, number, some[start : start + SHARD]))
-    return shards
-
-
-def _path(staging: Path, shard: _Shard) -> Path:
-    return staging / f"{shard.split}-{shard.number:05d}"
-
-
-def _notes(staging: Path, shard: _Shard) -> dict[str, Any]:
-    path = _path(staging, shard).with_suffix(".json")
-    notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return notes
-
-
-def _length(staging: Path, shard: _Shard) -> int:
-    return len(_notes(staging, shard)["kept"])
-
-
-def _begin(staging: Path, fingerprint: str) -> None:
-    """Go on with what is staged if it is of the same pictures and annotations, else begin anew."""
-    mark = staging / "of"
-    if mark.is_file() and mark.read_text() == fingerprint:
-        return
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        mark.write_text(fingerprint)
-    except OSError as problem:
-        raise FolderError(f"{staging}: cannot be written ({problem.strerror})") from None
-
-
-def _fingerprint(data: DataSet) -> str:
-    digest = hashlib.sha256(repr((data.name, data.classes, data.tags, SHARD)).encode())
-    for record, line in zip(data.records, record_lines(data, data.records), strict=True):
-        digest.update(line.encode())
-        if isinstance(record.picture, Path):
-            status = record.picture.stat()
-            digest.update(f"{record.picture} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()
-
-
-def _stage(
-    described: Any, data: DataSet, shard: _Shard, staging: Path, stop: threading.Event
-) -> None:
-    """Write a shard, unless it is there; beside it, which records it has, and what is wrong."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-    from tensorflow_datasets.core.example_serializer import ExampleSerializer
-
-    path = _path(staging, shard)
-    notes = path.with_suffix(".json")
-    if notes.is_file():
-        return
-    serializer = ExampleSerializer(described.get_serialized_info())
-    kept: list[int] = []
-    problems: list[str] = []
-    changed: dict[int, list[Box]] = {}
-    scratch = path.with_suffix(".part")
-    writer = ArrayRecordWriter(str(scratch), "group_size:1,uncompressed")
-    try:
-        for number, record in enumerate(shard.records):
-            if stop.is_set():
-                return
-            try:
-                encoded, size = _encode(record)
-            except (ImageError, FolderError) as problem:
-                problems.append(str(problem))
-                continue
-            inside = _inside(record, size, problems)
-            if inside != record:
-                changed[number] = list(inside.boxes or ())
-            example = described.encode_example(_fields(described, data, inside, encoded))
-            # in one order of fields, so that a set is the same whoever writes it
-            written = serializer.get_tf_example(example).SerializeToString(deterministic=True)
-            writer.write(written)
-            kept.append(number)
-    finally:
-        writer.close()
-    os.replace(scratch, path)
-    scratch.write_text(json.dumps({"kept": kept, "problems": problems, "boxes": changed}))
-    os.replace(scratch, notes)
-
-
-def _encode(record: Record) -> tuple[Any, tuple[int, int] | None]:
-    """A record's picture as it is stored, checked to be whole; width and height of it upright."""
-    picture = record.picture
-    if isinstance(picture, np.ndarray):
-        return picture, None
-    if isinstance(picture, Path):
-        name, contents = str(picture), read_bytes(picture)
-    else:
-        name, given = picture.name, picture.read()
-        contents = given if isinstance(given, bytes) else _png(given)
-    height, width = decode_image(contents, name).shape[:2]
-    return contents, (width, height)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
-
-
-def _inside(record: Record, size: tuple[int, int] | None, problems: list[str]) -> Record:
-    """Leave out boxes that are not in the picture; name them."""
-    if record.boxes is None or size is None:
-        return record
-    width, height = size
-    kept = []
-    for box in record.boxes:
-        if (
-            -SLACK <= box.left < box.right <= width + SLACK
-            and -SLACK <= box.top < box.bottom <= height + SLACK
-        ):
-            kept.append(box)
-        else:
-            place = ", ".join(f"{side:g}" for side in box[1:])
-            problems.append(
-                f"{record.id}: a box of {box.label} at {place} is outside of its {width} x {height}"
-            )
-    return record if len(kept) == len(record.boxes) else record._replace(boxes=tuple(kept))
-
-
-def _fields(described: Any, data: DataSet, record: Record, encoded: Any) -> dict[str, Any]:
-    """A record as the builder's features want it; `known` says what is absent, not empty."""
-    values: dict[str, Any] = {
-        "captions": record.captions,
-        "labels": record.labels,
-        "tags": record.tags,
-        "boxes": record.boxes,
-    }
-    known = [key for key, value in values.items() if value is not None]
-    fields: dict[str, Any] = {"id": record.id, "known": known}
-    fields["features" if "features" in described else "image"] = encoded
-    if "captions" in described:
-        fields["captions"] = list(record.captions or ())
-    if "labels" in described:
-        fields["labels"] = list(record.labels or ())
-    if "weights" in described:
-        fields["weights"] = record.tags
-    elif "tags" in described:
-        fields["tags"] = [] if record.tags is None else [str(tag) for tag in record.tags]
-    if "boxes" in described:
-        fields["boxes"] = [box._asdict() for box in record.boxes or ()]
-    return fields
-
-
-def _kept(data: DataSet, shards: list[_Shard], staging: Path) -> DataSet:
-    """The set as it is prepared: without what could not be used."""
-    kept: dict[str, Record] = {}
-    problems = list(data.problems)
-    for shard in shards:
-        notes = _notes(staging, shard)
-        problems += notes["problems"]
-        changed = {int(n): tuple(Box(*b) for b in boxes) for n, boxes in notes["boxes"].items()}
-        for n in notes["kept"]:
-            record = shard.records[n]
-            kept[record.id] = record._replace(boxes=changed[n]) if n in changed else record
-    records = [kept[record.id] for record in data.records if record.id in kept]
-    selections = {
-        name: left
-        for name, ids in data.selections.items()
-        if (left := tuple(i for i in ids if i in kept))
-    }
-    return data._replace(
-        records=tuple(records), selections=selections, problems=tuple(dict.fromkeys(problems))
-    )
 
 
 def _link(path: Path, place: Path) -> None:

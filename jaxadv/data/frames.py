@@ -1,19 +1,26 @@
 """The frame that boxes are in: of a picture as its file stores it, or turned upright by EXIF.
 
 A camera that was held upright stores its picture lying down, with a tag (EXIF's orientation) that
-says how to turn it. Pictures are read upright, and boxes are of the upright picture.
+says how to turn it. Pictures are read upright, and boxes are of the upright picture; only files
+have the other frame.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxadv.data.example import Box
-from jaxadv.data.images import read_header
 from jaxadv.formats.values import ValueFault
 
 
 class Frame(NamedTuple):
-    """A picture's width and height as its file stores it, and its EXIF orientation."""
+    """What a picture's header says.
+
+    Attributes:
+      width: of the picture as it is stored.
+      height: of the picture as it is stored.
+      orientation: EXIF's, 1 to 8; 1 is upright already.
+    """
 
     width: int
     height: int
@@ -28,15 +35,6 @@ class Frame(NamedTuple):
     def upright(self) -> tuple[int, int]:
         """Width and height of the picture that people see."""
         return self.stored[::-1] if self.orientation in (5, 6, 7, 8) else self.stored
-
-
-def read_frame(path: Path) -> Frame:
-    """Read the frame of a picture, whose pixels stay undecoded.
-
-    Raises:
-      ImageError: it is no picture.
-    """
-    return Frame(*read_header(path))
 
 
 def is_stored(frame: Frame, size: tuple[int, int]) -> bool | None:
@@ -54,14 +52,12 @@ def is_stored(frame: Frame, size: tuple[int, int]) -> bool | None:
     return True if size == frame.stored else None
 
 
-def boxes_upright(boxes: list[Box], picture: Path, size: tuple[int, int]) -> list[Box]:
+def boxes_upright(boxes: list[Box], frame: Frame, size: tuple[int, int]) -> list[Box]:
     """Turn the boxes of a picture of that width and height upright, where they are not.
 
     Raises:
-      ImageError: it is no picture.
       ValueFault: neither the stored nor the upright picture has that size.
     """
-    frame = read_frame(picture)
     stored = is_stored(frame, size)
     if stored is None:
         raise ValueFault(
@@ -85,3 +81,11 @@ def turn_upright(box: Box, frame: Frame) -> Box:
     if frame.orientation in (5, 6, 7, 8):
         left, top, right, bottom = top, left, bottom, right
     return Box(box.label, left, top, right, bottom)
+
+
+def as_stored(upright: np.ndarray, frame: Frame) -> np.ndarray:
+    """View an upright picture as its file stores it; what is written to the view turns upright."""
+    pixels = upright.swapaxes(0, 1) if frame.orientation in (5, 6, 7, 8) else upright
+    if frame.orientation in (2, 3, 7, 8):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if frame.orientation in (3, 4, 6, 7) else pixels

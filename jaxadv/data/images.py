@@ -10,44 +10,39 @@ in both.
 """
 
 import io
-import math
 import os
-import secrets
-import stat
 import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from jaxadv.data.containers import ContainerError, reduce, reduce_header
+from jaxadv.data.frames import Frame, as_stored
 from jaxadv.data.resampling import resample
 from jaxadv.errors import InputError
+from jaxadv.formats import files
+from jaxadv.formats.errors import FormatError
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
 FilePath = str | os.PathLike[str]
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
+MOST_PIXELS = 1 << 25  # half a GiB, of 12 bytes a pixel as float32 and 4 as Pillow decodes it
+MOST_SIDE = 65_535  # as JPEG has it
+MOST_BYTES = 1 << 29
+
 _ACCEPTED = "give a JPEG or PNG file with one frame"
 _STEP = np.float32(1 / 255)
-
-# What undoes each EXIF orientation (tag 274).
 _ORIENTATION = 274
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda image: image,
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: image.swapaxes(0, 1)[:, ::-1],
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: image.swapaxes(0, 1)[::-1],
-}
+_AT_ONCE = 1 << 20  # pixels that are converted at once
+_HEADER = 1 << 16  # bytes in which a JPEG mostly has its size
 
 
 class ImageError(InputError):
@@ -97,7 +92,7 @@ class Stored(NamedTuple):
 
 
 def read_image(source: FilePath | Stored) -> np.ndarray:
-    """Read a JPEG or PNG picture of any size as `float32[H, W, 3]` in [0, 1], RGB, upright.
+    """Read a JPEG or PNG picture as `float32[H, W, 3]` in [0, 1], RGB, upright.
 
     The contents decide, not the suffix. The EXIF orientation is applied, greyscale is repeated over
     the channels, CMYK is converted, transparent pixels are composited on white. 16-bit greyscale
@@ -105,7 +100,7 @@ def read_image(source: FilePath | Stored) -> np.ndarray:
     ignored. Of a JPEG that holds several pictures (MPO, as some phones write) the first is read.
 
     Raises `ImageError` for everything else: another format, more than one frame, a file that is
-    missing, empty, truncated or damaged, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+    missing, empty, truncated or damaged, or more than `MOST_PIXELS`.
     """
     if not isinstance(source, Stored):
         return decode_image(read_bytes(source), source)
@@ -120,54 +115,52 @@ def read_image(source: FilePath | Stored) -> np.ndarray:
 def read_bytes(path: FilePath) -> bytes:
     """Read a file that should be an image, undecoded; raises `ImageError`."""
     try:
-        _check_regular_file(path)
-        with open(path, "rb") as file:
-            return file.read()
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        problem = f"no such file; {_ACCEPTED}"
-    except Exception as error:
-        problem = f"cannot be read ({_reason(error)}); {_ACCEPTED} that is whole"
-    raise _error(path, problem)
+        contents = files.read_bytes(Path(path), MOST_BYTES)
+    except FormatError as error:
+        problem = str(error).removeprefix(f"{Path(path)}: ")
+        raise _error(path, f"{problem}; {_ACCEPTED}") from None
+    if not contents:
+        raise _error(path, f"the file is empty (0 bytes); {_ACCEPTED}")
+    return contents
 
 
 def decode_image(encoded: bytes, name: FilePath) -> np.ndarray:
     """Decode the contents of a JPEG or PNG file, as `read_image` does; errors call it `name`."""
-    try:
-        with _QUIET:
-            return _decode(name, io.BytesIO(encoded))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError:
-        problem = f"more than {Image.MAX_IMAGE_PIXELS} pixels; {_ACCEPTED} of fewer"
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        problem = f"cannot be read ({_reason(error)}); {_ACCEPTED} that is whole"
-    raise _error(name, problem)
+    with _QUIET, _opened(encoded, name) as image:
+        try:
+            image.load()
+            frame = _frame(image)
+            width, height = frame.upright
+            upright = np.empty((height, width, 3), np.float32)
+            _convert(image, as_stored(upright, frame))
+            return upright
+        except Exception:  # a damaged file makes Pillow raise nearly anything
+            raise _error(name, f"damaged or truncated; {_ACCEPTED} that is whole") from None
 
 
-def read_header(path: Path) -> tuple[int, int, int]:
-    """Read the width and height that a file stores, and the EXIF orientation that is applied to it.
+def read_frame(source: FilePath | Stored) -> Frame:
+    """Read a picture's size and orientation from its header, without decoding it.
 
-    No pixel is decoded, unless a PNG file holds EXIF or XMP.
-
-    Raises:
-      ImageError: it is no picture.
+    Raises `ImageError` where there is no JPEG or PNG header, or of more than `MOST_PIXELS`.
     """
+    if isinstance(source, Stored):
+        contents = source.read()
+        if isinstance(contents, np.ndarray):
+            return Frame(contents.shape[1], contents.shape[0])
+        return decode_frame(contents, source.name)
     try:
-        _check_regular_file(path)
-        with _QUIET, open(path, "rb") as file, _open(file, ("JPEG", "PNG")) as image:
-            if image.format == "PNG":  # Pillow looks for EXIF behind the pixels, too
-                file.seek(0)
-                contents = file.read()
-                if not any(mark in contents for mark in (b"eXIf", b"exif", b"xmp")):
-                    return image.width, image.height, 1
-        with _QUIET, open(path, "rb") as file, _open(file, ("JPEG", "PNG")) as image:
-            return image.width, image.height, _orientation(image)
-    except ImageError:
-        raise
-    except Exception:  # a damaged file makes Pillow raise nearly anything
-        raise _error(path, f"not a picture; {_ACCEPTED}") from None
+        files.check_file(Path(source))
+        with open(source, "rb") as file:
+            start = file.read(_HEADER)
+    except (FormatError, OSError):
+        start = b""  # `read_bytes` says why
+    return decode_frame(start if reduce_header(start) else read_bytes(source), source)
+
+
+def decode_frame(encoded: bytes, name: FilePath) -> Frame:
+    """Give a file's size and orientation from its contents, of a JPEG up to its pixels at least."""
+    with _QUIET, _opened(encoded, name, header=True) as image:
+        return _frame(image)
 
 
 def find_images(folder: FilePath) -> list[Path]:
@@ -282,62 +275,74 @@ def write_png(path: FilePath, image: Any) -> None:
     if path.suffix.lower() != ".png":  # a JPEG would not keep the perturbation
         raise _error(path, "images are saved as PNG; give a name that ends in .png")
     try:
-        pixels = np.round(check_image(image) * 255).astype(np.uint8)
+        scaled = check_image(image) * 255
+        pixels = np.round(scaled, out=scaled).astype(np.uint8)
     except ImageError as error:
         raise _error(path, f"not saved, {error}") from None
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            Image.fromarray(pixels).save(temporary, format="PNG")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with files.replacing(path) as scratch:
+            Image.fromarray(pixels).save(scratch, format="PNG")
     except (OSError, ValueError) as error:
         raise _error(path, f"cannot be written ({_reason(error)}); give a writable path") from None
 
 
-def _decode(path: FilePath, file: BinaryIO) -> np.ndarray:
-    """Decode an open file; raises `ImageError`, or whatever Pillow raises on a damaged one."""
+def _opened(encoded: bytes, name: FilePath, header: bool = False) -> Image.Image:
+    """Open, not decode; a picture of too many pixels is refused by its header."""
     try:
-        with _open(file, ("JPEG", "PNG")) as image:
-            # `load` passes over checksums and over what is missing after the last pixel.
-            if image.format == "PNG":
-                image.verify()
-    except UnidentifiedImageError:
-        raise _error(path, f"{_other_format(file)}; {_ACCEPTED}") from None
-    file.seek(0)
-    with _open(file, ("JPEG", "PNG")) as image:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format == "PNG":
-            raise _error(path, f"animated PNG of {frames} frames; {_ACCEPTED}")
-        image.load()
-        upright = _UPRIGHT.get(_orientation(image), _UPRIGHT[1])
-        return np.ascontiguousarray(upright(_rgb(image)))
-
-
-def _open(file: BinaryIO, formats: tuple[str, ...] | None) -> Image.Image:
-    """Open, not decode; refused is at once the limit above which Pillow itself only warns."""
-    image = Image.open(file, formats=formats)
-    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-        raise Image.DecompressionBombError
+        reduced = (reduce_header(encoded) if header else None) or reduce(encoded)
+    except ContainerError as error:
+        raise _error(name, f"{error}; {_ACCEPTED}") from None
+    try:
+        image = Image.open(io.BytesIO(reduced.contents), formats=(reduced.format,))
+    except Image.DecompressionBombError:  # twice Pillow's own limit
+        raise _error(name, f"more than the {MOST_PIXELS:,} pixels that are read") from None
+    except Exception:
+        raise _error(name, f"damaged or truncated; {_ACCEPTED} that is whole") from None
+    size = f"{image.width:,} x {image.height:,} pixels"
+    if image.width * image.height > MOST_PIXELS:
+        raise _error(name, f"{size}, more than the {MOST_PIXELS:,} that are read; make it smaller")
+    if max(image.size) > MOST_SIDE:
+        raise _error(name, f"{size}, more than the {MOST_SIDE:,} on a side that are read")
     return image
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """`float32[H, W, 3]` of a loaded image of any mode that JPEG and PNG files have."""
+def _convert(image: Image.Image, target: np.ndarray) -> None:
+    """Write a loaded image to f32[H, W, 3] in strips: on the way it takes several times as much."""
+    if image.width * image.height <= _AT_ONCE:
+        _convert_strip(image, target)
+        return
+    width = min(image.width, _AT_ONCE)
+    height = _AT_ONCE // width
+    for top in range(0, image.height, height):
+        for left in range(0, image.width, width):
+            right, bottom = min(left + width, image.width), min(top + height, image.height)
+            strip = image.crop((left, top, right, bottom))
+            _convert_strip(strip, target[top:bottom, left:right])
+
+
+def _convert_strip(image: Image.Image, target: np.ndarray) -> None:
+    """Convert any mode that JPEG and PNG files have."""
     if image.mode.startswith("I"):  # 16-bit greyscale, which `convert` would cut off at 255
         grey = np.asarray(image)
         values = grey.astype(np.float32) / np.float32(65535)
         if "transparency" in image.info:  # one grey level that means "nothing here"
             values[grey == image.info["transparency"]] = 1
-        return np.repeat(values[:, :, None], 3, axis=2)
-    if not image.has_transparency_data:
+        target[:] = values[:, :, None]
+    elif not image.has_transparency_data:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
-        return np.asarray(rgb) * _STEP
-    rgba = np.asarray(image.convert("RGBA")) * _STEP
-    colour, alpha = rgba[:, :, :3], rgba[:, :, 3:]
-    return colour * alpha + (1 - alpha)
+        np.multiply(np.asarray(rgb), _STEP, out=target)
+    else:
+        rgba = np.asarray(image.convert("RGBA"))
+        alpha = rgba[:, :, 3] * _STEP
+        white = 1 - alpha
+        for channel in range(3):
+            target[:, :, channel] = rgba[:, :, channel] * _STEP * alpha + white
+
+
+def _frame(image: Image.Image) -> Frame:
+    orientation = _orientation(image)
+    return Frame(image.width, image.height, orientation if 1 <= orientation <= 8 else 1)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -346,28 +351,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # EXIF is as hostile as the rest of the file, but not needed
         return 1
-
-
-def _other_format(file: BinaryIO) -> str:
-    """Name a file that is neither JPEG nor PNG. Only headers are read, no pixel is decoded."""
-    file.seek(0)
-    try:
-        with _open(file, None) as image:
-            frames = getattr(image, "n_frames", 1)
-            return f"{image.format} image" + (f" of {frames} frames" if frames > 1 else "")
-    except UnidentifiedImageError:
-        return "not an image, or a damaged one"
-
-
-def _check_regular_file(path: FilePath) -> None:
-    """Refuse folders, devices and pipes (which might never end), and files of 0 bytes."""
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        raise _error(path, f"this is a folder; {_ACCEPTED}")
-    if not stat.S_ISREG(status.st_mode):
-        raise _error(path, f"not a regular file; {_ACCEPTED}")
-    if status.st_size == 0:
-        raise _error(path, f"the file is empty (0 bytes); {_ACCEPTED}")
 
 
 def _reason(error: Exception) -> str:

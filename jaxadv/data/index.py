@@ -4,23 +4,39 @@ The records on disk hold the same beside their pictures, for whoever reads them 
 `tensorflow_datasets`; this opens a set of 100,000 pictures without reading them.
 """
 
+import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxadv.data.example import Box
-from jaxadv.data.records import DataSet, FolderError, Picture, Record
+from jaxadv.data.images import ImageError
+from jaxadv.data.records import DataSet, Picture, Record
+from jaxadv.data.shards import damaged
+from jaxadv.formats.errors import FormatError, listed, quoted
+from jaxadv.formats.files import write_text
+from jaxadv.formats.text import parse_json, read_json, read_text
+from jaxadv.formats.values import ValueFault, as_number, as_text, as_whole
 
 RECORDS, ABOUT = "jaxadv-records.jsonl", "jaxadv-set.json"
+_DIGEST = "sha256"  # of both files, in `ABOUT`
 _DESCRIBED = ("classes", "tags", "vocabulary", "problems")
+_UNTURNED = (
+    "prepared by an earlier version: where a picture's EXIF tag turns it, its boxes are not turned "
+    "with it; prepare the set anew"
+)
 
 
 def write_index(folder: Path, data: DataSet, more: dict[str, Any]) -> None:
-    """Write both files, each under a temporary name first."""
+    """Write both files; each is whole or absent.
+
+    Raises:
+      OSError: they cannot be written.
+    """
     about = {
         **more,
         "name": data.name,
@@ -29,10 +45,15 @@ def write_index(folder: Path, data: DataSet, more: dict[str, Any]) -> None:
         "expected": dict(data.expected),
     }
     lines = "".join(f"{line}\n" for line in record_lines(data, data.records))
-    for name, text in ((RECORDS, lines), (ABOUT, json.dumps(about, indent=1) + "\n")):
-        scratch = folder / f".{name}.part"
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, folder / name)
+    about[_DIGEST] = _digest(about, lines)
+    write_text(folder / RECORDS, lines)
+    write_text(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+
+
+def _digest(about: Mapping[str, Any], lines: str) -> str:
+    rest = {key: value for key, value in about.items() if key != _DIGEST}
+    described = json.dumps(rest, sort_keys=True)
+    return hashlib.sha256(f"{described}\n{lines}".encode()).hexdigest()
 
 
 def record_lines(data: DataSet, records: Iterable[Record]) -> Iterator[str]:
@@ -53,58 +74,158 @@ def record_lines(data: DataSet, records: Iterable[Record]) -> Iterator[str]:
         yield json.dumps(known, ensure_ascii=False)
 
 
-def read_index(folder: Path, picture: Callable[[str, str, int], Picture]) -> DataSet:
-    """Read both files.
+def _numbers(names: Sequence[str] | None) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names or ())}
+
+
+def read_index(
+    folder: Path,
+    sizes: Mapping[str, int],
+    picture: Callable[[str, str, int], Picture],
+    *,
+    strict: bool = False,
+) -> DataSet:
+    """Read both files; a record whose features cannot be read is left out and named.
 
     Args:
       folder: where they are.
+      sizes: how many records each split has on disk.
       picture: gives the picture of an id, a split, and the record's number in that split.
+      strict: refuse what an earlier version has written, too.
 
     Raises:
-      FolderError: they are broken.
+      FolderError: they are damaged, or do not fit what is on disk.
     """
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        described = {k: None if about[k] is None else tuple(about[k]) for k in _DESCRIBED}
-        selections = {name: tuple(ids) for name, ids in about["selections"].items()}
-        records: list[Record] = []
-        seen: dict[str, int] = {}
-        with (folder / RECORDS).open(encoding="utf-8") as file:
-            for line in file:
-                known = json.loads(line)
-                split = known["split"]
-                number = seen[split] = seen.get(split, -1) + 1
-                there = picture(known["id"], split, number)
-                records.append(_record(known, there, described["classes"], described["tags"]))
-        name, expected = str(about["name"]), dict(about["expected"])
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as problem:
-        reason = " ".join(repr(problem).split())[:120]
-        raise FolderError(f"{folder}: a broken prepared set ({reason}); prepare it anew") from None
-    return DataSet(name, tuple(records), selections=selections, expected=expected, **described)  # type: ignore[arg-type]
-
-
-def _record(
-    known: dict[str, Any],
-    picture: Picture,
-    classes: Sequence[str] | None,
-    tags: Sequence[str] | None,
-) -> Record:
-    said = known.get("captions")
-    weights = known.get("weights")
-    return Record(
-        known["id"],
-        picture,
-        None if said is None else tuple(said),
-        _named(known.get("labels"), classes),
-        _named(known.get("tags"), tags) if weights is None else np.array(weights, np.float32),
-        None if "boxes" not in known else tuple(Box(*box) for box in known["boxes"]),
-        known["split"],
+        about = read_json(folder / ABOUT)
+        lines = read_text(folder / RECORDS)
+        old = _is_old(about, lines)
+        described = {key: _texts(about[key], key) for key in _DESCRIBED}
+        found = list(_records(lines, described, sizes))
+        selections = _selections(about["selections"], {record.id for record in found})
+        expected = {name: as_whole(n, "expected") for name, n in about["expected"].items()}
+        name = as_text(about["name"], "name")
+    except (FormatError, ValueFault) as problem:
+        raise damaged(folder, problem) from None
+    except (AttributeError, KeyError, TypeError):
+        raise damaged(folder, f"{ABOUT} is not laid out as it is written") from None
+    if old and strict:
+        raise damaged(folder, "of an earlier version")
+    problems = list(described["problems"] or ())
+    if old and any(record.boxes for record in found):
+        problems.append(_UNTURNED)
+    records = _with_pictures(found, picture, problems)
+    return DataSet(
+        name,
+        tuple(records.values()),
+        classes=described["classes"],
+        tags=described["tags"],
+        vocabulary=described["vocabulary"],
+        selections={
+            key: left
+            for key, ids in selections.items()
+            if (left := tuple(i for i in ids if i in records))
+        },
+        expected=expected,
+        problems=tuple(problems),
     )
 
 
-def _named(numbers: Sequence[int] | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if numbers is None else tuple((names or ())[number] for number in numbers)
+def _is_old(about: Mapping[str, Any], lines: str) -> bool:
+    """Whether there is no digest, as earlier versions had none; it must be that of both files."""
+    if _DIGEST not in about:
+        return True
+    if about[_DIGEST] != _digest(about, lines):
+        raise ValueFault(f"{ABOUT} and {RECORDS} are not as they were written")
+    return False
 
 
-def _numbers(names: Sequence[str] | None) -> dict[str, int]:
-    return {name: number for number, name in enumerate(names or ())}
+def _records(
+    lines: str, described: Mapping[str, tuple[str, ...] | None], sizes: Mapping[str, int]
+) -> Iterator[Record]:
+    """Read the records, without pictures."""
+    ids: set[str] = set()
+    seen: Counter[str] = Counter()
+    for number, line in enumerate(lines.split("\n")[:-1], start=1):
+        source = f"{RECORDS}, line {number}"
+        try:
+            record = _record(parse_json(line, source), described)
+        except ValueFault as problem:
+            raise ValueFault(f"{source}: {problem}") from None
+        except (AttributeError, KeyError, TypeError):
+            raise ValueFault(f"{source}: not laid out as it is written") from None
+        if record.id in ids:
+            raise ValueFault(f"{source}: the id {quoted(record.id)} comes twice")
+        ids.add(record.id)
+        seen[record.split] += 1
+        yield record
+    for split in {**seen, **sizes}:
+        if seen[split] != sizes.get(split, 0):
+            here, there = f"{seen[split]:,} records of {split}", f"{sizes.get(split, 0):,}"
+            raise ValueFault(f"{RECORDS} has {here}, and the shards have {there}")
+
+
+def _with_pictures(
+    found: Iterable[Record], picture: Callable[[str, str, int], Picture], problems: list[str]
+) -> dict[str, Record]:
+    """Give the records their pictures, by id; what has none is named in `problems`."""
+    records = {}
+    seen: Counter[str] = Counter()
+    for record in found:
+        try:
+            there = picture(record.id, record.split, seen[record.split])
+            records[record.id] = record._replace(picture=there)
+        except ImageError as problem:
+            problems.append(str(problem))
+        seen[record.split] += 1
+    return records
+
+
+def _record(known: Any, described: Mapping[str, tuple[str, ...] | None]) -> Record:
+    tags: Any = _named(known.get("tags"), "tags", described)
+    if "weights" in known:
+        tags = np.array([as_number(w, "weights") for w in known["weights"]], np.float32)
+    boxes = None if known.get("boxes") is None else tuple(_box(*box) for box in known["boxes"])
+    return Record(
+        as_text(known["id"], "id"),
+        Path(),
+        _texts(known.get("captions"), "captions"),
+        _named(known.get("labels"), "classes", described),
+        tags,
+        boxes,
+        as_text(known["split"], "split"),
+    )
+
+
+def _box(label: Any, *sides: Any) -> Box:
+    if len(sides) != 4:
+        raise TypeError
+    left, top, right, bottom = (as_number(side, "boxes") for side in sides)
+    if not (left < right and top < bottom):
+        raise ValueFault("boxes: one without an inside")
+    return Box(as_text(label, "boxes"), left, top, right, bottom)
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise ValueFault(f"{what}: not a list")
+    return tuple(as_text(one, what) for one in value)
+
+
+def _named(
+    numbers: Any, what: str, described: Mapping[str, tuple[str, ...] | None]
+) -> tuple[str, ...] | None:
+    if numbers is None:
+        return None
+    names = described[what] or ()
+    return tuple(names[as_whole(number, what, most=len(names) - 1)] for number in numbers)
+
+
+def _selections(found: Mapping[str, Any], ids: set[str]) -> dict[str, tuple[str, ...]]:
+    selections = {name: _texts(some, "selections") or () for name, some in found.items()}
+    absent = sorted(set().union(*selections.values()) - ids)
+    if absent:
+        raise ValueFault(f"selections of records that are not there: {listed(absent)}")
+    return selections

@@ -6,25 +6,38 @@ allowed.
 """
 
 import contextlib
-import io
 import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from jaxadv.data.builders import import_tfds
 from jaxadv.data.example import Box
-from jaxadv.data.images import Stored
+from jaxadv.data.frames import turn_upright
+from jaxadv.data.images import ImageError, Stored, decode_frame
 from jaxadv.data.index import ABOUT, read_index, write_index
-from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.data.records import DataSet, FolderError, Picture, Record
+from jaxadv.data.shards import Fields, Source, check_features, damaged, read_shards
+from jaxadv.formats.errors import FormatError, quoted
+from jaxadv.formats.text import read_lines
+from jaxadv.formats.values import ValueFault, as_number
 
 STOCK = ("coco_captions", "coco", "voc")
 
 
 def data_folder() -> Path:
-    """Where prepared sets are kept: `$TFDS_DATA_DIR`, or TFDS's own default."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    """Where prepared sets are kept: `$TFDS_DATA_DIR`, or TFDS's own default.
+
+    Raises:
+      FolderError: neither is there, as this user has no home.
+    """
+    if chosen := os.environ.get("TFDS_DATA_DIR"):
+        return Path(chosen)
+    try:
+        return Path.home() / "tensorflow_datasets"
+    except RuntimeError:
+        raise FolderError("this user has no home folder; set TFDS_DATA_DIR") from None
 
 
 def prepared_folders(data_dir: Path) -> dict[str, Path]:
@@ -59,90 +72,126 @@ def open_prepared(name: str, data_dir: Path | None = None) -> DataSet:
             f"data set {name!r}: neither a folder nor prepared in {data_dir} (there: {names}); "
             f"prepare it: jaxadv data prepare {name} --from FOLDER"
         )
-    builder = import_tfds().builder_from_directory(str(folder))
-    if (folder / ABOUT).is_file():
-        return read_index(folder, _pictures(builder))
-    return _read_stock(name, folder, builder)
+    import_tfds()
+    kinds = check_features(folder)
+    shards = read_shards(folder)
+    source = Source(folder, shards)
+    sizes = {split: sum(shard.length for shard in some) for split, some in shards.items() if some}
+    if name.split("/")[0] in STOCK:
+        return _open_stock(name, folder, source, sizes)
+    if ("image" in kinds) == ("features" in kinds):
+        raise damaged(folder, "its records have neither an image nor features")
+    return read_index(folder, sizes, _pictures(name, source, "image" in kinds))
 
 
-def _pictures(builder: Any) -> Callable[[str, str, int], Any]:
-    """Give what fetches a picture: by split and number, the file is opened at the first."""
-    tfds = import_tfds()
-    fields = builder.info.features
+def _pictures(name: str, source: Source, images: bool = True) -> Callable[[str, str, int], Picture]:
+    """Give what fetches the picture of an id, a split and a number; features are read at once."""
 
-    @cache
-    def source(split: str) -> Any:
-        decoders = {"image": tfds.decode.SkipDecoding()} if "image" in fields else None
-        return builder.as_data_source(split, decoders=decoders)
+    def read(record: str, split: str, number: int) -> bytes:
+        found = source.read(split, number, record).contents("image")
+        if not found:
+            raise ImageError(f"{name}: {record}: has no picture; prepare the set anew")
+        return found[0]
 
-    def picture(record: str, split: str, number: int) -> Any:
-        if "image" not in fields:
-            return source(split)[number]["features"]
-        return Stored(f"{builder.name}: {record}", lambda: source(split)[number]["image"])
+    def features(record: str, split: str, number: int) -> np.ndarray:
+        return np.array(source.read(split, number, record).numbers("features"), np.float32)
 
-    return picture
+    def stored(record: str, split: str, number: int) -> Stored:
+        return Stored(f"{name}: {record}", lambda: read(record, split, number))
+
+    return stored if images else features
 
 
-def _read_stock(name: str, folder: Path, builder: Any) -> DataSet:
-    """Read TFDS's own set: `coco_captions` is divided as Karpathy does, `voc` as its owner."""
-    if builder.info.file_format.value != "array_record":
-        raise FolderError(
-            f"{folder}: prepared as {builder.info.file_format.value}, which only TensorFlow reads; "
-            "prepare it again with file_format='array_record'"
-        )
-    picture = _pictures(builder)
-    kinds = builder.info.features["objects"]["label"]
-    classes = tuple(kinds.names)
-    records = []
-    tfds = import_tfds()
-    for split in builder.info.splits:
-        skip = {"image": tfds.decode.SkipDecoding()}
-        for number, fields in enumerate(builder.as_data_source(split, decoders=skip)):
-            record = _stock_record(fields, split, classes)
-            records.append(record._replace(picture=picture(record.id, split, number)))
+def _open_stock(name: str, folder: Path, source: Source, sizes: dict[str, int]) -> DataSet:
+    """Open TFDS's own set from its index, which is written where there is none that fits."""
+    picture = _pictures(name, source)
+    with contextlib.suppress(FolderError):
+        return read_index(folder, sizes, picture, strict=True)
+    data = _read_stock(name, folder, source, sizes)
+    if len(data.records) == sum(sizes.values()):  # in the index, records go by their places
+        with contextlib.suppress(OSError):  # somebody else's folder: gone through again next time
+            write_index(folder, data, {"source": "tensorflow_datasets"})
+    return data
+
+
+def _read_stock(name: str, folder: Path, source: Source, sizes: dict[str, int]) -> DataSet:
+    """Go through a set: `coco_captions` is divided as Karpathy does, `voc` as its owner."""
+    picture = _pictures(name, source)
+    try:
+        classes = tuple(read_lines(folder / "objects-label.labels.txt"))
+    except FormatError as problem:
+        raise damaged(folder, problem) from None
+    records: dict[str, Record] = {}
+    problems: list[str] = []
+    for split, size in sizes.items():
+        for number in range(size):
+            try:
+                record = _stock_record(source.read(split, number), split, classes, problems)
+                if record.id in records:
+                    raise ValueFault(f"the id {quoted(record.id)} comes twice")
+            except ImageError as problem:
+                problems.append(str(problem))
+            except ValueFault as problem:
+                problems.append(f"record {number:,} of {split}: {problem}")
+            else:
+                records[record.id] = record._replace(picture=picture(record.id, split, number))
     parts = {"karpathy-train": ("train", "restval"), "karpathy-val": ("val",),
              "karpathy-test": ("test",)}  # fmt: skip
     selections = {
         key: ids
         for key, splits in parts.items()
         if name.startswith("coco_captions")
-        and (ids := tuple(sorted(r.id for r in records if r.split in splits)))
+        and (ids := tuple(sorted(r.id for r in records.values() if r.split in splits)))
     }
-    data = DataSet(name, tuple(records), classes=classes, selections=selections)
-    with contextlib.suppress(OSError):  # somebody else's folder: gone through again next time
-        write_index(folder, data, {"source": "tensorflow_datasets"})
-    return data
-
-
-def _stock_record(fields: dict[str, Any], split: str, classes: tuple[str, ...]) -> Record:
-    """One of TFDS's records; boxes are relative there, and of the picture as it is stored."""
-    from PIL import Image
-
-    things = fields["objects"]
-    numbers = [int(number) for number in things["label"]]
-    crowds = things.get("is_crowd", [False] * len(numbers))
-    with Image.open(io.BytesIO(fields["image"])) as image:
-        width, height = image.size
-    boxes = tuple(
-        Box(classes[n], left * width, top * height, right * width, bottom * height)
-        for n, (top, left, bottom, right), crowd in zip(
-            numbers, things["bbox"], crowds, strict=True
-        )
-        if not crowd
+    return DataSet(
+        name,
+        tuple(records.values()),
+        classes=classes,
+        selections=selections,
+        problems=tuple(problems),
     )
-    present = fields.get("labels_no_difficult", numbers)
-    said = fields.get("captions")
-    file = Path(_text(fields["image/filename"])).stem
+
+
+def _stock_record(
+    fields: Fields, split: str, classes: tuple[str, ...], problems: list[str]
+) -> Record:
+    """One of TFDS's records; boxes are relative there, and of the picture as it is stored.
+
+    Raises:
+      ImageError: it has no picture.
+      ValueFault: its labels, boxes or captions are not as TFDS writes them.
+    """
+    try:
+        captions = fields.texts("captions/text") if "captions/text" in fields else None
+    except UnicodeDecodeError:
+        raise ValueFault("captions: not UTF-8") from None
+    (image,) = fields.contents("image") or [b""]
+    frame = decode_frame(image, fields.id)
+    numbers = fields.wholes("objects/label")
+    sides = fields.numbers("objects/bbox")
+    crowds = fields.wholes("objects/is_crowd") or [0] * len(numbers)
+    present = fields.wholes("labels_no_difficult") if "labels" in fields else numbers
+    if not all(0 <= number < len(classes) for number in (*numbers, *present)):
+        raise ValueFault(f"labels: one is none of the {len(classes)} classes")
+    if not len(sides) == 4 * len(numbers) == 4 * len(crowds):
+        raise ValueFault("boxes: not one a label")
+    size = (frame.height, frame.width) * 2
+    boxes = []
+    for place, (number, crowd) in enumerate(zip(numbers, crowds, strict=True)):
+        top, left, bottom, right = (
+            as_number(side, "boxes") * scale
+            for side, scale in zip(sides[4 * place : 4 * place + 4], size, strict=True)
+        )
+        if not (left < right and top < bottom):
+            problems.append(f"{fields.id}: a box of {classes[number]} without an inside")
+        elif not crowd:
+            boxes.append(turn_upright(Box(classes[number], left, top, right, bottom), frame))
     return Record(
-        f"coco-{int(fields['image/id'])}" if "image/id" in fields else file,
-        Path(file),
-        None if said is None else tuple(_text(caption) for caption in said["text"]),
-        tuple(classes[n] for n in sorted({int(n) for n in present})),
+        fields.id,
+        Path(),
+        None if captions is None else tuple(captions),
+        tuple(classes[n] for n in sorted(set(present))),
         None,
-        tuple(Box(b.label, *(float(side) for side in b[1:])) for b in boxes),
+        tuple(boxes),
         split,
     )
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

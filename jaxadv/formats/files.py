@@ -63,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The name is of this call alone, so that two processes do not write one file. Where the block
     raises, `path` stays as it was and the new file is removed.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
     os.close(handle)
     scratch = Path(name)
     try:

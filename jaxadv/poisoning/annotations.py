@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jaxadv.data.example import Box
-from jaxadv.data.frames import Frame, is_stored, read_frame, turn_upright
+from jaxadv.data.frames import Frame, is_stored, turn_upright
+from jaxadv.data.images import read_frame
 from jaxadv.data.sets.annotated import TABLE
 from jaxadv.data.sets.coco_files import read_box
 from jaxadv.formats.text import read_csv, read_json

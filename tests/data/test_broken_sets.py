@@ -203,7 +203,7 @@ LEFT_OUT = [
     ("my_yolo", replace("02.txt", b"0.25", b"nan"), "02.txt, line 1: box: must be a number", 0),
     ("my_yolo", add("02.txt", b"\xe9"), "02.txt: not text in UTF-8", 0),
     ("my_yolo", lambda f: one(f, "02.jpg").write_bytes(b"x"),
-     "02.jpg: not a picture", 1),
+     "02.jpg: not an image", 1),
 ]  # fmt: skip
 
 

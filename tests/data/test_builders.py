@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture, pixels
+from layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture, pixels, turned
 
-from jaxadv.data import builders
+from jaxadv.data import staging
 from jaxadv.data.builders import prepare
 from jaxadv.data.example import Box
 from jaxadv.data.images import Stored
@@ -24,7 +25,7 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(builders, "SHARD", 4)
+    monkeypatch.setattr(staging, "PART", 4)
 
 
 def contents(folder):
@@ -55,9 +56,9 @@ def test_stopped_anywhere_and_resumed_it_is_the_same_set(tmp_path, small_shards)
         }
         assert sum(p.suffix == ".json" for p in staged) >= after - 1
         wrote = []
-        stage = builders._encode
+        stage = staging._encode
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(builders, "_encode", lambda r: wrote.append(r.id) or stage(r))  # noqa: B023
+            patch.setattr(staging, "_encode", lambda r: wrote.append(r.id) or stage(r))  # noqa: B023
             last = list(prepare(data, sets))[-1]
         assert last.done == COUNT and len(wrote) <= COUNT - 4 * (after - 1) + 3
         assert contents(sets) == contents(tmp_path / "once")
@@ -71,10 +72,10 @@ def test_killed_process_and_resumed(tmp_path):
     data = registry.read("many", folder)
     list(prepare(data, tmp_path / "once"))
     program = (
-        "import sys, time; from pathlib import Path; from jaxadv.data import builders\n"
+        "import sys, time; from pathlib import Path; from jaxadv.data import builders, staging\n"
         "from jaxadv.data.sets import registry\n"
-        "builders.SHARD = 256; slow = builders._encode\n"
-        "builders._encode = lambda r: (time.sleep(0.05 * (int(r.id) >= 256)), slow(r))[1]\n"
+        "staging.PART = 256; slow = staging._encode\n"
+        "staging._encode = lambda r: (time.sleep(0.05 * (int(r.id) >= 256)), slow(r))[1]\n"
         "data = registry.read('many', Path(sys.argv[1]))\n"
         "print('go', flush=True)\n"
         "for _ in builders.prepare(data, Path(sys.argv[2]), workers=1): print(_, flush=True)\n"
@@ -140,7 +141,7 @@ def test_bad_pictures_are_left_out_and_named(tmp_path):
     found = open_data("mine", tmp_path)
     assert len(found.records) == COUNT - 3 and len(found.problems) == 3
     for path, line, says in zip(
-        paths, found.problems, ("cannot be read", "not an image", "empty"), strict=False
+        paths, found.problems, ("damaged", "not an image", "empty"), strict=False
     ):
         assert line.startswith(str(path)) and says in line and "\n" not in line
     for record in found.records:
@@ -160,6 +161,79 @@ def test_a_box_outside_its_picture(tmp_path):
         f"p: a box of {box.label}" for box in outside
     ]
     assert all(f"outside of its {WIDTH} x {HEIGHT}" in line for line in found.problems)
+
+
+def test_boxes_are_of_the_upright_picture(tmp_path):
+    path = turned(tmp_path / "p.png")
+    inside, outside = Box("dog", 0, 0, HEIGHT, WIDTH), Box("cat", 0, 0, WIDTH, HEIGHT)
+    data = DataSet("mine", (Record("p", path, boxes=(inside, outside)),))
+    list(prepare(data, tmp_path / "sets"))
+    found = open_data("mine", tmp_path / "sets")
+    assert found.records[0].boxes == (inside,) and len(found.problems) == 1
+    assert load(found.records[0]).shape == (WIDTH, HEIGHT, 3)
+
+
+@pytest.mark.parametrize("most", [100, 3_000, 140_000])
+def test_a_full_disk_is_a_line_and_what_was_done_is_kept(most, tmp_path, small_shards):
+    """Here a limit on the size of files; the last is reached by the records' description."""
+    WRITERS["coco2014"](tmp_path / "from")
+    data = registry.read("coco2014", tmp_path / "from")
+    if most == 140_000:
+        long = data.records[0]._replace(captions=tuple(f"{n} dogs" for n in range(20_000)))
+        data = data._replace(records=(long, *data.records[1:]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(FolderError, match=r"coco2014: cannot be written .*goes on") as caught:
+            list(prepare(data, tmp_path / "sets", workers=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "sets" / "coco2014" / "1.0.0").exists()
+    assert not list((tmp_path / "sets").rglob("*.part"))
+    list(prepare(data, tmp_path / "sets"))
+    assert len(open_data("coco2014", tmp_path / "sets").records) == COUNT
+
+
+@pytest.mark.parametrize("damage", ["shard", "notes", "length"])
+def test_what_is_staged_and_damaged_is_written_anew(damage, tmp_path, small_shards):
+    WRITERS["coco2014"](tmp_path / "from")
+    data = registry.read("coco2014", tmp_path / "from")
+    list(prepare(data, tmp_path / "once"))
+    job = prepare(data, tmp_path / "sets", workers=1)
+    next(job)
+    next(job)
+    job.close()
+    notes = next((tmp_path / "sets" / "coco2014" / ".preparing-1.0.0").glob("*.json"))
+    if damage == "shard":
+        notes.with_suffix("").unlink()
+    elif damage == "length":
+        notes.with_suffix("").write_bytes(b"")
+    else:
+        notes.write_text(notes.read_text().replace('"kept": [0', '"kept": [1'))
+    list(prepare(data, tmp_path / "sets"))
+    assert contents(tmp_path / "sets") == contents(tmp_path / "once")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "mine"])
+def test_a_place_that_cannot_be(name, tmp_path):
+    path = picture(tmp_path / "p.png", 0)
+    (tmp_path / "mine").write_text("a file in the way")
+    with pytest.raises(FolderError, match="cannot be written"):
+        list(prepare(DataSet(name, (Record("p", path),)), tmp_path))
+
+
+@pytest.mark.parametrize("split", ["", "a/b", "../../x", "a\x1b[2J", "x" * 41])
+def test_a_split_that_names_no_file(split, tmp_path):
+    path = picture(tmp_path / "p.png", 0)
+    with pytest.raises(FolderError, match="mine: a split named ") as caught:
+        list(prepare(DataSet("mine", (Record("p", path, split=split),)), tmp_path / "sets"))
+    assert str(caught.value).isprintable() and not (tmp_path / "sets").exists()
+
+
+def test_no_pictures(tmp_path):
+    with pytest.raises(FolderError, match="mine: has no pictures"):
+        list(prepare(DataSet("mine", ()), tmp_path))
 
 
 def test_nothing_can_be_used(tmp_path):
@@ -221,98 +295,3 @@ def test_selections_are_in_their_own_order(tmp_path):
     np.testing.assert_array_equal(load(found.records[1]), load(data.records[1]))
     with pytest.raises(FolderError, match="no split or selection 'other'; there is chosen, data"):
         select(data, "other")
-
-
-# ---------------------------------------------------------------- TFDS's own
-
-
-def stock(tmp_path, name, version, fields, splits):
-    """Prepare a set as TFDS's own builder of that name leaves it, in array_record."""
-
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version(version)
-        code_path = None
-
-        def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(fields))
-
-        def _split_generators(self, _):
-            return {split: iter(rows) for split, rows in splits.items()}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    Builder.name = name
-    Builder(data_dir=str(tmp_path), file_format="array_record").download_and_prepare(
-        file_format="array_record"
-    )
-
-
-@pytest.fixture
-def coco_captions(tmp_path):
-    kinds = tfds.features
-    fields = {
-        "image": kinds.Image(),
-        "image/filename": kinds.Text(),
-        "image/id": np.int64,
-        "objects": kinds.Sequence(
-            {"bbox": kinds.BBoxFeature(), "label": kinds.ClassLabel(names=["person", "dog"]),
-             "is_crowd": np.bool_}
-        ),
-        "captions": kinds.Sequence({"id": np.int64, "text": kinds.Text()}),
-    }  # fmt: skip
-
-    def row(number):
-        path = picture(tmp_path / "pictures" / f"{number}.png", number)
-        things = [{"bbox": kinds.BBox(0.25, 0.1, 0.5, 0.6), "label": 1, "is_crowd": False},
-                  {"bbox": kinds.BBox(0.0, 0.0, 1.0, 1.0), "label": 0,
-                   "is_crowd": True}]  # fmt: skip
-        return number, {
-            "image": path.read_bytes(), "image/filename": path.name, "image/id": number,
-            "objects": things, "captions": [{"id": 1, "text": "A dog."}],
-        }  # fmt: skip
-
-    splits = {"train": [row(1)], "restval": [row(2)], "val": [row(3)], "test": [row(4), row(5)]}
-    stock(tmp_path, "coco_captions", "1.1.0", fields, splits)
-    return tmp_path
-
-
-def test_tfdss_coco_captions(coco_captions):
-    for _ in range(2):  # the second time from the index that the first has left
-        found = open_data("coco_captions", coco_captions)
-        assert {r.split: r.id for r in found.records}["restval"] == "coco-2"
-        one = next(r for r in found.records if r.id == "coco-2")
-        assert one.captions == ("A dog.",) and one.labels == ("person", "dog")
-        (box,) = one.boxes
-        np.testing.assert_allclose(box[1:], (2.0, 4.0, 12.0, 8.0), rtol=1e-6)
-        np.testing.assert_array_equal(load(one), pixels(2) * np.float32(1 / 255))
-        chosen = open_data("coco_captions:karpathy-train", coco_captions)
-        assert [r.id for r in chosen.records] == ["coco-1", "coco-2"]
-    assert "tensorflow" not in sys.modules
-
-
-def test_tfdss_voc(tmp_path):
-    kinds = tfds.features
-    label = kinds.ClassLabel(names=["cat", "dog"])
-    fields = {
-        "image": kinds.Image(),
-        "image/filename": kinds.Text(),
-        "objects": kinds.Sequence({"label": label, "bbox": kinds.BBoxFeature()}),
-        "labels": kinds.Sequence(label),
-        "labels_no_difficult": kinds.Sequence(label),
-    }
-    path = picture(tmp_path / "pictures" / "2007_000027.png", 1)
-    things = [{"label": n, "bbox": kinds.BBox(0.5, 0.0, 1.0, 0.5)} for n in (0, 1)]
-    row = {"image": path.read_bytes(), "image/filename": "2007_000027.jpg", "objects": things,
-           "labels": [0, 1], "labels_no_difficult": [1]}  # fmt: skip
-    stock(tmp_path, "voc", "5.0.0", fields, {"train": [("x", row)]})
-    (one,) = open_data("voc", tmp_path).records
-    assert one.id == "2007_000027" and one.labels == ("dog",) and one.captions is None
-    assert one.boxes == (Box("cat", 0, 8, 10, 16), Box("dog", 0, 8, 10, 16))
-
-
-def test_tfdss_own_format_is_refused_in_a_line(coco_captions):
-    info = coco_captions / "coco_captions" / "1.1.0" / "dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(FolderError, match=r"prepared as tfrecord.*file_format='array_record'"):
-        open_data("coco_captions", coco_captions)

@@ -8,8 +8,8 @@ from PIL import Image, PngImagePlugin
 
 from jaxadv.data.builders import prepare
 from jaxadv.data.example import Box
-from jaxadv.data.frames import Frame, is_stored, read_frame, turn_upright
-from jaxadv.data.images import read_image
+from jaxadv.data.frames import Frame, is_stored, turn_upright
+from jaxadv.data.images import read_frame, read_image
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import example
 from jaxadv.data.sets import folders, voc

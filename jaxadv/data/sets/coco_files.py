@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from jaxadv.data.example import Box
 from jaxadv.data.frames import boxes_upright
-from jaxadv.data.images import ImageError
+from jaxadv.data.images import ImageError, read_frame
 from jaxadv.data.records import FolderError
 from jaxadv.data.sets.layout import in_order, picture_name, twice
 from jaxadv.data.sets.reading import LeftOut, fields, listing, numbered
@@ -114,7 +114,7 @@ def read_instances(path: Path, pictures: Path, problems: list[str]) -> Instances
         picture = pictures / files[number]
         if number in sizes and os.path.isfile(picture):  # what is absent is named later
             try:
-                boxes[number] = boxes_upright(found, picture, sizes[number])
+                boxes[number] = boxes_upright(found, read_frame(picture), sizes[number])
             except ValueFault as fault:
                 left_out.add(f"the boxes of picture {number}", fault)
                 boxes[number] = []

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 
 from jaxadv.data.example import Box
 from jaxadv.data.frames import boxes_upright
+from jaxadv.data.images import read_frame
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.data.sets.layout import Download, find, make, need, picture_name, shown
 from jaxadv.data.sets.reading import read_xml
@@ -108,7 +109,7 @@ def _read(path: Path, name: str, picture: Path) -> tuple[tuple[str, ...], tuple[
         if unknown := {box.label for box in boxes} - set(CLASSES):
             raise ValueFault(f"{listed(sorted(unknown))}: none of VOC's 20 classes")
         if size := _size(notes):
-            boxes = boxes_upright(boxes, picture, size)
+            boxes = boxes_upright(boxes, read_frame(picture), size)
     except ValueFault as fault:
         raise FolderError(f"{path}: {fault}") from None
     return tuple(label for label in CLASSES if label in clear), tuple(boxes)

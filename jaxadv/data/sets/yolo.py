@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from jaxadv.data.example import Box
-from jaxadv.data.frames import read_frame
-from jaxadv.data.images import ImageError
+from jaxadv.data.images import ImageError, read_frame
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.data.sets.layout import (
     find,
