@@ -18,7 +18,7 @@ from jaxadv.victims.classifier import MultiLabelClassifier
 
 COUNT, SLOTS = 10, 4
 CLASSES = tuple("abcdef")
-SLOW = 300  # products a look at a picture
+SLOW = 50  # products a look at a picture
 
 
 def scores(weights, picture):
@@ -68,6 +68,7 @@ def test_a_few_steps_take_no_less_than_nothing(iterations):
     assert cold.seconds > 0 and warm.seconds > 0
 
 
+@pytest.mark.slow
 def test_it_is_what_the_sweep_takes(tmp_path):
     """Cold and warm; twice as far as the issue asks, since tests share their machine."""
     one = [prepared(60)]
