@@ -81,7 +81,8 @@ def _sizes(victim: "Victim") -> str:
     """How many parameters, words, classes or tags a victim has, and what pictures it takes."""
     import jax
 
-    counts = [f"{sum(leaf.size for leaf in jax.tree.leaves(victim.params)):,} parameters"]
+    parameters = jax.tree.leaves(victim.params["params"])
+    counts = [f"{sum(leaf.size for leaf in parameters):,} parameters"]
     for name in victim.architecture.named:
         number = len(victim.record[name])
         counts.append(f"{number:,} {'words' if name == 'vocabulary' else name}")
