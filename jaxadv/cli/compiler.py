@@ -1,5 +1,6 @@
 """How the command line has JAX compile: kept between commands, with the faster convolutions."""
 
+import logging
 import os
 import sys
 from importlib.metadata import version
@@ -33,6 +34,7 @@ def enable_compilation_cache() -> None:
     """
     folder = cache_folder()
     if folder is None:
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has no folder to keep, either
         return
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -101,8 +101,8 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         return 1  # whoever read the output has gone
     except OSError as problem:
-        what = "" if problem.filename is None else f"{problem.filename}: "
-        return _failed(f"{what}{problem.strerror or 'cannot be read or written'}")
+        what = "reading or writing" if problem.filename is None else problem.filename
+        return _failed(f"{what}: {problem.strerror or 'failed'}")
     except MemoryError:
         return _failed("out of memory: try a smaller --batch, or fewer or smaller files")
     except (KeyboardInterrupt, typer.Abort):
@@ -135,11 +135,13 @@ def _misused(problem: Any) -> int:
 
 
 def _device_fault(problem: RuntimeError) -> str:
-    """Say that JAX has no device as the user named it, or no room on it; raise anything else."""
+    """Say what the machine lacks: a device, room on it, a home; raise anything else."""
     said = str(problem)
     if "Unable to initialize backend" in said or "Unknown backend" in said:
         chosen = os.environ.get("JAX_PLATFORMS", "")
         return f"JAX_PLATFORMS={chosen}: JAX finds no such device; unset it, or give cpu"
+    if "home directory" in said:
+        return "there is no home folder: set HOME to a folder that you may write to"
     if "RESOURCE_EXHAUSTED" in said:
         return "the device is out of memory: try a smaller --batch"
     raise problem

@@ -38,21 +38,48 @@ def attack(tagger, *more):
     return call("attack", "labels", "--victim", tagger, "--iterations", "2", *more)
 
 
+@pytest.fixture(scope="module")
+def ranked(tagger):
+    """The labels of the picture, the tagger's first ones first."""
+    victim = zoo.load(str(tagger))
+    scores = victim.classifier.scores(victim.params, jnp.asarray(scenes.crowd(1, 0).picture))
+    return [scenes.LABELS[i] for i in jnp.argsort(-scores, stable=True).tolist()]
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_attack_writes_pictures_records_and_a_figure(tagger, crowd_png, tmp_path, method):
-    out = tmp_path / "out"
-    aim = ["--suppress", PRESENT[0], "--relevant", ",".join(PRESENT), "--k", "2"]
-    code, _, err = attack(tagger, *aim, "--method", method, "--out", out, crowd_png)
+def test_attack_writes_pictures_records_and_a_figure(tagger, ranked, crowd_png, tmp_path, method):
+    out, said, right = tmp_path / "out", ranked[0], ranked[:6]
+    aim = ["--suppress", said, "--relevant", ",".join(right), "--k", "2"]
+    code, told, err = attack(tagger, *aim, "--method", method, "--out", out, crowd_png)
     assert code == 0, err
+    assert "compiling" in err
     assert sorted(p.name for p in out.iterdir()) == [
         "crowd.adversarial.png", "crowd.json", "figure.png",
     ]  # fmt: skip
     entry = json.loads((out / "crowd.json").read_text())
-    assert entry["specified"] == PRESENT[:1] and entry["relevant"] == PRESENT
-    assert entry["success"] == (PRESENT[0] not in entry["after"]) and len(entry["after"]) == 2
+    assert entry["specified"] == [said] and set(entry["relevant"]) == set(right)
+    assert entry["success"] == (said not in entry["after"]) and len(entry["after"]) == 2
+    assert entry["success_8bit"] == (said not in entry["after_8bit"])
+    assert ("│    yes │" in told) == entry["success_8bit"]
+    assert entry["command"] == "attack labels" and None not in entry["settings"].values()
     assert read_image(out / "crowd.adversarial.png").shape == (128, 128, 3)
-    code, said, _ = call("label", "--victim", tagger, "--k", "2", out / "crowd.adversarial.png")
-    assert code == 0 and all(label in said for label in entry["after_8bit"])
+    code, seen, _ = call("label", "--victim", tagger, "--k", "2", out / "crowd.adversarial.png")
+    assert code == 0 and all(label in seen for label in entry["after_8bit"])
+
+
+def test_a_label_that_is_absent_is_not_fooled(tagger, ranked, crowd_png, tmp_path):
+    absent, right = ranked[3], ["--relevant", ",".join(ranked[:6]), "--k", "2"]
+    code, told, err = attack(
+        tagger, "--suppress", absent, *right, "--out", tmp_path / "out", crowd_png
+    )
+    assert code == 2 and "already absent: the first 2 labels are" in err and "fooled" not in told
+    assert list((tmp_path / "out").iterdir()) == []
+    # one of two is absent: the other has yet to leave, unless one is enough
+    both = ["--suppress", absent, "--suppress", ranked[0], *right]
+    code, _, err = attack(tagger, *both, "--delta", "1", "--out", tmp_path / "out", crowd_png)
+    assert code == 2 and "already absent" in err
+    code, _, err = attack(tagger, *both, "--delta", "3", "--out", tmp_path / "out", crowd_png)
+    assert code == 2 and "must be at most 2" in err
 
 
 @pytest.mark.parametrize(
