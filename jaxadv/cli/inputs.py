@@ -3,9 +3,9 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -96,22 +96,28 @@ def _record(path: Path) -> tuple[str | None, set[str]] | None:
     return by, {str(name) for name in names}
 
 
-def victim_folder(out: Path, name: str, force: bool = False) -> Path:
+def victim_folder(out: Path, name: str, force: bool, same: Mapping[str, Any] | None = None) -> Path:
     """Return where the victim of that name goes, made ready to be written.
+
+    Args:
+      out: where victims are kept.
+      name: the victim's.
+      force: whether one of that name is replaced.
+      same: the `zoo.identity` of the victim to be written, if it is known; one with the same
+        identity is replaced anyway.
 
     Raises:
       InputError: the name would lead elsewhere, nothing can be written there, or there is one of
         that name that must not be replaced.
     """
+    from jaxadv.victims import zoo
+
     if name in ("", ".", "..") or Path(name).name != name or not name.isprintable():
         raise InputError(f"--name {quoted(name)}: give a plain name; its folder is --out {out}")
     if len(os.fsencode(name)) > _LONGEST_NAME:
         raise InputError(f"--name {quoted(name)}: too long; at most {_LONGEST_NAME} bytes")
     folder = writable(out) / name
-    if folder.exists() and not (folder / "record.json").is_file():
-        raise InputError(f"{folder}: is there and no victim, so it is not replaced")
-    if folder.exists() and not force:
-        raise InputError(f"{folder}: is there already; give another --name, or --force")
+    zoo.check_free(folder, force, same)
     return folder
 
 

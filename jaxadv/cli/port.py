@@ -47,8 +47,7 @@ def port(
     read = read_lexicon if chosen.kind == "captioner" else read_names
     ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
     same = zoo.identity(ported.architecture, ported.names, ported.variables)
-    zoo.check_free(out / name, force, same)
-    folder = victim_folder(out, name)
+    folder = victim_folder(out, name, force, same)
     save(folder, ported, licence, reference)
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
     print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)

@@ -165,20 +165,20 @@ def test_results_of_others_are_not_half_overwritten(tmp_path):
 
 
 def test_a_victim_is_replaced_only_by_force(tmp_path):
-    assert victim_folder(tmp_path, "new") == tmp_path / "new"
+    assert victim_folder(tmp_path, "new", force=False) == tmp_path / "new"
     (tmp_path / "old").mkdir()
-    with pytest.raises(InputError, match="is there and no victim"):
+    with pytest.raises(InputError, match="there, and no victim"):
         victim_folder(tmp_path, "old", force=True)
     (tmp_path / "old" / "record.json").touch()
-    with pytest.raises(InputError, match="is there already; give another --name, or --force"):
-        victim_folder(tmp_path, "old")
+    with pytest.raises(InputError, match="is there; give --force to replace it, or another name"):
+        victim_folder(tmp_path, "old", force=False)
     assert victim_folder(tmp_path, "old", force=True) == tmp_path / "old"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "x" * 300, "é" * 150, "a\x1bb", "a\nb"])
 def test_names_that_no_victim_can_have(name, tmp_path):
     with pytest.raises(InputError, match="--name") as caught:
-        victim_folder(tmp_path, name)
+        victim_folder(tmp_path, name, force=False)
     assert "\x1b" not in str(caught.value) and list(tmp_path.iterdir()) == []
 
 
