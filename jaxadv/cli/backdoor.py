@@ -55,7 +55,7 @@ def poison(
     of = "scenes" if data == "scenes" else "a folder"
     refuse_unread(context, f"--data {of}", {"--data scenes": ("images",), "--data a folder": ()})
 
-    from jaxadv.cli.data_sets import open_regions, say_left_out
+    from jaxadv.cli.data_sets import open_regions
     from jaxadv.cli.inputs import writable
     from jaxadv.data.scene_folder import write_scenes
     from jaxadv.poisoning.folder import poison_folder, read_record
@@ -72,7 +72,7 @@ def poison(
             source = Path(scratch) / "scenes"
             for _ in watch(write_scenes(source, images), "scenes", "drawing"):
                 pass
-        for _ in watch(poison_folder(source, out, what, regions, say_left_out), trigger, "reading"):
+        for _ in watch(poison_folder(source, out, what, regions), trigger, "reading"):
             pass
     record = read_record(out)
     assert record is not None  # just written
@@ -240,14 +240,14 @@ def _family(victim: Any) -> str:
 
 def _examples(victims: list[Any], data: list[str], images: int) -> list[Any]:
     """Return captioned pictures that none of the victims was trained on."""
-    from jaxadv.cli.data_sets import open_sets
     from jaxadv.data import scenes
+    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import photo_example
 
     if data == ["scenes"]:
         return list(scenes.examples(scenes.HELD_OUT_SEED, images))
-    photos = captioned(open_sets(data)).records
+    photos = captioned(open_data(data)).records
     for victim in victims:
         if (held_out := victim.record.get("held_out")) is not None:
             photos = tuple(p for p in photos if p.id in set(held_out))
@@ -268,8 +268,8 @@ def evaluate_defences(
     seed: Annotated[int, typer.Option(help="Of the clusters' starts.")] = 0,
 ) -> None:
     """Filter a poisoned data set by spectral signatures and activation clustering."""
-    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import results_folder
+    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import read_record
     from jaxadv.sweeps.defences import measure_defences
@@ -279,7 +279,7 @@ def evaluate_defences(
     record = read_record(data)
     if record is None or not record.account.poisoned:
         raise FolderError(f"{data}: no poison.json with poisoned samples; see jaxadv poison")
-    photos = captioned(open_sets(str(data))).records
+    photos = captioned(open_data(str(data))).records
     results_folder(out, DEFENCES, loaded.name)
     job = measure_defences(
         loaded, photos, record.account.poisoned, expected=expected, batch=batch, seed=seed

@@ -6,6 +6,7 @@ steers the terminal, and what a terminal cannot show is replaced.
 
 import contextlib
 import io
+import logging
 import math
 import os
 import sys
@@ -81,7 +82,7 @@ def fail(line: str) -> None:
 
 def note(line: str) -> None:
     """Print one line that is no result: what is about to take long, or what to know."""
-    errors.print(line)
+    errors.print(printable(line))
 
 
 class News(Protocol):
@@ -101,6 +102,26 @@ class News(Protocol):
 
 
 SomeNews = TypeVar("SomeNews", bound=News)
+
+
+class _Lines(logging.Handler):
+    """Prints what the library logs on stderr, each line once: cells of a sweep read one set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record's line."""
+        line = record.getMessage()
+        if line not in self.printed:
+            self.printed.add(line)
+            note(line)
+
+
+def print_log() -> None:
+    """Print on stderr what the library logs."""
+    logging.getLogger("jaxadv").handlers = [_Lines()]
 
 
 @contextmanager

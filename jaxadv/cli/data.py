@@ -30,6 +30,7 @@ def prepare(
     """Check every picture and annotation of a set and write it for fast reading; can be resumed."""
     from jaxadv.data import builders
     from jaxadv.data.prepared import data_folder, open_prepared
+    from jaxadv.data.records import left_out
     from jaxadv.data.sets import registry
 
     folder = to or data_folder()
@@ -40,7 +41,10 @@ def prepare(
         "reading",
     ):
         pass
-    _describe(open_prepared(name, folder))
+    prepared = open_prepared(name, folder)
+    _describe(prepared)
+    for line in left_out(prepared.problems):
+        console.print(line)
 
 
 @app.command("show")
@@ -98,7 +102,7 @@ def list_(to: Where = None) -> None:
 
 def _describe(data: Any) -> None:
     """Print counts, what differs from the papers' counts, and what was left out."""
-    from jaxadv.data.records import counts, differences, left_out
+    from jaxadv.data.records import counts, differences
 
     described: list[list[Any]] = []
     for part, count in counts(data).items():
@@ -121,5 +125,3 @@ def _describe(data: Any) -> None:
             console.print(f"{len(names):,} {what}: {some}")
     for line in differences(data):
         console.print(f"differs: {line}")
-    for line in left_out(data.problems):
-        console.print(line)

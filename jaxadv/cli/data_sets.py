@@ -1,19 +1,11 @@
-"""Opening what `--data` and `--detections` name, and saying on stderr what was left out of it."""
+"""Opening what `--detections` names, and saying on stderr what was left out of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxadv.cli.console import errors
-from jaxadv.data.opening import open_data
-from jaxadv.data.records import DataSet, left_out
+from jaxadv.data.records import left_out
 from jaxadv.poisoning.regions import RegionSource, annotated, read_detections
-
-
-def open_sets(names: str | Sequence[str], data_dir: Path | None = None) -> DataSet:
-    """Open data sets as `open_data` does."""
-    data = open_data(names, data_dir)
-    say_left_out(data.problems)
-    return data
 
 
 def open_regions(detections: Path | None, threshold: float) -> RegionSource:

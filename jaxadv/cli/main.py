@@ -26,7 +26,7 @@ from jaxadv.cli import (
     victims,
 )
 from jaxadv.cli.compiler import choose_kernels, enable_compilation_cache
-from jaxadv.cli.console import close_streams, fail, note, prepare_streams
+from jaxadv.cli.console import close_streams, fail, note, prepare_streams, print_log
 from jaxadv.cli.options import check_values, refuse_empty
 from jaxadv.errors import InputError
 
@@ -86,6 +86,7 @@ def build() -> Any:
 def run() -> None:
     """Run the command line; a wrong input is one line and exit code 2, Ctrl-C one and 130."""
     prepare_streams()
+    print_log()
     code = _run(sys.argv[1:])
     close_streams()
     sys.exit(code)

@@ -1,12 +1,15 @@
 """One way to open any data: a prepared set by its name, or a folder of pictures."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxadv.data.prepared import open_prepared
-from jaxadv.data.records import DataSet, FolderError, join, select
+from jaxadv.data.records import DataSet, FolderError, join, left_out, select
 from jaxadv.data.sets import folders
+
+_log = logging.getLogger(__name__)
 
 
 def open_data(names: str | Sequence[str], data_dir: Path | None = None) -> DataSet:
@@ -17,11 +20,16 @@ def open_data(names: str | Sequence[str], data_dir: Path | None = None) -> DataS
         split or selection of it (`coco2014:karpathy-test`). Several are put together.
       data_dir: where prepared sets are kept; `data_folder()` by default.
 
+    What cannot be used is left out; the log of this module says so, in a few lines.
+
     Raises:
       FolderError: there is no such thing, or it is broken.
     """
     listed = [names] if isinstance(names, str) else list(names)
-    return join([_open(name, data_dir) for name in listed])
+    data = join([_open(name, data_dir) for name in listed])
+    for line in left_out(data.problems):
+        _log.warning("%s", line)
+    return data
 
 
 def _open(name: str, data_dir: Path | None) -> DataSet:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +65,6 @@ def poison_folder(
     out: Path,
     poison: Poison,
     regions: RegionSource = annotated,
-    report: Callable[[Sequence[str]], None] | None = None,
 ) -> Iterator[Progress]:
     """Write the poisoned view of a folder of captioned photographs, whole or not at all.
 
@@ -78,15 +77,12 @@ def poison_folder(
       out: the new folder; must be empty or absent.
       poison: what is done.
       regions: says where the objects are, by default the annotated boxes.
-      report: is told what cannot be used of `source`, a line each.
 
     Raises:
       FolderError: `source` cannot be read, has splits and none to train on, or `out` is not empty.
       PoisonError: the rate poisons no sample.
     """
     data = open_data(str(source))
-    if report is not None:
-        report(data.problems)
     if not annotation_files(source):
         raise FolderError(
             f"{source}: give a folder in Flickr8k's layout (captions.txt) or COCO's "
