@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any, BinaryIO
@@ -113,8 +114,9 @@ def _read(
         try:
             return _receive(pipe, limit)
         except EOFError:
-            code = process.wait()
-            raise Refusal(f"damaged, or needs too much memory or time (HDF5: {code})") from None
+            if process.wait() == -signal.SIGXCPU:
+                raise Refusal("takes longer to read than a file of its size may take") from None
+            raise Refusal("damaged, or needs too much memory: the HDF5 library stopped") from None
         finally:
             process.kill()
             process.wait()

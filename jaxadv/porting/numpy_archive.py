@@ -1,15 +1,19 @@
 """Read `.npz` archives of plain numbers; nothing in them is unpickled."""
 
+import io
 import math
 import zipfile
+import zlib
 from typing import IO, BinaryIO
 
 import numpy as np
 
-from jaxadv.porting.opening import MIB, FilePath, Refusal, checkpoint, room
+from jaxadv.porting.opening import MIB, FilePath, Refusal, checkpoint, clip, room
 
 # `zipfile` makes an object of some 600 bytes of each entry of 50 bytes or more.
 MAX_DIRECTORY = 4_000_000
+MAX_MEMBERS = 20_000  # each takes some 0.1 ms
+MAX_HEADER = 1_000  # characters that say an array's shape and type; numpy's own take 118
 
 _END, _END_64 = b"PK\5\6", b"PK\6\6"
 
@@ -24,10 +28,13 @@ def read_npz(path: FilePath) -> dict[str, np.ndarray]:
     """
     with checkpoint(path) as (file, size):
         _check_directory(file, size)
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            _check_members(members, room(size))
-            read = {member.filename[:-4]: _read_member(archive, member) for member in members}
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                _check_members(members, room(size))
+                read = {member.filename[:-4]: _read_member(archive, member) for member in members}
+        except (zipfile.BadZipFile, zlib.error):
+            raise Refusal("damaged: a checksum does not fit, or a member is not in place") from None
         arrays = {name: array for name, array in read.items() if array is not None}
         if not arrays:
             raise Refusal("holds no arrays of numbers")
@@ -51,6 +58,8 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def _check_members(members: list[zipfile.ZipInfo], limit: int) -> None:
+    if len(members) > MAX_MEMBERS:
+        raise Refusal(f"has {len(members):,} members, {MAX_MEMBERS:,} at most are read")
     seen = set()
     for member in members:
         name = member.filename
@@ -83,7 +92,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
             raise Refusal(f"member {member.filename!r} is of type {dtype}, not numbers{hint}")
         count = math.prod(shape)
         if min(shape, default=0) < 0 or file.tell() + count * dtype.itemsize != member.file_size:
-            shown = f"type {dtype}, shape {shape}"
+            shown = f"type {dtype}, shape {clip(str(shape))}"
             raise Refusal(f"member {member.filename!r} of {shown} has {member.file_size} bytes")
         values = _read_values(file, count, dtype)
     if dtype.kind == "b" and (values.view(np.uint8) > 1).any():
@@ -92,13 +101,21 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
 
 
 def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type; numpy reads no more than 10,000 characters, as literals."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise Refusal(f"member {name!r} has version {version} of numpy's format; read are 1.0 and 2.0")
+    """Shape, order and type, which numpy reads as literals."""
+    magic = file.read(8)
+    if magic not in (b"\x93NUMPY\1\0", b"\x93NUMPY\2\0"):
+        raise Refusal(f"member {name!r} is no array in version 1.0 or 2.0 of numpy's format")
+    size = file.read(2 if magic[6] == 1 else 4)
+    length = int.from_bytes(size, "little")
+    if length > MAX_HEADER:
+        raise Refusal(f"member {name!r} has a header of {length:,} bytes, {MAX_HEADER:,} are read")
+    header = io.BytesIO(size + file.read(length))
+    try:
+        if magic[6] == 1:
+            return np.lib.format.read_array_header_1_0(header)
+        return np.lib.format.read_array_header_2_0(header)
+    except Exception:  # of a broken literal Python raises what it likes
+        raise Refusal(f"member {name!r} has a damaged header") from None
 
 
 def _read_values(file: IO[bytes], count: int, dtype: np.dtype) -> np.ndarray:

@@ -360,7 +360,7 @@ def test_matconvnet_of_version_7_3(tmp_path):
         ),
         (
             lambda file, h5py: file.create_dataset("a", (1 << 40,), h5py.ref_dtype, chunks=(9,)),
-            "50000 at most are read",
+            "10000 at most are read",
         ),
     ],
 )
@@ -378,7 +378,7 @@ def test_cells_in_cells_without_end(tmp_path):
 
     path = tmp_path / "data.mat"
     hdf5_file(path, write)
-    assert "levels of groups" in refused(read_mat, path)
+    assert "'a.0' is a link that leads back" in refused(read_mat, path)
 
 
 @pytest.fixture(scope="module")
