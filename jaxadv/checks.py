@@ -8,7 +8,7 @@ import math
 import numbers
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 
+MOST = 2**31 - 1  # of what becomes an int32
 MOST_STEPS = 10**6  # the losses of all steps are kept
 
 
@@ -45,7 +46,7 @@ def true_or_false(name: str, value: Any) -> None:
         raise wrong(name, value, "true or false")
 
 
-def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+def whole(name: str, value: Any, least: int, most: int = MOST) -> None:
     """Check that a value is a whole number, of Python, NumPy or JAX, in a range.
 
     Raises:
@@ -54,8 +55,8 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     if _traced(value):
         return
     number = _scalar(value)
-    if not isinstance(number, int) or number < least or (most is not None and number > most):
-        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if not isinstance(number, int) or not least <= number <= most:
+        span = f"of at least {least}" if most == MOST else f"from {least} to {most}"
         raise wrong(name, value, f"a whole number {span}")
 
 
@@ -114,6 +115,47 @@ def in_range(**values: Any) -> None:
     """
     for name, value in values.items():
         RANGES[name](name, value)
+
+
+def settings(given: Any) -> None:
+    """Check a dataclass of settings: words by their `Literal`, bools, and numbers by `RANGES`.
+
+    What is None, and what has another type, is left to the caller.
+
+    Raises:
+      InputError: a word that is none of those allowed, or a number outside its range.
+    """
+    for name, kind in get_type_hints(type(given)).items():
+        value = getattr(given, name)
+        if get_origin(kind) is Literal:
+            one_of(name, value, get_args(kind))
+        elif kind is bool:
+            true_or_false(name, value)
+        elif name in RANGES and (value is not None or type(None) not in get_args(kind)):
+            in_range(**{name: value})
+
+
+def all_finite(name: str, values: Any) -> None:
+    """Check that every number of an array is finite.
+
+    Raises:
+      InputError: some are not.
+    """
+    if _traced(values):
+        return
+    found = np.asarray(values)
+    if jnp.issubdtype(found.dtype, jnp.inexact) and (odd := int((~np.isfinite(found)).sum())):
+        raise InputError(f"{name}: {odd} of {found.size} are not finite")
+
+
+def instance(name: str, value: Any, kind: type[Any]) -> None:
+    """Check that a value is of a class.
+
+    Raises:
+      InputError: it is not.
+    """
+    if not isinstance(value, kind):
+        raise wrong(name, value, f"of type {kind.__module__}.{kind.__name__}")
 
 
 def callable_(name: str, value: Any, example: str) -> None:

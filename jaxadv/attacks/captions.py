@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from jaxadv import checks
 from jaxadv.attacks.attack import Appraisal, Check, Judge, Objective, Verdict
 from jaxadv.data.images import check_size
+from jaxadv.formats.errors import quoted
 from jaxadv.objectives.criteria import Criterion
 from jaxadv.objectives.show_and_fool import Keywords
 from jaxadv.objectives.target import PartialCaption, TargetError, check_places
@@ -63,8 +64,14 @@ def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
 
 
 def caption_check(victim: Captioner, kind: type[Any] = PartialCaption) -> Check:
-    """Refuse targets of another kind than `kind`, for another length, or of unknown words."""
+    """Refuse targets of another kind than `kind`, for another length, or of unknown words.
+
+    Raises:
+      InputError: the victim is no captioner, or `kind` no kind of target.
+    """
     checks.victim(victim, Captioner, "captioner")
+    if kind not in _MAKERS:
+        raise checks.wrong("kind", kind, "PartialCaption or Keywords")
 
     def check(params: Params, image: Any, target: Any) -> None:
         checks.made_of("target", target, kind, _MAKERS[kind])
@@ -78,6 +85,11 @@ def caption_check(victim: Captioner, kind: type[Any] = PartialCaption) -> Check:
                 raise TargetError(
                     f"the target has the word number {token}: this victim's are from 0 to "
                     f"{victim.vocabulary.size - 1}"
+                )
+            if token in victim.vocabulary.suppressed:
+                raise TargetError(
+                    f"the target has the word {quoted(victim.vocabulary.words[token - 1])}, which "
+                    "no caption contains"
                 )
 
     return check

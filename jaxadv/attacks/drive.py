@@ -123,7 +123,10 @@ def _ids(ids: Any, count: int) -> Array:
     """Return the examples' own numbers; 0, 1, ... where none are given."""
     if ids is None:
         return jnp.arange(count)
-    ids = jnp.asarray(ids)
+    try:
+        ids = jnp.asarray(ids)
+    except (TypeError, ValueError, OverflowError):
+        raise checks.wrong("ids", ids, f"{count} whole numbers, one for each example") from None
     if ids.shape != (count,) or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise checks.wrong("ids", ids, f"{count} whole numbers, one for each example")
     return ids
@@ -377,6 +380,7 @@ def snapshots(
         that do not rise.
     """
     check_attack(attack, params)
+    checks.instance("iterations", iterations, Sequence)
     for number in iterations:
         checks.in_range(iterations=number)
     if not iterations or any(a >= b for a, b in pairwise(iterations)):

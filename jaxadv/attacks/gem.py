@@ -79,7 +79,8 @@ def objective(
     """
     checks.victim(victim, Captioner, "captioner")
     checks.one_of("posterior", posterior, get_args(Posterior))
-    checks.whole("top", top, 1, victim.vocabulary.size - 1)
+    words = victim.vocabulary.size - 1 - len(victim.vocabulary.suppressed)
+    checks.whole("top", top, 1, words)
     checks.whole("lanes", lanes, 1)
     checks.true_or_false("tail", tail)
 

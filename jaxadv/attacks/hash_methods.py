@@ -1,10 +1,10 @@
 """CMLA by its settings, with the paper's where none are given."""
 
-import math
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
+from jaxadv import checks
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
 from jaxadv.attacks.cmla import (
@@ -17,7 +17,6 @@ from jaxadv.attacks.cmla import (
     released,
 )
 from jaxadv.attacks.norms import Norm
-from jaxadv.errors import InputError
 from jaxadv.objectives.cmla import Weights
 from jaxadv.victims.hasher import CrossModalHasher
 from jaxadv.victims.precision import Arithmetic
@@ -66,13 +65,19 @@ def resolved(settings: Settings) -> dict[str, Any]:
     return {name: own[name] if value is None else value for name, value in asdict(settings).items()}
 
 
-@cache
 def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     """Build the attack that the settings name; the same one again, so that it compiles once.
 
     Raises:
       InputError: an unknown modality or norm, or a number outside its range.
     """
+    checks.victim(victim, CrossModalHasher, "hasher")
+    check(settings)
+    return _prepare(victim, settings)
+
+
+@cache
+def _prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
     used = resolved(settings)
     constrain = released if settings.non_negative else bounded
 
@@ -95,16 +100,5 @@ def check(settings: Settings) -> None:
     Raises:
       InputError: as `prepare`.
     """
-    choices = {"modality": get_args(Modality), "norm": get_args(Norm)}
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
-    for name in ("bound", "learning_rate"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} {value}: must be positive and finite")
-    for name in ("inter", "intra", "distortion"):
-        value = getattr(settings, name)
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name} {value}: must be finite and not negative")
+    checks.instance("settings", settings, Settings)
+    checks.settings(settings)

@@ -1,10 +1,10 @@
 """The attacks on taggers by name, with the papers' settings where none are given."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from jaxadv import checks
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.constraints import signed, tanh_of_picture
@@ -13,7 +13,6 @@ from jaxadv.attacks.labels import ITERATIONS, LEARNING_RATE, TRADEOFF, label_opt
 from jaxadv.attacks.ml_cw_u import ml_cw_u
 from jaxadv.attacks.tkmia import Inner, tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
-from jaxadv.errors import InputError
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.precision import Arithmetic
 
@@ -85,8 +84,9 @@ def prepare(victim: MultiLabelClassifier, settings: Settings) -> LabelMethod:
     """Build the attack that the settings name.
 
     Raises:
-      InputError: an unknown method, or a setting outside its range.
+      InputError: a victim of another kind, an unknown method, or a setting outside its range.
     """
+    checks.victim(victim, MultiLabelClassifier, "classifier")
     _check(settings)
     make = partial(_attack, settings)
     attack = attack_in(settings.arithmetic, settings.judged, make, victim)
@@ -119,14 +119,6 @@ def _attack(settings: Settings, victim: MultiLabelClassifier) -> Attack:
 
 
 def _check(settings: Settings) -> None:
-    choices = {"method": METHODS, "inner": ("exact", "gradient"), "space": ("signed", "tanh")}
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
-    for name in ("learning_rate", "iterations", "delta"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} {value}: must be positive and finite")
-    if not 0 <= settings.tradeoff < math.inf:
-        raise InputError(f"tradeoff {settings.tradeoff}: must be finite and not negative")
+    checks.instance("settings", settings, Settings)
+    checks.one_of("method", settings.method, METHODS)
+    checks.settings(settings)

@@ -33,7 +33,12 @@ Term = Callable[[Float[Array, " c"], LabelTarget, Any], Termed]
 
 
 def stateless(loss: Callable[[Float[Array, " c"], LabelTarget], Float[Array, ""]]) -> Term:
-    """Make a term of a loss that carries nothing from step to step."""
+    """Make a term of a loss that carries nothing from step to step.
+
+    Raises:
+      InputError: the loss is no function.
+    """
+    checks.callable_("loss", loss, "jaxadv.objectives.ml_cw_u.loss")
     return lambda scores, target, latent: Termed(loss(scores, target), latent)
 
 
@@ -79,6 +84,7 @@ def label_check(
       InputError: the victim is no tagger, or δ is less than 1.
     """
     _check_victim(victim, delta)
+    checks.true_or_false("needs_others", needs_others)
 
     def check(params: Params, image: Any, target: Any) -> None:
         checks.made_of("target", target, LabelTarget, "make_label_target(relevant, ...)")

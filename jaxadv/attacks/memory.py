@@ -64,6 +64,8 @@ def largest_batch(
     """
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
+    if image is None or np.ndim(image) not in (1, 3):
+        raise checks.wrong("image", image, "one picture f32[H, W, 3], or one text f32[T]")
     checks.whole("most", most, 1)
     if free is not None:
         checks.whole("free", free, 1)

@@ -1,10 +1,10 @@
 """The caption attacks by name, with the papers' settings where none are given."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from jaxadv import checks
 from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
@@ -138,8 +138,9 @@ def prepare(victim: Captioner, settings: Settings) -> Method:
     """Build the attack that the settings name.
 
     Raises:
-      InputError: an unknown method, or a setting outside its range.
+      InputError: a victim of another kind, an unknown method, or a setting outside its range.
     """
+    checks.victim(victim, Captioner, "captioner")
     used = resolved(settings)
     attack = attack_in(settings.arithmetic, settings.judged, partial(_attack, used), victim)
     rounds = used["rounds"]
@@ -174,16 +175,9 @@ def _attack(used: dict[str, Any], victim: Captioner) -> Attack:
 
 
 def _check(settings: Settings) -> None:
-    choices = {
-        "method": METHODS,
-        "posterior": ("factorised", "joint"),
-        "loss": ("margin", "logits"),
-        "aim": ("caption", "keywords"),
-    }
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
+    checks.instance("settings", settings, Settings)
+    checks.one_of("method", settings.method, METHODS)
+    checks.settings(settings)
     if settings.method != "show-and-fool" and settings.aim == "keywords":
         raise InputError(f"aim 'keywords': is show-and-fool's, not {settings.method}'s")
     if settings.method in ("gem", "ssvm") and not settings.targeted:
@@ -191,11 +185,6 @@ def _check(settings: Settings) -> None:
             f"untargeted: {settings.method} reaches a target; must be method untargeted or "
             "show-and-fool"
         )
-    for name in ("learning_rate", "rounds", "constant", "tries"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} {value}: must be positive and finite")
-    for name in ("tradeoff", "structured_loss", "margin"):
-        value = getattr(settings, name)
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{name} {value}: must be finite and not negative")
+    rounds = USES[settings.method]["rounds"] if settings.rounds is None else settings.rounds
+    tries = settings.tries if settings.method == "show-and-fool" else 1
+    checks.in_range(iterations=rounds * tries)

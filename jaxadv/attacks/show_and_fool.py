@@ -36,7 +36,13 @@ from jaxadv.objectives.criteria import (
     says_target,
 )
 from jaxadv.objectives.target import PartialCaption
-from jaxadv.victims.captioner import Captioner, Features, spoken, teacher_forced_logits
+from jaxadv.victims.captioner import (
+    Captioner,
+    Features,
+    spoken,
+    teacher_forced_logits,
+    without_suppressed,
+)
 
 TRIES = 5
 ITERATIONS = 1000
@@ -114,13 +120,18 @@ def show_and_fool(
     checks.one_of("distance", distance, get_args(Distance))
     criterion = _CRITERIA[aim, targeted]
 
+    def scores(params: Params, features: Features, tokens: Array) -> Array:
+        # a word that is never decoded is no competitor, however high it scores
+        logits = teacher_forced_logits(victim, params, features, tokens)
+        return without_suppressed(victim.vocabulary, logits)
+
     def term(params: Params, features: Features, target: Target, search: ConstantSearch) -> Termed:
         said = say(victim, params, features)
         if aim == "caption":
-            logits = teacher_forced_logits(victim, params, features, target.tokens)
+            logits = scores(params, features, target.tokens)
             value = _caption_loss(logits, target, loss, targeted, margin)
         else:  # keywords may come anywhere in what is said now
-            logits = teacher_forced_logits(victim, params, features, said)
+            logits = scores(params, features, said)
             value = _keyword_loss(logits, spoken(said), target, loss, targeted, margin)
         return Termed(search.constant * value, search, said, {"constant": search.constant})
 

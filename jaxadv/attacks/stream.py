@@ -130,6 +130,9 @@ def stream(
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
     _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Iterable)
+    if keeper is not None and not all(hasattr(keeper, name) for name in ("recall", "due", "keep")):
+        raise checks.wrong("keeper", keeper, "a Keeper, with recall, due and keep")
     return _stream(
         attack,
         params,
@@ -146,6 +149,8 @@ def stream(
 def _check_slots(slots: int, chunk: int, sharding: NamedSharding | None) -> None:
     checks.whole("slots", slots, 1, checks.MOST_STEPS)
     checks.whole("chunk", chunk, 1, checks.MOST_STEPS)
+    if sharding is not None:
+        checks.instance("sharding", sharding, NamedSharding)
     if sharding is not None and slots % len(sharding.device_set):
         raise checks.wrong("slots", slots, f"a multiple of {len(sharding.device_set)} devices")
 
@@ -210,10 +215,21 @@ def _stream(
 
 
 class Pace(NamedTuple):
-    """How fast an attack goes: seconds to compile it, and of a step of all slots."""
+    """How fast an attack goes, once it is compiled.
+
+    Attributes:
+      compile_seconds: to compile it (less where JAX's cache has it).
+      fill_seconds: to begin attacks in all slots.
+      step_seconds: a step of all slots.
+      judge_seconds: to judge one attack.
+      result: of the first request, after a few steps.
+    """
 
     compile_seconds: float
+    fill_seconds: float
     step_seconds: float
+    judge_seconds: float
+    result: Result
 
 
 def pace(
@@ -226,7 +242,7 @@ def pace(
     chunk: int = 8,
     sharding: NamedSharding | None = None,
 ) -> Pace:
-    """Measure two chunks of some requests as `stream` runs them; the first compiles.
+    """Measure a chunk of some requests as `stream` runs them, once it has been run twice.
 
     Raises:
       InputError: no request, or as `stream`.
@@ -234,20 +250,33 @@ def pace(
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
     _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Sequence)
     requests = list(_checked(attack, params, requests[:slots]))
     if not requests:
         raise InputError("no request: give at least one to measure")
     params = _everywhere(params, sharding)
-    new = dict(enumerate(requests))
-    arrivals = jax.device_put(_arrivals(new, slots), sharding)
-    marks = [time.perf_counter()]
-    on_device = _fill(attack, params, arrivals, jax.random.key(0), None, iterations)
-    steps: Array | int = 0
-    for _ in range(2):
+    arrivals = jax.device_put(_arrivals(dict(enumerate(requests)), slots), sharding)
+    width = _judged_at_once(slots, sharding)
+    on_device: _Slots | None = None
+    seconds = []
+    for _ in range(4):  # filling free slots is compiled apart from filling the first ones
+        marks = [time.perf_counter()]
+        on_device = _fill(attack, params, arrivals, jax.random.key(0), on_device, iterations)
+        jax.block_until_ready(on_device)
+        marks.append(time.perf_counter())
         on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, chunk))
         marks.append(time.perf_counter())
-    second = (marks[2] - marks[1]) / max(int(steps), 1)
-    return Pace(marks[1] - marks[0] - second * chunk, second)
+        row = jax.device_get(_row(on_device, 0))
+        rows = jax.tree.map(lambda x: np.stack([x] * width), row)
+        results = jax.device_get(_conclude(attack, params, jax.device_put(rows, sharding)))
+        marks.append(time.perf_counter())
+        seconds.append(np.diff(marks))
+    warm = np.minimum(*seconds[2:])
+    compiling = float(sum(seconds[0]) + sum(seconds[1]) - 2 * sum(warm))
+    fill, stepping, judging = (float(x) for x in warm)
+    result = jax.tree.map(lambda x: x[0], results)
+    step = stepping / max(int(steps), 1)
+    return Pace(max(compiling, 0.0), fill, step, judging / width, result)
 
 
 def _everywhere(params: Params, sharding: NamedSharding | None) -> Params:

@@ -20,6 +20,7 @@ from jaxadv import checks
 from jaxadv.attacks.attack import Judge, Objective, Params, Target
 from jaxadv.attacks.drive import check_batch
 from jaxadv.attacks.norms import Norm, project
+from jaxadv.errors import InputError
 
 
 class Universal(NamedTuple):
@@ -146,11 +147,19 @@ def _universal(
 def apply(
     perturbation: Float[Array, "H W 3"], image: Float[Array, "H W 3"]
 ) -> Float[Array, "H W 3"]:
-    """Add a perturbation that was not made for this picture: clipped to [0, 1]."""
+    """Add a perturbation that was not made for this picture: clipped to [0, 1].
+
+    Raises:
+      InputError: the two are of different shapes.
+    """
+    if jnp.shape(perturbation) != jnp.shape(image):
+        raise InputError(
+            f"perturbation {list(jnp.shape(perturbation))}: must be of the picture's shape "
+            f"{list(jnp.shape(image))}"
+        )
     return jnp.clip(image + perturbation, 0.0, 1.0)
 
 
-@partial(jax.jit, static_argnums=0)
 def fooled_by(
     judge: Judge,
     params: Params,
@@ -158,8 +167,22 @@ def fooled_by(
     targets: Target,
     perturbation: Float[Array, "H W 3"],
 ) -> Bool[Array, " N"]:
-    """Return which pictures the perturbation fools the victim on, seen before or not; bool[N]."""
+    """Return which pictures the perturbation fools the victim on, seen before or not; bool[N].
 
+    Raises:
+      ImageError, InputError: as `universal`, or a perturbation that is not finite.
+    """
+    checks.callable_("judge", judge, "jaxadv.attacks.labels.label_judge(victim)")
+    checks.params(params)
+    images = check_batch(images, targets)
+    checks.all_finite("perturbation", perturbation)
+    return _fooled_by(judge, params, images, targets, perturbation)
+
+
+@partial(jax.jit, static_argnums=0)
+def _fooled_by(
+    judge: Judge, params: Params, images: Array, targets: Target, perturbation: Array
+) -> Array:
     def one(image: Array, target: Target) -> Array:
         return judge(params, apply(perturbation, image), target).success
 

@@ -70,7 +70,7 @@ def of_labels(pictures: int = 224, iterations: int = 150, slots: int = 8) -> Ite
     """
     victim = zoo.load("scenes-tagger")
     examples = [scenes.crowd(scenes.HELD_OUT_SEED, i) for i in range(2 * pictures)]
-    score = jax.jit(jax.vmap(victim.classifier.scores, in_axes=(None, 0)))
+    score = jax.jit(jax.vmap(victim.classifier.logits, in_axes=(None, 0)))
     scores = np.asarray(score(victim.params, np.stack([e.picture for e in examples])))
     labels = np.stack([np.asarray(e.labels) for e in examples])
     chosen = choose(labels, 3, number=2, scores=scores, most=pictures)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from jaxadv.cli.console import console, print_table, progress_bar
+from jaxadv.cli.console import console, note, print_table, progress_bar
 
 if TYPE_CHECKING:
     from jaxadv.attacks.methods import Method
@@ -67,6 +67,7 @@ def demo(
     def ready(job: _Job) -> Any:
         return compile_attacks(job.victim.params, pictures, job.requests, job.method, PICTURES)
 
+    note("compiling nine attacks ...")
     rows, panels = [], []
     with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         compiling = bar.add_task("compiling", total=len(jobs))
@@ -99,13 +100,13 @@ def demo(
             said = [captioner.vocabulary.decode(c) for c in job.captions]
             title = f"{who} · {job.method_name}"
             panels += _best_panel(title, news.outcomes, pictures, said, captioner.vocabulary)
+    save(draw(panels), out / "figure.png")
     print_table(
         "Targets: captions predicted on other pictures",
         ["victim", "method", "target", "n", "SR", "Prec", "Rec", "‖ε‖₂", "s/image"],
         rows,
     )
-    save(draw(panels), out / "figure.png")
-    console.print(f"adversarial pictures and figure.png are in {out}/", highlight=False)
+    console.print(f"adversarial pictures and figure.png are in {out}/")
 
 
 def _requests(method: "Method", captions: Sequence[list[int]], max_length: int) -> list["Request"]:

@@ -1,6 +1,5 @@
 """`jaxadv evaluate`: a paper's table."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +9,15 @@ from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
+from jaxadv.cli.evaluations import refuse_unread_settings, write_results
 from jaxadv.cli.options import AUTO, batch_size
-from jaxadv.cli.outputs import append_jsonl, write_json
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
 app.command("labels")(labels)
 app.command("retrieval")(retrieval)
 app.command("understanding")(understanding)
 
+COMMAND = "evaluate caption"
 COLUMNS = ["setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "s/attack"]
 
 
@@ -28,6 +28,7 @@ def _main() -> None:
 
 @app.command("caption")
 def caption(
+    context: typer.Context,
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
     method: Annotated[
@@ -61,8 +62,8 @@ def caption(
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table."""
     from jaxadv.attacks.memory import largest_batch
-    from jaxadv.attacks.methods import Settings, prepare
-    from jaxadv.cli.inputs import writable
+    from jaxadv.attacks.methods import USES, Settings, prepare, resolved
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.sweeps.captions import (
         Outcome,
@@ -77,12 +78,13 @@ def caption(
     from jaxadv.victims import zoo
 
     size = batch_size(batch)
+    refuse_unread_settings(context, method or ["gem"], USES)
     loaded = zoo.load(victim)
     captioner, params = loaded.captioner, loaded.params
     named = [] if settings == "all" else [name.strip() for name in settings.split(",")]
-    chosen = settings_named(named)
+    chosen = settings_named(list(dict.fromkeys(named)))
     tradeoffs: list[float | None] = [*tradeoff] if tradeoff else [None]
-    combinations = [
+    every = [
         Settings(
             method=m,
             tradeoff=t,
@@ -94,19 +96,24 @@ def caption(
             tries=tries,
             arithmetic=arithmetic,  # type: ignore[arg-type]
         )
-        for m in method or ["gem"]
-        for t in tradeoffs
+        for m in dict.fromkeys(method or ["gem"])
+        for t in dict.fromkeys(tradeoffs)
     ]
+    combinations = list({repr(resolved(c)): c for c in every}.values())
     methods = [prepare(captioner, c) for c in combinations]
     for combination, prepared in zip(combinations, methods, strict=True):
         if prepared.aims_at != "caption":
             raise InputError(f"method {combination.method!r}: the table is of targeted captions")
+        if not any(prepared.gaps or s.latent == 0 for s in chosen):
+            raise InputError(f"--settings: {combination.method} takes complete captions: 0 latent")
     sources = data or ["scenes"]
     pictures = [picture.load() for picture in held_out(loaded, sources, images)]
-    writable(out)
+    results_folder(out, COMMAND, loaded.name)
     captions = say(captioner, params, pictures, size or 50)
-    rows: list[list[Any]] = []
+    about = {"command": COMMAND, "victim": loaded.name, "seed": seed}
+    write_results(out, {**about, "rows": []}, [])
     table: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for combination, prepared in zip(combinations, methods, strict=True):
         columns = [s for s in chosen if prepared.gaps or s.latent == 0]
         requests = choose_targets(
@@ -114,7 +121,10 @@ def caption(
         )
         outcomes: list[Outcome] = []
         seconds = 0.0
-        title = _title(combination)
+        title, used = _title(combination), resolved(combination)
+        if not requests:
+            console.print(f"{title} on {loaded.name}: 0 attacked, no other caption to aim at")
+            continue
         at_once = size
         if at_once is None:
             fit = largest_batch(
@@ -125,24 +135,24 @@ def caption(
                 iterations=prepared.iterations,
                 most=len(requests),
             )
-            console.print(str(fit), highlight=False)
+            console.print(str(fit))
             at_once = fit.batch
         job = attack_all(captioner, params, pictures, requests, prepared, at_once, seed)
         for news in watch(job, title):
             outcomes += news.outcomes
             seconds += news.seconds
-        for row in tabulate(outcomes, seconds):
-            rows.append([f"{title}, {row.setting}", *row[1:]])
-            table.append({**dataclasses.asdict(combination), **row._asdict()})
-        entries = [record(o, captioner) for o in outcomes]
-        append_jsonl(out / "records.jsonl", dataclasses.asdict(combination), entries)
-        print_table(f"{title} on {loaded.name}", COLUMNS, rows[-len(columns) :])
-    write_json(out / "table.json", {"victim": loaded.name, "rows": table})
-    console.print(f"written to {out}/", highlight=False)
+        rows = tabulate(outcomes, seconds)
+        table += [{**used, **row._asdict()} for row in rows]
+        records += [{**used, **record(o, captioner)} for o in outcomes]
+        write_results(out, {**about, "rows": table}, records)
+        shown = [[f"{title}, {row.setting}", *row[1:]] for row in rows]
+        print_table(f"{title} on {loaded.name}", COLUMNS, shown)
+    console.print(f"written to {out}/")
 
 
 def _title(combination: Any) -> str:
-    extra = "" if combination.tradeoff is None else f" λ={combination.tradeoff:g}"
+    given = combination.tradeoff is not None and combination.method != "show-and-fool"
+    extra = f" λ={combination.tradeoff:g}" if given else ""
     joint = " joint" if combination.posterior == "joint" else ""
     cut = "" if combination.tail else " without tail"
     return f"{combination.method}{joint}{cut}{extra}"

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
-from jaxadv.cli.options import AUTO, batch_size
-from jaxadv.cli.outputs import append_jsonl, write_json
+from jaxadv.cli.evaluations import refuse_unread_settings, whole_numbers, write_results
+from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
 
+COMMAND = "evaluate labels"
 COLUMNS = [
     "method", "η", "ΔTkAcc", "ΔP@k", "ΔmAP@k", "ΔNDCG@k", "Δl", "APer", "·255", "SR", "SR 8-bit",
     "s/attack",
@@ -16,6 +17,7 @@ COLUMNS = [
 
 
 def labels(
+    context: typer.Context,
     victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
     data: Annotated[
@@ -40,8 +42,11 @@ def labels(
         ),
     ] = "relevant",
     types: Annotated[
-        str, typer.Option(help="global: types of labels, or words in them, such as red,circle.")
-    ] = "red,circle",
+        list[str] | None,
+        typer.Option(
+            help="global: types of labels, or words in them, such as red,circle; repeatable."
+        ),
+    ] = None,
     specified: Annotated[int, typer.Option(min=1, help="random: labels a picture, |S|.")] = 2,
     k: Annotated[str, typer.Option(help="How many labels are said: 3,5,10.")] = "2,3,5",
     delta: Annotated[
@@ -85,8 +90,8 @@ def labels(
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
 ) -> None:
     """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4."""
-    from jaxadv.attacks.label_methods import METHODS, Settings, prepare
-    from jaxadv.cli.inputs import writable
+    from jaxadv.attacks.label_methods import METHODS, USES, Settings, resolved
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.sweeps.label_pools import benign_scores
     from jaxadv.sweeps.label_search import best, candidates, try_settings
@@ -94,14 +99,16 @@ def labels(
         attack_labels,
         choose,
         join,
-        labels_of_type,
         largest_label_batch,
         record,
         tabulate,
     )
+    from jaxadv.sweeps.methods import label_method
     from jaxadv.victims import zoo
 
     size = batch_size(batch)
+    refuse_unread_settings(context, method or METHODS, USES)
+    refuse_unread(context, selection, {"random": ("specified", "delta"), "global": ("types",)})
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params
     for name, given, known in (
@@ -113,11 +120,12 @@ def labels(
             raise InputError(f"{name} {given!r}: must be {' or '.join(known)}")
     if delta is not None and (selection == "global" or delta > specified):
         raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
-    counts = _counts(k, len(classifier.classes))
+    largest = len(classifier.classes) - 1
+    counts = whole_numbers("--k", k, largest, f"numbers from 1 to {largest}, such as 3,5,10")
     rates, tradeoffs = _numbers("learning rate", learning_rate), _numbers("tradeoff", tradeoff)
     wanted: dict[str, Any] = {str(specified): None}
     if selection == "global":
-        wanted = {name: labels_of_type(name, classifier.classes) for name in types.split(",")}
+        wanted = _wanted(types or ["red,circle"], classifier.classes)
     every = [
         Settings(
             name,
@@ -129,100 +137,125 @@ def labels(
             space,  # type: ignore[arg-type]
             arithmetic,  # type: ignore[arg-type]
         )
-        for name in method or METHODS
+        for name in dict.fromkeys(method or METHODS)
     ]
     tried = [candidates(settings, rates, tradeoffs) for settings in every]
     for settings in (s for some in tried for s in some):
-        prepare(classifier, settings)
+        label_method(classifier, settings)
     searched = any(len(some) > 1 for some in tried)
+    if is_given(context, "search") and not searched:
+        raise InputError("--search: give several values of --learning-rate or --tradeoff")
     attacked, others = _pools(loaded, data or ["scenes"], images, 2 * search if searched else 0)
-    writable(out)
+    results_folder(out, COMMAND, loaded.name)
     if size is None:
-        made_of_each = [prepare(classifier, settings) for settings in every]
+        made_of_each = [label_method(classifier, settings) for settings in every]
         wide = min(len(attacked.ids), most or len(attacked.ids))
         fit = largest_label_batch(classifier, params, made_of_each, wide)
-        console.print(str(fit), highlight=False)
+        console.print(str(fit))
         size = fit.batch
     seen = benign_scores(classifier, params, attacked, size) if among == "said" else None
     seen_others = benign_scores(classifier, params, others, size) if among == "said" else None
-    rest = {"number": specified, "seed": seed}
-    table: list[dict[str, Any]] = []
+    groups = []
     for title, mask in wanted.items():
         for count in counts:
-            chosen = choose(attacked.labels, count, wanted=mask, scores=seen, most=most, **rest)
-            reasons = [f"{number} with {reason}" for reason, number in chosen.left_out.items()]
-            heading = (
-                f"{title} specified, k={count} on {loaded.name}: {len(chosen.numbers)} attacked, "
-                f"left out {' and '.join(reasons) or 'none'}"
-            )
-            if not len(chosen.numbers):
-                console.print(heading, highlight=False)
-                continue
-            beside = choose(
-                others.labels, count, wanted=mask, scores=seen_others, most=search, **rest
-            )
-            rows: list[list[Any]] = []
-            for some in tried:
-                name = f"{some[0].method}, {title}, k={count}"
-                settings = some[0]
-                if len(some) > 1:
-                    if not len(beside.numbers):
-                        raise InputError(f"k={count}: no valid picture to search on; set one η, α")
-                    trials = try_settings(
-                        classifier,
-                        params,
-                        [others.read(i) for i in beside.numbers],
-                        beside.targets,
-                        some,
-                        batch=size,
-                        seed=seed,
-                    )
-                    settings = best(list(watch(trials, f"{name}, search")))
-                made = prepare(classifier, settings)
-                job = attack_labels(
+            how = {"wanted": mask, "number": specified, "seed": seed}
+            chosen = choose(attacked.labels, count, scores=seen, most=most, **how)
+            beside = choose(others.labels, count, scores=seen_others, most=search, **how)
+            groups.append((title, count, chosen, beside))
+    # as many slots for all, so that a method is compiled once
+    slots = min(size, max(1, *(len(some.numbers) for group in groups for some in group[2:])))
+    about = {"command": COMMAND, "victim": loaded.name, "form": form, "seed": seed}
+    table: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
+    write_results(out, {**about, "rows": table}, records)
+    for title, count, chosen, beside in groups:
+        reasons = [f"{number} with {reason}" for reason, number in chosen.left_out.items()]
+        heading = (
+            f"{title} specified, k={count} on {loaded.name}: {len(chosen.numbers)} attacked, "
+            f"left out {' and '.join(reasons) or 'none'}"
+        )
+        if not len(chosen.numbers):
+            console.print(heading)
+            continue
+        rows: list[list[Any]] = []
+        for some in tried:
+            name = f"{some[0].method}, {title}, k={count}"
+            settings = some[0]
+            if len(some) > 1:
+                if not len(beside.numbers):
+                    raise InputError(f"k={count}: no valid picture to search on; set one η, α")
+                trials = try_settings(
                     classifier,
                     params,
-                    [attacked.read(i) for i in chosen.numbers],
-                    chosen.targets,
-                    made.attack,
-                    iterations=made.iterations,
-                    batch=size,
+                    [others.read(i) for i in beside.numbers],
+                    beside.targets,
+                    some,
+                    batch=slots,
                     seed=seed,
                 )
-                news = list(watch(job, name))
-                outcomes = join([n.outcomes for n in news])
-                seconds = sum(n.seconds for n in news)
-                row = tabulate(outcomes, chosen.targets, seconds, delta, form)  # type: ignore[arg-type]
-                rate = "" if settings.method == "kfool" else f"{settings.learning_rate:g}"
-                measured = [float(x) for x in row.measures]
-                rows.append([settings.method, rate, *measured, row.success_8bit, row.seconds])
-                about = {
-                    **vars(settings),
-                    "selection": selection,
-                    "among": among,
-                    "type": title,
-                    "k": count,
+                settings = best(list(watch(trials, f"{name}, search")))
+            made = label_method(classifier, settings)
+            job = attack_labels(
+                classifier,
+                params,
+                [attacked.read(i) for i in chosen.numbers],
+                chosen.targets,
+                made.attack,
+                iterations=made.iterations,
+                batch=slots,
+                seed=seed,
+                same_slots=True,
+            )
+            news = list(watch(job, name))
+            outcomes = join([n.outcomes for n in news])
+            seconds = sum(n.seconds for n in news)
+            row = tabulate(outcomes, chosen.targets, seconds, delta, form)  # type: ignore[arg-type]
+            rate = "" if settings.method == "kfool" else f"{settings.learning_rate:g}"
+            measured = [float(x) for x in row.measures]
+            rows.append([settings.method, rate, *measured, row.success_8bit, row.seconds])
+            used = {
+                **resolved(settings),
+                "selection": selection,
+                "among": among,
+                "type": title,
+                "k": count,
+            }
+            classes = classifier.classes
+            records += [
+                {
+                    **used,
+                    "image": attacked.ids[number],
+                    **record(outcomes, chosen.targets, i, classes),
                 }
-                classes = classifier.classes
-                entries = [
-                    {"image": attacked.ids[number], **record(outcomes, chosen.targets, i, classes)}
-                    for i, number in enumerate(chosen.numbers)
-                ]
-                append_jsonl(out / "records.jsonl", about, entries)
-                named = zip(COLUMNS[2:], rows[-1][2:], strict=True)
-                table.append(
-                    {
-                        **about,
-                        "attacked": row.attacked,
-                        "left_out": chosen.left_out,
-                        "searched_on": len(beside.numbers) if len(some) > 1 else 0,
-                        **{c: None if x != x else x for c, x in named},
-                    }
-                )
-                written = {"victim": loaded.name, "form": form, "rows": table}
-                write_json(out / "table.json", written)
-            print_table(heading, COLUMNS, rows)
-    console.print(f"written to {out}/", highlight=False)
+                for i, number in enumerate(chosen.numbers)
+            ]
+            table.append(
+                {
+                    **used,
+                    "attacked": row.attacked,
+                    "left_out": chosen.left_out,
+                    "searched_on": len(beside.numbers) if len(some) > 1 else 0,
+                    **dict(zip(COLUMNS[2:], rows[-1][2:], strict=True)),
+                }
+            )
+            write_results(out, {**about, "rows": table}, records)
+        print_table(heading, COLUMNS, rows)
+    console.print(f"written to {out}/")
+
+
+def _wanted(types: list[str], classes: Any) -> dict[str, Any]:
+    """Read which labels to suppress, by type: a whole name first, then names between commas."""
+    from jaxadv.objectives.labels import LabelError
+    from jaxadv.sweeps.labels import labels_of_type
+
+    wanted = {}
+    for given in types:
+        try:
+            wanted[given] = labels_of_type(given, classes)
+        except LabelError:
+            for name in (part.strip() for part in given.split(",")):
+                wanted[name] = labels_of_type(name, classes)
+    return wanted
 
 
 def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tuple[Any, Any]:
@@ -246,18 +279,9 @@ def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tup
 def _numbers(name: str, text: str) -> list[float]:
     """Read the values of a setting."""
     from jaxadv.errors import InputError
+    from jaxadv.formats.errors import quoted
 
     try:
-        return [float(part) for part in text.split(",")]
+        return list(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError:
-        raise InputError(f"{name} {text!r}: give a number, or several: 1e-3,5e-4") from None
-
-
-def _counts(text: str, classes: int) -> list[int]:
-    """Read the values of k."""
-    from jaxadv.errors import InputError
-
-    counts = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
-    if not all(0 < count < classes for count in counts):
-        raise InputError(f"k {text!r}: give numbers from 1 to {classes - 1}, such as 3,5,10")
-    return counts
+        raise InputError(f"{name} {quoted(text)}: give a number, or several: 1e-3,5e-4") from None

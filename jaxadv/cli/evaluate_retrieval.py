@@ -6,11 +6,18 @@ from typing import Annotated
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
-from jaxadv.cli.options import AUTO, batch_size
+from jaxadv.cli.evaluations import whole_numbers
+from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
 from jaxadv.cli.outputs import write_json
+
+COMMAND = "evaluate retrieval"
+_RISING = "rising numbers, such as 100,200,500"
+_OF_PICTURES, _OF_TEXTS = ("image_bound", "image_rate"), ("text_bound", "text_rate")
+_READ = {"image": _OF_PICTURES, "text": _OF_TEXTS, "both": (*_OF_PICTURES, *_OF_TEXTS)}
 
 
 def retrieval(
+    command: typer.Context,
     victims: Annotated[str, typer.Option(help="Hashers' names or folders: A,B; jaxadv victims.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables and the curves.")],
     iterations: Annotated[str, typer.Option(help="Steps of the attacks.")] = "100,200,500",
@@ -60,8 +67,9 @@ def retrieval(
 
     Queries to which nothing in the database is relevant are counted, and count as 0 in MAP.
     """
-    from jaxadv.attacks.hash_methods import Settings
-    from jaxadv.cli.inputs import writable
+    from jaxadv.attacks.hash_methods import Settings, resolved
+    from jaxadv.checks import MOST_STEPS
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.figures.files import save
     from jaxadv.figures.retrieval import draw_curves
@@ -89,7 +97,13 @@ def retrieval(
     size = batch_size(batch)
     if modality not in ("image", "text", "both"):
         raise InputError(f"modality {modality!r}: must be image, text or both")
-    loaded = [zoo.load(name.strip()) for name in victims.split(",")]
+    refuse_unread(command, modality, _READ)
+    sources = data or ["scenes"]
+    if sources != ["scenes"] and is_given(command, "database"):
+        raise InputError("--database: is not read with --data, of which all others are asked")
+    loaded = [zoo.load(name.strip()) for name in victims.split(",") if name.strip()]
+    if not loaded:
+        raise InputError("--victims: name at least one")
     subjects = [Subject(v.name, v.hasher, v.params) for v in loaded]
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
     plan = Plan(
@@ -106,44 +120,38 @@ def retrieval(
             )
             for name in (("image", "text") if modality == "both" else (modality,))
         ],
-        _counts(iterations),
+        whole_numbers("--iterations", iterations, MOST_STEPS, _RISING),
         ablation,
         context,
         signs,
         size or Plan.batch,
     )
     check_plan(plan, subjects)
-    writable(out)
     if len({frozenset(v.record.get("held_out") or ()) for v in loaded}) > 1:
         raise InputError("victims whose held-out pictures differ: evaluate them one by one")
-    asking, asked = retrieval_pools(loaded[0], data or ["scenes"], queries, database)
+    results_folder(out, COMMAND, *(v.name for v in loaded))
+    asking, asked = retrieval_pools(loaded[0], sources, queries, database)
     if size is None:
         plan, fit = largest_plan(plan, subjects, asking, asked)
-        console.print(str(fit), highlight=False)
+        console.print(str(fit))
     cells: list[Cell] = []
     transfers: list[Transfer] = []
     for news in watch(evaluate(subjects, asking, asked, plan), "CMLA"):
         cells += news.cells
         transfers += news.transfers
     lonely = without_relevant(asking.labels, asked.labels)
-    console.print(
-        f"{len(asking.ids)} queries of a database of {len(asked.ids)}; nothing is relevant to "
-        f"{lonely} of them, which count as 0 in MAP",
-        highlight=False,
-    )
     bits = {s.name: s.hasher.bits for s in subjects}
-    for table in (regular(cells, bits), *attacked(cells), *matrices(transfers, cells)):
-        print_table(*table)
     write_json(
         out / "table.json",
         {
+            "command": COMMAND,
             "victims": bits,
             "samples": {v.name: adversarial_samples(v) for v in loaded},
-            "data": ", ".join(data or ["scenes"]),
+            "data": ", ".join(sources),
             "queries": len(asking.ids),
             "database": len(asked.ids),
             "without_relevant": lonely,
-            "settings": [vars(s) for s in plan.attacks],
+            "settings": [resolved(s) for s in plan.attacks],
             "context": min(context, len(asked.ids)),
             "signs": signs,
             "cells": [entry(cell) for cell in cells],
@@ -153,13 +161,10 @@ def retrieval(
     lines = curves(cells)
     write_curves(lines, out)
     save(draw_curves(lines), out / "curves.png")
-    console.print(f"written to {out}/", highlight=False)
-
-
-def _counts(text: str) -> list[int]:
-    from jaxadv.errors import InputError
-
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"iterations {text!r}: give rising numbers, such as 100,200,500")
-    return [int(part) for part in parts]
+    console.print(
+        f"{len(asking.ids)} queries of a database of {len(asked.ids)}; nothing is relevant to "
+        f"{lonely} of them, which count as 0 in MAP",
+    )
+    for table in (regular(cells, bits), *attacked(cells), *matrices(transfers, cells)):
+        print_table(*table)
+    console.print(f"written to {out}/")

@@ -1,16 +1,21 @@
 """`jaxadv evaluate understanding`: section 6 of the exact-caption paper, for any captioners."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jaxadv.cli.console import console, watch
+from jaxadv.cli.evaluations import refuse_unread_settings, write_results
 from jaxadv.cli.options import AUTO, batch_size
-from jaxadv.cli.outputs import append_jsonl, write_json, write_text
+from jaxadv.formats.files import write_text
+
+COMMAND = "evaluate understanding"
+FIGURES = ("location.png", "transfer.png", "likelihood.png", "examples.png")
 
 
 def understanding(
+    context: typer.Context,
     victim: Annotated[
         list[str], typer.Option(help="A captioner's name or folder; repeat for several.")
     ],
@@ -42,8 +47,8 @@ def understanding(
     active, passive and attributive sentences (Figure 4) with what a victim has no words for, how
     likely they were, and transfer among the victims.
     """
-    from jaxadv.attacks.methods import Settings
-    from jaxadv.cli.inputs import writable
+    from jaxadv.attacks.methods import USES, Settings, resolved
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.figures.captions import draw as draw_examples
     from jaxadv.figures.curves import draw as draw_curves
     from jaxadv.figures.files import save
@@ -62,44 +67,51 @@ def understanding(
     from jaxadv.victims import zoo
 
     size = batch_size(batch)
+    refuse_unread_settings(context, method or ["gem"], USES)
     methods = [
         Settings(m, tradeoff=tradeoff, learning_rate=learning_rate, rounds=rounds)
-        for m in method or ["gem"]
+        for m in dict.fromkeys(method or ["gem"])
     ]
     plan = Plan(methods, images, targets, size or Plan().batch, seed, content or ())
     subjects = compare_on([zoo.load(name) for name in victim], data or ["scenes"], images)
     check(subjects, plan)
-    writable(out)
+    results_folder(out, COMMAND, *(subject.name for subject in subjects))
+    for name in FIGURES:
+        (out / name).unlink(missing_ok=True)
+    about = {
+        "command": COMMAND,
+        "victims": [subject.name for subject in subjects],
+        "data": data or ["scenes"],
+        "methods": [resolved(settings) for settings in methods],
+        "images": images,
+        "targets": targets,
+        "seed": seed,
+    }
     if size is None:
         plan, fit = largest_plan(plan, subjects)
-        console.print(str(fit), highlight=False)
+        console.print(str(fit))
     studies: list[Study] = []
     transfers: list[Transfer] = []
+    records: list[dict[str, Any]] = []
+    write_results(out, {**about, "tables": {}}, records)
     for news in watch(understand(subjects, plan), "understanding"):
         studies += news.studies
         transfers += news.transfers
         for study in news.studies:
-            append_jsonl(out / "records.jsonl", {}, entries_of(study))
+            records += entries_of(study)
+            write_results(out, {**about, "tables": {}}, records)
     tables = tables_of(studies, transfers)
     for name, table in tables.items():
-        typer.echo(as_text(table) + "\n")
         write_text(out / f"{name}.csv", as_csv(table) + "\n")
     write_text(out / "understanding.md", "\n\n".join(map(as_markdown, tables.values())) + "\n")
-    write_json(
-        out / "table.json",
-        {
-            "victims": [subject.name for subject in subjects],
-            "data": data or ["scenes"],
-            "methods": [vars(settings) for settings in methods],
-            "images": images,
-            "targets": targets,
-            "seed": seed,
-            "tables": {name: table._asdict() for name, table in tables.items()},
-        },
-    )
+    tabled = {name: table._asdict() for name, table in tables.items()}
+    write_results(out, {**about, "tables": tabled}, records)
     save(draw_curves(location_panels(studies)), out / "location.png")
     save(draw_matrices(transfer_matrices(transfers)), out / "transfer.png")
     if any(study.attempts for study in studies):
         save(draw_curves([likelihood_panel(studies)]), out / "likelihood.png")
         save(draw_examples(examples_of(studies)), out / "examples.png")
-    console.print(f"written to {out}/", highlight=False)
+    for table in tables.values():
+        for line in (*as_text(table).split("\n"), ""):
+            console.print(line)
+    console.print(f"written to {out}/")

@@ -15,21 +15,25 @@ def label(
 ) -> None:
     """Tag pictures: the k labels of highest score, with their probabilities."""
     import jax
-    import jax.numpy as jnp
 
     from jaxadv.cli.inputs import read_pictures
     from jaxadv.errors import InputError
     from jaxadv.victims import zoo
+    from jaxadv.victims.classifier import first_labels
 
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params
     if k > len(classifier.classes):
         raise InputError(f"--k {k}: {loaded.name} has {len(classifier.classes)} labels")
     pictures = read_pictures(images, classifier.image_shape)
-    score = jax.jit(classifier.scores)
+    see = jax.jit(classifier.logits)
     for picture in pictures:
-        scores = score(params, picture.image)
-        best = jnp.argsort(-scores, stable=True)[:k].tolist()
+        logits = see(params, picture.image)
+        try:
+            best = first_labels(logits, k)
+        except InputError as problem:
+            raise InputError(f"{picture.path}: {problem}") from None
+        scores = jax.nn.sigmoid(logits)
         said = ", ".join(f"{classifier.classes[i]} {float(scores[i]):.2f}" for i in best)
         console.print(f"{picture.path}: {said}")
     if len(pictures) < len(images):

@@ -1,13 +1,15 @@
 """`jaxadv sweep`: thousands of attacks in one command."""
 
-from collections import deque
+import shlex
+import sys
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.console import console, note, print_table, watch
 from jaxadv.cli.options import AUTO, batch_size
 
 
@@ -32,7 +34,13 @@ def run(
     file: Annotated[Path, typer.Argument(help="A sweep file; one shipped by its name, too.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the records.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many attacks it makes, and how long.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say how many attacks it makes, then how long; of --out the rest."
+        ),
+    ] = False,
+    counts_only: Annotated[
+        bool, typer.Option("--counts-only", help="Say how many attacks it makes, and stop.")
     ] = False,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     pictures: Annotated[
@@ -47,16 +55,20 @@ def run(
     coordinator: Annotated[
         str | None, typer.Option(help="host:port of the first, where JAX cannot know.")
     ] = None,
-    processes: Annotated[int | None, typer.Option(help="How many; see --coordinator.")] = None,
-    process: Annotated[int | None, typer.Option(help="Which this is, from 0.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many; see --coordinator.")
+    ] = None,
+    process: Annotated[
+        int | None, typer.Option(min=0, help="Which this is, from 0; see --coordinator.")
+    ] = None,
 ) -> None:
     """Make the attacks of a sweep file that are not recorded in --out yet."""
     import importlib.util
 
     import jax
 
-    from jaxadv.cli.inputs import writable
     from jaxadv.errors import InputError
+    from jaxadv.formats.errors import quoted
     from jaxadv.sweeps import store
     from jaxadv.sweeps.devices import (
         join_processes,
@@ -66,38 +78,42 @@ def run(
     )
     from jaxadv.sweeps.files import find
     from jaxadv.sweeps.plan import read_plan
-    from jaxadv.sweeps.sweep import complete, estimate, fit_slots, prepare, sweep
+    from jaxadv.sweeps.sweep import complete, fit_slots, prepare, sweep
 
     size = batch_size(batch)
-    cells = read_plan(find(file))
     if pictures not in ("none", "png", "float"):
-        raise InputError(f"--pictures {pictures!r}: must be none, png or float")
+        raise InputError(f"--pictures {quoted(pictures)}: must be none, png or float")
+    joined = distributed or any(x is not None for x in (coordinator, processes, process))
+    if joined and shard is not None:
+        raise InputError("--shard: is not read with --distributed, where each has its share")
+    share = parse_shard(shard) if not joined else None
+    dry = dry_run or counts_only
+    if out is None and not dry:
+        raise InputError("--out: give a folder for the records")
+    found = find(file)
+    cells = read_plan(found)
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError("a sweep ends as Parquet: pip install 'jaxadv[sweeps]'")
-    share = parse_shard(shard)
-    joined = distributed or coordinator is not None
-    if joined:
+    if out is not None and not dry:
+        _sweeps_folder(out)
+    if share is None:
         share = join_processes(coordinator, processes, process)
+    note(f"{file.stem}: choosing targets for {len(cells)} cells ...")
     prepared = prepare(cells)
     if joined:
         leave_processes()
+    if dry:
+        _say_counts(prepared, share, out)
+    if counts_only:
+        return
     if size is None:
         fit = fit_slots(prepared)
         size = len(jax.local_devices()) * fit.batch
-        console.print(str(fit), highlight=False)
-    sharding, slots = over_local_devices(size)
-    if dry_run:
-        rows: list[list[Any]] = []
-        for found in estimate(prepared, slots=slots, shard=share, sharding=sharding):
-            about = [found.cell.victim, found.cell.settings.method, found.attacks]
-            rows.append([*about, found.compile_seconds, found.seconds / 60])
-        total = ["all", "", *(sum(row[i] for row in rows) for i in (2, 3, 4))]
-        columns = ["victim", "method", "attacks", "compiling, s", "at most, min"]
-        print_table(f"{len(rows)} compilations", columns, [*rows, total])
+        console.print(str(fit))
+    sharding, slots = over_local_devices(min(size, max(len(p.job.planned) for p in prepared) or 1))
+    if dry or out is None:
+        _say_times(prepared, share, out, slots, sharding)
         return
-    if out is None:
-        raise InputError("--out: give a folder for the records")
-    writable(out)
     job = sweep(
         prepared,
         out,
@@ -105,36 +121,101 @@ def run(
         shard=share,
         sharding=sharding,
         pictures=pictures,  # type: ignore[arg-type]  # checked above
+        file=str(found.resolve()),
     )
-    last = deque(watch(job, file.stem), maxlen=1)[0]
+    last = None
+    try:
+        for news in watch(job, file.stem):
+            last = news
+    except KeyboardInterrupt:
+        made = "nothing" if last is None else f"{last.done} of {last.total} attacks"
+        note(
+            f"{made} recorded in {out}/; the same command goes on from there: "
+            f"{shlex.join(['jaxadv', *sys.argv[1:]])}"
+        )
+        raise
+    for problem in store.count(out).problems:
+        note(problem)
     if complete(prepared, out):
-        console.print(f"written to {store.write_parquet(out)}", highlight=False)
+        console.print(f"written to {store.write_parquet(out)}")
     else:
         console.print(f"recorded in {out}/; other shares are under way or to be made")
-    if last.failed:
-        console.print(f"{last.failed} attacks failed: jaxadv sweep status {out}", highlight=False)
+    if last is not None and last.failed:
+        console.print(f"{last.failed} attacks failed: jaxadv sweep status {out}")
         raise typer.Exit(1)
+
+
+def _sweeps_folder(out: Path) -> None:
+    """Make the folder of a sweep; one of another command's results is refused."""
+    from jaxadv.cli.inputs import writable
+    from jaxadv.errors import InputError
+
+    writable(out)
+    for name in ("table.json", "record.json"):
+        if (out / name).exists():
+            raise InputError(
+                f"--out {out}: holds the results of another command ({name}); give another folder"
+            )
+
+
+def _made(out: Path | None) -> Container[Any]:
+    """Return which attacks of a folder are recorded; none of one that is not there yet."""
+    from jaxadv.sweeps import store
+
+    return store.recorded(out) if out is not None and store.is_folder(out) else ()
+
+
+def _say_counts(prepared: Sequence[Any], share: Any, out: Path | None) -> None:
+    from jaxadv.sweeps.sweep import to_make
+
+    made = _made(out)
+    counts = [len(to_make(one, share, made)) for one in prepared]
+    victims = len({one.cell.victim for one in prepared})
+    console.print(
+        f"{sum(counts)} attacks to make, in {len(prepared)} cells on {victims} "
+        f"victim{'s' if victims > 1 else ''}"
+    )
+
+
+def _say_times(
+    prepared: Sequence[Any], share: Any, out: Path | None, slots: int, sharding: Any
+) -> None:
+    from jaxadv.sweeps.sweep import estimate
+
+    note("compiling, and timing a few steps of each ...")
+    rows: list[list[Any]] = []
+    every = estimate(prepared, slots=slots, shard=share, sharding=sharding, made=_made(out))
+    for found in every:
+        about = [found.cell.victim, found.cell.columns["method"], found.attacks]
+        rows.append([*about, found.compile_seconds, found.seconds / 60])
+    total = ["all", "", *(sum(row[i] for row in rows) for i in (2, 3, 4))]
+    columns = ["victim", "method", "attacks", "compiling, s", "at most, min"]
+    programs = len({one.job.attack for one in prepared})
+    print_table(f"{programs} compilations", columns, [*rows, total])
 
 
 @app.command("status")
 def status(
     folder: Annotated[Path, typer.Argument(help="Of a sweep, which may be running.")],
 ) -> None:
-    """Say how many attacks are recorded, and why some failed."""
+    """Say how many attacks are recorded, why some failed, and what is left out."""
     from collections import Counter
 
     from jaxadv.sweeps import store
 
     cells, counts = store.read_cells(folder), store.count(folder)
     rows = [
-        [cells[digest]["victim"], cells[digest]["method"], cells[digest]["seed"], number]
+        [cells[digest]["victim"], cells[digest]["method"], cells[digest].get("seed", 0), number]
         for digest, number in counts.by_cell.items()
+        if digest in cells
     ]
     title = f"{counts.recorded} attacks recorded, {counts.failed} failed"
     print_table(title, ["victim", "method", "seed", "recorded"], rows)
     reasons = Counter(row["failed"] for row in store.read(folder) if row["failed"] is not None)
     for reason, number in reasons.most_common(20):
-        console.print(f"{number} failed: {reason}", highlight=False)
+        console.print(f"{number} failed: {reason}")
+    for problem in counts.problems:
+        console.print(problem)
 
 
 @app.command("merge")
@@ -145,5 +226,6 @@ def merge(
     """Put the records of several folders together."""
     from jaxadv.sweeps import store
 
-    store.merge(folders, out)
+    for problem in store.merge(folders, out):
+        note(problem)
     console.print(f"{store.count(out).recorded} attacks in {store.write_parquet(out)}")

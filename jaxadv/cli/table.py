@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, errors
+from jaxadv.cli.console import console, note
 
 
 def table(
@@ -32,40 +32,45 @@ def table(
     ] = None,
 ) -> None:
     """Print a paper's table from the records of a sweep, beside the paper's own numbers."""
-    from jaxadv.cli.inputs import writable
-    from jaxadv.cli.outputs import write_text
+    from jaxadv.cli.inputs import writable_file
     from jaxadv.errors import InputError
+    from jaxadv.figures.curves import draw
+    from jaxadv.figures.files import save
+    from jaxadv.formats.errors import quoted
+    from jaxadv.formats.files import write_text
+    from jaxadv.sweeps.curves import panels_of
     from jaxadv.sweeps.paper_tables import paper_table, paper_tables
     from jaxadv.sweeps.record_tables import table_of
-    from jaxadv.sweeps.table_formats import FORMATS, as_text
+    from jaxadv.sweeps.table_formats import FORMATS
     from jaxadv.sweeps.tables import Table, papers_own
 
+    if format not in FORMATS:
+        raise InputError(f"--format {quoted(format)}: must be one of {', '.join(FORMATS)}")
+    if folder is None and (picture or victim):
+        raise InputError("--picture and --victim: give the folder of a sweep")
+    if curve is not None and picture is None:
+        raise InputError("--curve: give the file for it, --picture")
     if name is None:
         every = paper_tables().values()
         rows = tuple((t.name, t.task, t.curve or None, t.caption) for t in every)
-        typer.echo(as_text(Table("Tables", ("name", "of", "curve", "shows"), rows, ())))
-        return
-    if format not in FORMATS:
-        raise InputError(f"--format {format!r}: must be one of {', '.join(FORMATS)}")
-    paper = paper_table(name)
-    if folder is None and (picture or victim):
-        raise InputError("--picture and --victim: give the folder of a sweep")
-    made = papers_own(paper) if folder is None else table_of(paper, folder, victim or ())
-    text = FORMATS[format](made)
-    if out is None:
-        typer.echo(text)
-        if format == "csv":
-            for note in made.notes:
-                errors.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        made = Table("Tables", ("name", "of", "curve", "shows"), rows, ())
     else:
-        writable(out.parent)
+        paper = paper_table(name)
+        made = papers_own(paper) if folder is None else table_of(paper, folder, victim or ())
+    text = FORMATS[format](made)
+    if out is not None:
+        writable_file("--out", out)
         write_text(out, text + "\n")
-        console.print(f"written to {out}", highlight=False)
-    if picture is not None and folder is not None:
-        from jaxadv.figures.curves import draw
-        from jaxadv.figures.files import save
-        from jaxadv.sweeps.curves import panels_of
-
-        writable(picture.parent)
+    if picture is not None and folder is not None and name is not None:
+        writable_file("--picture", picture)
         save(draw(panels_of(paper, folder, victim or (), curve)), picture)
-        errors.print(f"written to {picture}", highlight=False)
+    if out is None:
+        for line in text.split("\n"):
+            console.print(line)
+        if format == "csv":
+            for line in made.notes:
+                note(f"note: {line}")
+    else:
+        console.print(f"written to {out}")
+    if picture is not None:
+        note(f"written to {picture}")

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxadv.figures.captions import magnification
 from jaxadv.objectives.labels import LabelTarget
+from jaxadv.victims.classifier import first_labels
 
 COLOURS = {"specified": "darkgreen", "relevant": "limegreen", "irrelevant": "crimson"}
 
@@ -19,7 +21,7 @@ class LabelPanel(NamedTuple):
     Attributes:
       title: victim and method.
       benign, adversarial: f32[H, W, 3].
-      before, after: the first k labels of each, best first, with their scores.
+      before, after: the first k labels of each, best first, with their probabilities.
       kinds: of every label that is named, a key of `COLOURS`.
     """
 
@@ -34,21 +36,21 @@ class LabelPanel(NamedTuple):
 def label_panel(
     title: str,
     pictures: tuple[np.ndarray, np.ndarray],
-    scores: tuple[np.ndarray, np.ndarray],
+    logits: tuple[np.ndarray, np.ndarray],
     target: LabelTarget,
     classes: Sequence[str],
 ) -> LabelPanel:
-    """Lay one attack out: pictures f32[H, W, 3] and scores f32[c], before and after it."""
+    """Lay one attack out: pictures f32[H, W, 3] and logits f32[c], before and after it."""
     kinds = {
         name: "specified" if s else "relevant" if y else "irrelevant"
         for name, s, y in zip(classes, target.specified, target.relevant, strict=True)
     }
 
-    def first(scores: np.ndarray) -> list[tuple[str, float]]:
-        order = np.argsort(-scores, stable=True)[: int(target.k)]
-        return [(classes[i], float(scores[i])) for i in order]
+    def first(seen: np.ndarray) -> list[tuple[str, float]]:
+        scores = np.asarray(jax.nn.sigmoid(seen))
+        return [(classes[i], float(scores[i])) for i in first_labels(seen, int(target.k))]
 
-    return LabelPanel(title, *pictures, first(scores[0]), first(scores[1]), kinds)
+    return LabelPanel(title, *pictures, first(logits[0]), first(logits[1]), kinds)
 
 
 def draw(panels: Sequence[LabelPanel]) -> Figure:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxadv import checks
 from jaxadv.data.vocabulary import tokenize
 from jaxadv.errors import InputError
 from jaxadv.metrics.bleu import corpus_bleu
@@ -53,8 +54,11 @@ def exact_share(captions: Sequence[str], wanted: str) -> float:
 
     >>> exact_share(["you are under attack", "you are a cat"], "You are under attack!")
     0.5
+
+    Raises:
+      InputError: no caption, or nothing wanted.
     """
-    aim = tokenize(wanted)
+    aim = _aim(captions, wanted)
     return float(np.mean([tokenize(said) == aim for said in captions]))
 
 
@@ -63,15 +67,35 @@ def word_share(captions: Sequence[str], wanted: str) -> float:
 
     >>> word_share(["you are under attack", "you are a cat"], "you are under attack")
     0.75
+
+    Raises:
+      InputError: no caption, or nothing wanted.
     """
-    aim = Counter(tokenize(wanted))
+    aim = Counter(_aim(captions, wanted))
     return float(np.mean([(Counter(tokenize(said)) & aim).total() for said in captions])) / (
         aim.total()
     )
 
 
+def _aim(captions: Sequence[str], wanted: str) -> list[str]:
+    """Return the words that the attacker wants."""
+    if isinstance(captions, str) or not len(captions):
+        raise checks.wrong("captions", captions or "", "a list of at least one caption")
+    if not (words := list(tokenize(wanted))):
+        raise checks.wrong("wanted", wanted, "a caption of at least one word")
+    return words
+
+
 def quality(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Quality:
-    """Compare one caption a picture with what people say of it; CIDEr-D's corpus is these."""
+    """Compare one caption a picture with what people say of it; CIDEr-D's corpus is these.
+
+    Raises:
+      InputError: no caption, not one for each picture, or a picture of which nobody says anything.
+    """
+    if len(captions) != len(references):
+        raise InputError(
+            f"captions: {len(captions)}, of {len(references)} pictures; must be one for each"
+        )
     said = [tuple(tokenize(caption)) for caption in captions]
     truth = [[tuple(tokenize(caption)) for caption in some] for some in references]
     statistics = document_frequencies(truth)
@@ -87,8 +111,13 @@ def visual_effect(
     The PSNR is averaged over the pictures that it changes; infinite if it changes none.
 
     Raises:
-      InputError: scikit-image is not installed.
+      InputError: scikit-image is not installed; no picture, or not as many poisoned as benign ones.
     """
+    if not len(benign) or len(benign) != len(poisoned):
+        raise InputError(
+            f"poisoned: {len(poisoned)} pictures beside {len(benign)} benign ones; must be one for "
+            "each, and at least one"
+        )
     if importlib.util.find_spec("skimage") is None:
         raise InputError("PSNR and SSIM need scikit-image: pip install 'jaxadv[backdoor]'")
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity

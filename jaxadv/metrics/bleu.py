@@ -12,6 +12,8 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+from jaxadv.errors import InputError
+
 Caption = Sequence[Hashable]
 
 LONGEST = 4
@@ -32,9 +34,12 @@ def corpus_bleu(
     >>> bleu = corpus_bleu([("a", "red", "cat")], [[("a", "red", "dog")]])
     >>> [round(value, 6) for value in bleu[:2]]
     [0.666667, 0.57735]
+
+    Raises:
+      InputError: no candidate, not one for each image, or an image without references.
     """
     if not candidates or len(candidates) != len(references):
-        raise ValueError(
+        raise InputError(
             f"BLEU needs one candidate for each image: {len(candidates)} candidates, "
             f"{len(references)} images"
         )
@@ -42,7 +47,7 @@ def corpus_bleu(
     matched, guessed = [0] * LONGEST, [0] * LONGEST
     for candidate, captions in zip(candidates, references, strict=True):
         if not captions:
-            raise ValueError("BLEU needs at least one reference caption for each image")
+            raise InputError("BLEU needs at least one reference caption for each image")
         size = len(candidate)
         length += size
         closest_length += min((abs(len(caption) - size), len(caption)) for caption in captions)[1]

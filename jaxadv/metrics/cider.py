@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
+from jaxadv.errors import InputError
+
 Caption = Sequence[Hashable]
 Ngram = tuple[Hashable, ...]
 
@@ -58,14 +60,14 @@ def document_frequencies(references: Sequence[Sequence[Caption]]) -> CiderStatis
     for captions in references:
         frequencies.update({ngram for caption in captions for ngram in _ngrams(caption)})
     if not frequencies:
-        raise ValueError("document frequencies need references with at least one word")
+        raise InputError("document frequencies need references with at least one word")
     return CiderStatistics(frequencies, len(references))
 
 
 def prepare(references: Sequence[Caption], statistics: CiderStatistics) -> PreparedReferences:
     """Compute the vectors of an image's references once, for many calls of `cider_d`."""
     if not references:
-        raise ValueError("CIDEr-D needs at least one reference caption for each image")
+        raise InputError("CIDEr-D needs at least one reference caption for each image")
     return PreparedReferences(tuple(_prepare(caption, statistics) for caption in references))
 
 

@@ -28,12 +28,14 @@ top k before the attack, less those that the attack brought there (for nearly th
 `specified & top_k(before, k)`).
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
+
+from jaxadv import checks
 
 Form = Literal["paper", "released"]
 
@@ -80,7 +82,11 @@ def top_k(scores: Float[Array, " c"], k: Int[Array, ""]) -> Bool[Array, " c"]:
 
     >>> [int(c) for c in top_k(jnp.array([0.1, 0.7, 0.7, 0.9]), jnp.array(2))]
     [0, 1, 0, 1]
+
+    Raises:
+      InputError: scores that are not finite, or k outside 1 to c.
     """
+    _check(scores, k)
     return jnp.zeros(scores.shape, bool).at[_ranking(scores)].set(jnp.arange(scores.size) < k)
 
 
@@ -96,7 +102,11 @@ def top_k_accuracy(
     [0.0, 1.0]
     >>> float(top_k_accuracy(scores, relevant, jnp.array(1), form="released"))
     1.0
+
+    Raises:
+      InputError: scores that are not finite, k outside 1 to c, or an unknown form.
     """
+    _check(scores, k, form)
     top = top_k(scores, k)
     accurate = jnp.all(top | ~relevant)
     if form == "released":
@@ -111,7 +121,11 @@ def precision_at_k(
 
     >>> float(precision_at_k(jnp.array([0.9, 0.8]), jnp.array([False, True]), jnp.array(2)))
     0.5
+
+    Raises:
+      InputError: scores that are not finite, or k outside 1 to c.
     """
+    _check(scores, k)
     return jnp.sum(top_k(scores, k) & relevant) / k
 
 
@@ -128,7 +142,11 @@ def average_precision_at_k(
     0.5
     >>> float(average_precision_at_k(scores, relevant, jnp.array(4), form="released"))
     0.75
+
+    Raises:
+      InputError: scores that are not finite, k outside 1 to c, or an unknown form.
     """
+    _check(scores, k, form)
     places = jnp.arange(1, scores.size + 1)
     hits = relevant[_ranking(scores)] & (places <= k)
     precisions = hits.sum() / k if form == "paper" else hits.cumsum() / places
@@ -145,7 +163,11 @@ def ndcg_at_k(
     >>> scores, relevant = jnp.array([0.9, 0.8, 0.1]), jnp.array([True, False, False])
     >>> float(ndcg_at_k(scores, relevant, jnp.array(2)))
     1.0
+
+    Raises:
+      InputError: scores that are not finite, or k outside 1 to c.
     """
+    _check(scores, k)
     places = jnp.arange(1, scores.size + 1)
     gains = jnp.where(places <= k, 1 / jnp.log2(places + 1), 0)
     ideal = jnp.sum(gains, where=places <= relevant.sum())
@@ -155,7 +177,12 @@ def ndcg_at_k(
 def ranking_scores(
     scores: Float[Array, " c"], relevant: Bool[Array, " c"], k: Int[Array, ""], form: Form = "paper"
 ) -> RankingScores:
-    """All four measures of one example."""
+    """All four measures of one example.
+
+    Raises:
+      InputError: scores that are not finite, k outside 1 to c, or an unknown form.
+    """
+    _check(scores, k, form)
     return RankingScores(
         top_k_accuracy(scores, relevant, k, form),
         precision_at_k(scores, relevant, k),
@@ -245,7 +272,15 @@ def attack_row(
       perturbations: f32[n, ...], of pixels in [0, 1].
       threshold: δ, i32[]; by default all of S, as in `attack_success`.
       form: of TkAcc and AP@k; "released" to compare with the paper's tables.
+
+    Raises:
+      InputError: scores that are not finite, k outside 1 to c, or an unknown form.
     """
+    _check(before[0], k, form)
+    checks.all_finite("before", before)
+    checks.all_finite("after", after)
+    if threshold is not None:
+        checks.whole("threshold", threshold, 1)
 
     def measure(scores: Float[Array, "n c"]) -> RankingScores:
         return jax.vmap(lambda s, y: ranking_scores(s, y, k, form))(scores, relevant)
@@ -277,7 +312,12 @@ def mean_average_precision_at_k(
       relevant: bool[n, c].
       k: from 1 to n.
       form: of AP@k.
+
+    Raises:
+      InputError: scores that are not finite, k outside 1 to n, or an unknown form.
     """
+    _check(scores, k, form)
+    checks.all_finite("scores", scores)
     each = jax.vmap(lambda s, y: average_precision_at_k(s, y, k, form), in_axes=1)
     return jnp.mean(each(scores, relevant))
 
@@ -310,10 +350,20 @@ def mean_average_precision(
     Args:
       scores: f32[n, c].
       relevant: bool[n, c]. A class without relevant images counts as 0.
+
+    Raises:
+      InputError: scores that are not finite.
     """
+    checks.all_finite("scores", scores)
     return jnp.mean(jax.vmap(average_precision, in_axes=1)(scores, relevant))
 
 
 def _ranking(scores: Float[Array, " c"]) -> Int[Array, " c"]:
     """The classes from first to last, stably: the paper's [1], ..., [c], counted from 0."""
-    return jnp.argsort(scores, descending=True, stable=True)
+    checks.all_finite("scores", scores)
+    return jnp.argsort(-scores, stable=True)
+
+
+def _check(scores: Float[Array, "*n"], k: Int[Array, ""], form: Form = "paper") -> None:
+    checks.whole("k", k, 1, scores.shape[0])
+    checks.one_of("form", form, get_args(Form))

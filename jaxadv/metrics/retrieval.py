@@ -35,6 +35,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Float64, Int, Integer, Num, Real, Shaped, UInt, UInt32
 
+from jaxadv import checks
+from jaxadv.errors import InputError
+
 
 class Retrieval(NamedTuple):
     """The measures of a set of queries."""
@@ -97,7 +100,11 @@ def pack(codes: Real[np.ndarray, "n K"]) -> UInt32[np.ndarray, "n W"]:
     >>> pack(np.array([[1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]]))
     array([[5],
            [0]], dtype=uint32)
+
+    Raises:
+      InputError: codes that are not finite: NaN has no sign.
     """
+    checks.all_finite("codes", codes)
     return _words(np.asarray(codes) >= 0)
 
 
@@ -143,7 +150,11 @@ def search(
     >>> codes = pack(np.array([[-1, -1], [1, -1], [1, 1], [1, -1]]))
     >>> search(codes[2], codes, top=3)[0]
     array([2, 1, 3])
+
+    Raises:
+      InputError: `top` is less than 1.
     """
+    checks.whole("top", top, 1)
     ranking = by.rank(query, database)
     rows = ranking.rows[:top]
     return rows, ranking.values[rows]
@@ -160,7 +171,12 @@ def average_precision(hits: Bool[np.ndarray, " n"], at: int | None = None) -> fl
     0.75
     >>> average_precision(np.array([True, False, False, True]), at=3)
     1.0
+
+    Raises:
+      InputError: `at` is less than 1.
     """
+    if at is not None:
+        checks.whole("at", at, 1)
     places = np.flatnonzero(hits[:at]) + 1
     return float(np.mean(np.arange(1, len(places) + 1) / places)) if len(places) else 0.0
 
@@ -170,7 +186,11 @@ def precisions(hits: Bool[np.ndarray, " n"], top: int) -> Float64[np.ndarray, " 
 
     >>> precisions(np.array([True, False, True, True]), top=2)
     array([1. , 0.5])
+
+    Raises:
+      InputError: `top` is less than 1.
     """
+    checks.whole("top", top, 1)
     found = np.cumsum(hits[:top])
     return found / np.arange(1, len(found) + 1)
 
@@ -207,7 +227,14 @@ def retrieval(
     >>> labels = np.eye(3, dtype=bool)[[0, 1, 0]]
     >>> retrieval(codes[:1], codes, labels[:1], labels, bits=2).radius_recall
     array([0.5, 0.5, 1. ])
+
+    Raises:
+      InputError: a number of less than 1, another word, or codes and labels that do not fit.
     """
+    for name, value in (("bits", bits), ("at", at), ("top", top)):
+        checks.whole(name, value, 1)
+    checks.one_of("without_relevant", without_relevant, ("zero", "skip"))
+    _check_rows(queries, database, query_labels, database_labels)
     columns, label_columns = np.asfortranarray(database), np.asfortranarray(_words(database_labels))
 
     def rank(query: Shaped[np.ndarray, " code"], labels: UInt32[np.ndarray, " words"]) -> _Ranked:
@@ -237,8 +264,34 @@ def distortion(
 
     >>> float(distortion(jnp.zeros((2, 2)), jnp.array([[1.0, 1.0], [1.0, 1.0]])))
     1.0
+
+    Raises:
+      InputError: the two are of different shapes.
     """
+    if original.shape != distorted.shape:
+        raise InputError(
+            f"distorted {list(distorted.shape)}: must be of the original's shape "
+            f"{list(original.shape)}"
+        )
     return jnp.sqrt(jnp.mean((distorted - original) ** 2))
+
+
+def _check_rows(
+    queries: np.ndarray, database: np.ndarray, query_labels: np.ndarray, labels: np.ndarray
+) -> None:
+    pairs = (("queries", queries, query_labels), ("database", database, labels))
+    for name, codes, of in pairs:
+        if len(codes) != len(of):
+            raise InputError(f"{name}: {len(codes)} codes and labels of {len(of)}")
+    for what, one, other in (
+        ("codes", queries, database),
+        ("labels", query_labels, labels),
+    ):
+        if one.shape[1:] != other.shape[1:]:
+            raise InputError(
+                f"{what} of queries {list(one.shape)} and of the database {list(other.shape)}: "
+                "must be of one length"
+            )
 
 
 def _measures(ranked: Iterator[_Ranked], bits: int, top: int, skip: bool) -> Retrieval:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from jaxadv.errors import InputError
 from jaxadv.victims.hasher import binary_code
 
 
@@ -80,7 +81,15 @@ def hash_target(
     [False, True, True]
     >>> hash_target(context[0], context, toward=context[1]).wanted.tolist()
     [False, True, False]
+
+    Raises:
+      InputError: the labels are not as many as those of the context.
     """
+    for name, mask in (("labels", labels), ("toward", toward)):
+        if mask is not None and mask.shape != context.shape[1:]:
+            raise InputError(
+                f"{name} {list(mask.shape)}: must be as many as the context's, {context.shape[1]}"
+            )
     similar = jnp.any(context & labels, axis=-1)
     wanted = ~similar if toward is None else jnp.any(context & toward, axis=-1)
     return HashTarget(similar, wanted)

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from jaxadv import checks
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import listed, quoted
 from jaxadv.objectives.ranking import in_top
@@ -58,7 +59,14 @@ def specify_random(
 
     One example's key chooses for it alone. (The released code draws from the relevant labels among
     the first k of the benign picture: give those instead of Y.)
+
+    Raises:
+      LabelError: `number` is less than 1.
     """
+    try:
+        checks.whole("number", number, 1)
+    except InputError as problem:
+        raise LabelError(str(problem)) from None
     drawn = jnp.where(relevant, jax.random.uniform(key, relevant.shape), -1.0)
     return relevant & in_top(drawn, number)
 

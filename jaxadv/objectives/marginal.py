@@ -14,14 +14,23 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxadv.data.vocabulary import END
+from jaxadv.data.vocabulary import END, Vocabulary
 from jaxadv.objectives.batching import any_in_batch, held, largest_in_batch, scan_switch
 from jaxadv.objectives.log_probability import log_probability
 from jaxadv.objectives.target import PartialCaption
-from jaxadv.victims.captioner import Captioner, Features, Params, State, kept
+from jaxadv.victims.captioner import (
+    Captioner,
+    Features,
+    Params,
+    State,
+    kept,
+    sayable,
+    without_suppressed,
+)
 
 Posterior = Literal["factorised", "joint"]
 
@@ -119,7 +128,8 @@ def marginal(
         model's own distribution those terms have zero expected gradient; cut to `top` states they
         leave a small remainder. `joint` always stops there, which is exact.
 
-    A latent place takes a word, never the end token: the target has N words.
+    A latent place takes a word, never the end token, since the target has N words, and never a word
+    that the vocabulary suppresses.
     """
     length = victim.max_length
     joint = posterior == "joint"
@@ -159,10 +169,12 @@ def marginal(
     )
 
     gains = jax.vmap(partial(log_probability, victim.logits), in_axes=(None, 0, 0, 0))
-    stay, branch = (partial(move, top=top, joint=joint) for move in (_stay, _branch_or_stay))
+    words = victim.vocabulary
+    stay = partial(_stay, top=top, joint=joint)
+    branch = partial(_branch_or_stay, vocabulary=words, top=top, joint=joint)
     start = jax.tree.map(lambda x: x[0], place)
     at_start = partial(branch, partial(gains, params))
-    frontier, seen = _take_place(at_start, frontier, start, jnp.stack([first, first]))
+    frontier, seen = _take_place(words, at_start, frontier, start, jnp.stack([first, first]))
 
     def rest(
         fixed: tuple[Params, Features], frontier: _Lanes, place: _Place
@@ -180,7 +192,8 @@ def marginal(
         state = jax.vmap(victim.advance, in_axes=(None, None, 0, 0))(*fixed, *alive)
         logits = jax.vmap(victim.logits, in_axes=(None, 0))(fixed[0], state)
         moved_on = frontier._replace(state=_over(frontier.state, state))
-        return _take_place(partial(move, partial(gains, fixed[0])), moved_on, place, logits)
+        at_place = partial(move, partial(gains, fixed[0]))
+        return _take_place(words, at_place, moved_on, place, logits)
 
     frontier, later = scan_switch(
         (rest, *(partial(run, count, how) for count in counts for how in (stay, branch))),
@@ -192,15 +205,15 @@ def marginal(
     seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), seen, later)
 
     log_likelihood = seen.log_likelihood.sum()  # said at the last observed place alone
-    words, q = seen.words, seen.posterior
+    states, q = seen.words, seen.posterior
     log_weight, configurations = frontier.log_weight[1:], frontier.configuration[1:]
     weights = jnp.exp(jax.nn.log_softmax(log_weight) if joint else log_weight)
     if joint:
-        words, q = _word_marginals(configurations, weights, latent, top, first.shape[-1])
+        states, q = _word_marginals(configurations, weights, latent, top, first.shape[-1])
     return Marginal(
         bound=log_likelihood if joint else seen.term.sum(),
         log_likelihood=log_likelihood,
-        words=words,
+        words=states,
         posterior=q,
         configurations=configurations,
         weights=weights,
@@ -255,13 +268,15 @@ _Gains = Callable[[State, Array, Array], Array]  # `log_probability` of each lan
 
 
 def _take_place(
+    vocabulary: Vocabulary,
     move: Callable[[_Lanes, _Place, Array], _Move],
     frontier: _Lanes,
     place: _Place,
     logits: Array,
 ) -> tuple[_Lanes, _Seen]:
     """Give every lane its word at a place; `logits` f32[1 + count, V] are the scores before it."""
-    speaker = _speak(jax.tree.map(lambda x: x[:1], frontier), place, logits[:1])
+    row = jax.tree.map(lambda x: x[:1], frontier)
+    speaker = _speak(row, place, without_suppressed(vocabulary, logits[:1]))
     frontier, logits = jax.tree.map(lambda x: x[1:], (frontier, logits))
     moved, gained, words, q = move(frontier, place, logits)
     gained = kept(gained)
@@ -286,7 +301,14 @@ def _take_place(
 
 
 def _branch_or_stay(
-    gains: _Gains, frontier: _Lanes, place: _Place, logits: Array, *, top: int, joint: bool
+    gains: _Gains,
+    frontier: _Lanes,
+    place: _Place,
+    logits: Array,
+    *,
+    vocabulary: Vocabulary,
+    top: int,
+    joint: bool,
 ) -> _Move:
     """Branch where the place is latent; where it is observed take its word."""
     lanes = len(frontier.token)
@@ -294,7 +316,7 @@ def _branch_or_stay(
     room = min(count * top, lanes)  # lanes that may be alive afterwards
     log_p = jax.nn.log_softmax(logits)
     log_weight = frontier.log_weight[:count]
-    words, q, log_q, of_lane = _branch(log_p, log_weight, top, joint)
+    words, q, log_q, of_lane = _branch(vocabulary, log_p, log_weight, top, joint)
 
     # a latent place: each lane branches; the likeliest configurations are kept
     grown, branches = jax.lax.top_k((log_weight[:, None] + log_q).reshape(-1), room)
@@ -345,7 +367,11 @@ def _speak(speaker: _Lanes, place: _Place, logits: Array) -> _Lanes:
 
 
 def _branch(
-    log_p: Float[Array, "count V"], log_weight: Float[Array, " count"], top: int, joint: bool
+    vocabulary: Vocabulary,
+    log_p: Float[Array, "count V"],
+    log_weight: Float[Array, " count"],
+    top: int,
+    joint: bool,
 ) -> tuple[
     Int[Array, " top"], Float[Array, " top"], Float[Array, "count top"], Int[Array, "count top"]
 ]:
@@ -355,13 +381,13 @@ def _branch(
     numbers of its branches, f32[count, top], i32[count, top].
     """
     log_p = held(log_p)
-    sayable = jnp.arange(log_p.shape[-1]) != END
+    is_word = sayable(vocabulary) & (np.arange(vocabulary.size) != END)
     if joint:  # each lane branches into its own likeliest words; q follows from the leaves
-        log_q, of_lane = jax.lax.top_k(jnp.where(sayable, log_p, -jnp.inf), top)
+        log_q, of_lane = jax.lax.top_k(jnp.where(is_word, log_p, -jnp.inf), top)
         return jnp.zeros(top, jnp.int32), jnp.zeros(top, log_p.dtype), log_q, of_lane
     # eq. 9: q(S_t = k) ∝ exp( sum_{S_<t,H} q(S_<t,H) ln P(S_t = k | S_<t) ), one for all lanes
     expected = (jnp.exp(log_weight)[:, None] * log_p).sum(axis=0)
-    best, states = jax.lax.top_k(jnp.where(sayable, expected, -jnp.inf), top)
+    best, states = jax.lax.top_k(jnp.where(is_word, expected, -jnp.inf), top)
     log_q = jax.nn.log_softmax(best)  # cut to the top states and renormalised
     shape = (len(log_p), top)
     return (

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from jaxadv.data.vocabulary import END
 from jaxadv.objectives.target import PartialCaption
-from jaxadv.victims.captioner import Captioner, Features, Params, State
+from jaxadv.victims.captioner import Captioner, Features, Params, State, without_suppressed
 
 
 class Completed(NamedTuple):
@@ -30,7 +30,8 @@ def complete(
     """
 
     def choose(t: Array, scores: Array) -> Array:
-        word = jnp.argmax(scores.at[END].set(-jnp.inf))
+        words = without_suppressed(victim.vocabulary, scores)
+        word = jnp.argmax(words.at[END].set(-jnp.inf))
         return jnp.where(target.latent[t], word, target.tokens[t])
 
     return _along(victim, params, features, target, choose).tokens
@@ -52,7 +53,8 @@ def loss_augmented_inference(
 
     def choose(t: Array, scores: Array) -> Array:
         wrong = jnp.arange(scores.shape[-1]) != target.tokens[t]
-        return jnp.argmax(scores + structured_loss * (wrong & target.observed[t]))
+        augmented = scores + structured_loss * (wrong & target.observed[t])
+        return jnp.argmax(without_suppressed(victim.vocabulary, augmented))
 
     return _along(victim, params, features, target, choose, may_end=True)
 

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 
-from jaxadv.data.images import check_image, resize
+from jaxadv import checks
+from jaxadv.data.images import ImageError, check_image, resize
 from jaxadv.errors import InputError
 
 ALPHA = 20.0  # the paper's α, in grey levels
@@ -128,6 +129,8 @@ def badnets(
     _among("place", place, PLACES)
     if isinstance(pattern, str):
         _among("pattern", pattern, PATTERNS)
+    else:
+        pattern = _picture(pattern)
 
     def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         height, width = picture.shape[:2]
@@ -178,7 +181,7 @@ def blended(
     """
     _check("strength", opacity, 1)
     colours = np.random.default_rng(0).random((16, 16, 3), np.float32)
-    blend = colours if pattern is None else check_image(pattern)
+    blend = colours if pattern is None else _picture(pattern)
 
     def apply(picture: Picture, regions: Boxes, key: PRNGKeyArray) -> Picture:
         over = resize(blend, (picture.shape[0], picture.shape[1]))
@@ -200,6 +203,7 @@ def make_trigger(settings: TriggerSettings) -> Trigger:
     Raises:
       TriggerError: an unknown trigger, or a setting outside its range.
     """
+    checks.instance("settings", settings, TriggerSettings)
     _among("trigger", settings.trigger, TRIGGERS)
     return TRIGGERS[settings.trigger](settings)
 
@@ -213,11 +217,22 @@ def _generator(key: PRNGKeyArray, number: int) -> np.random.Generator:
     return np.random.default_rng([*np.asarray(jax.random.key_data(key)).tolist(), number])
 
 
+def _picture(pattern: Float[np.ndarray, "h w 3"]) -> Picture:
+    try:
+        return check_image(pattern)
+    except ImageError as problem:
+        raise TriggerError(f"pattern: {problem}") from None
+
+
 def _check(name: str, value: float, most: float) -> None:
-    if not 0 < value <= most:
-        raise TriggerError(f"{name} {value:g}: must be above 0 and at most {most:g}")
+    try:
+        checks.share(name, value, most)
+    except InputError as problem:
+        raise TriggerError(str(problem)) from None
 
 
 def _among(name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in (names := tuple(allowed)):
-        raise TriggerError(f"{name} {value!r}: must be one of {', '.join(names)}")
+    try:
+        checks.one_of(name, value, tuple(allowed))
+    except InputError as problem:
+        raise TriggerError(str(problem)) from None

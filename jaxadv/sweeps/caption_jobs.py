@@ -1,6 +1,5 @@
 """The attacks on a captioner that a cell of a sweep stands for."""
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,10 @@ import numpy as np
 
 from jaxadv.attacks import stream
 from jaxadv.attacks.drive import Result
-from jaxadv.attacks.methods import Method, prepare
+from jaxadv.attacks.methods import Method
 from jaxadv.data.images import ImageError
+from jaxadv.formats.errors import listed
+from jaxadv.formats.text import read_csv
 from jaxadv.objectives.target import write_target
 from jaxadv.sweeps.captions import (
     Request,
@@ -24,6 +25,7 @@ from jaxadv.sweeps.captions import (
     width,
 )
 from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.methods import caption_method
 from jaxadv.sweeps.pictures import Picture, held_out, read_resized
 from jaxadv.sweeps.plan import CaptionDesign, Cell, PlanError
 from jaxadv.victims.zoo import Victim
@@ -37,7 +39,7 @@ def caption_job(cell: Cell, victim: Victim) -> Job:
     """
     design, settings = cell.design, cell.settings
     assert isinstance(design, CaptionDesign)
-    method = prepare(victim.captioner, settings)  # type: ignore[arg-type]  # the task's own
+    method = caption_method(victim.captioner, settings)
     if design.requests:
         planned = list(_listed(victim, method, Path(design.requests)))
     else:
@@ -120,19 +122,33 @@ def _captions(victim: Victim, pictures: Sequence[Picture]) -> list[list[int]]:
 def _listed(victim: Victim, method: Method, path: Path) -> Iterator[Planned]:
     """Read attacks from a CSV file; a target that makes no sense fails when its turn comes."""
     shape = victim.captioner.image_shape[:2]
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "target"} <= set(reader.fieldnames or ()):
-                raise PlanError(f"{path}: its first line must name the columns image and target")
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise PlanError(f"requests = {str(path)!r}: {problem}") from None
-    for number, row in enumerate(rows):
+    table = read_csv(path)
+    if not {"image", "target"} <= set(table.columns):
+        raise PlanError(
+            f"{path}: its first line must name the columns image and target, not "
+            f"{listed(table.columns)}"
+        )
+    if not table.rows and not table.problems:
+        raise PlanError(f"{path}: no attack: write a line for each below the first")
+    number = -1
+    for number, (line, row) in enumerate(table.rows):
         about = {"image": row["image"], "setting": "listed", "target": row["target"]}
-        picture = partial(read_resized, path.parent / row["image"], shape)
-        target = partial(read_target, victim.captioner, method, row["target"] or "")
+        picture = partial(_picture, path, line, row["image"], shape)
+        target = partial(read_target, victim.captioner, method, row["target"])
         yield Planned(number, about, partial(_read, picture, target))
+    for place, problem in enumerate(table.problems, start=number + 1):
+        about = {"image": "", "setting": "listed", "target": ""}
+        yield Planned(place, about, partial(_refuse, problem))
+
+
+def _picture(path: Path, line: int, name: str, shape: tuple[int, int]) -> np.ndarray:
+    if not name.strip() or "\0" in name:
+        raise PlanError(f"{path}, line {line}: names no picture")
+    return read_resized(path.parent / name, shape)
+
+
+def _refuse(problem: str) -> tuple[np.ndarray, Any]:
+    raise PlanError(problem)
 
 
 def _read(picture: Callable[[], np.ndarray], target: Callable[[], Any]) -> tuple[np.ndarray, Any]:

@@ -14,6 +14,7 @@ from jaxadv.attacks.methods import Method
 from jaxadv.data.vocabulary import END
 from jaxadv.errors import InputError
 from jaxadv.metrics.captions import caption_scores
+from jaxadv.metrics.sensible import repeats_phrase
 from jaxadv.objectives.show_and_fool import parse_keywords
 from jaxadv.objectives.target import (
     PartialCaption,
@@ -153,10 +154,11 @@ def choose_targets(
     """Choose targets as the paper's section 5.1 does.
 
     For each attacked picture `per_image` different captions predicted on other pictures; of each,
-    one target a setting. Latent words are drawn anywhere but at the first place; observed words
-    from the second to the seventh. Where words are observed only those count, the first included
-    among the free ones (in the paper's Table 1 success equals precision for one observed word, so
-    its `a` is not counted), and the caption may end anywhere.
+    one target a setting. Captions that repeat a phrase are no targets. Latent words are drawn
+    anywhere but at the first place; observed words from the second to the seventh. Where words are
+    observed only those count, the first included among the free ones (in the paper's Table 1
+    success equals precision for one observed word, so its `a` is not counted), and the caption may
+    end anywhere.
 
     Args:
       captions: what the victim says of each picture, as numbers; an empty one is no target.
@@ -171,14 +173,19 @@ def choose_targets(
         rng = np.random.default_rng([seed, image])
         own = captions[image]
         others = sorted({tuple(c) for i, c in enumerate(captions) if i != image and c and c != own})
-        chosen = rng.permutation(len(others))[:per_image]
-        for row in chosen:
-            tokens = list(others[row])
+        drawn = (list(others[row]) for row in rng.permutation(len(others)))
+        usable = (tokens for tokens in drawn if not repeats_phrase(tokens))
+        for tokens in itertools.islice(usable, per_image):
             for setting in settings:
                 target = _partial(tokens, setting, max_length, rng)
                 if target is not None:
                     requests.append(Request(image, setting.name, target))
     return requests
+
+
+def distinct_targets(requests: Sequence[Request]) -> int:
+    """Count the targets that differ."""
+    return len({tuple(np.asarray(x).tobytes() for x in r.target) for r in requests})
 
 
 def _partial(

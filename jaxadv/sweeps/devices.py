@@ -6,6 +6,7 @@ import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxadv.errors import InputError
+from jaxadv.formats.errors import quoted
 from jaxadv.sweeps.sweep import Shard
 
 
@@ -37,12 +38,16 @@ def join_processes(coordinator: str | None, processes: int | None, process: int 
     Raises:
       InputError: they do not find each other.
     """
+    if (coordinator is None) != (processes is None) or (processes is None) != (process is None):
+        raise InputError("--coordinator, --processes and --process: give all three, or none")
+    if processes is not None and not 0 <= (process or 0) < processes:
+        raise InputError(f"--process {process}: must be from 0 to {processes - 1}")
     # no sum goes from process to process: gloo's would need the others to the end
     jax.config.update("jax_cpu_collectives_implementation", None)
     try:
         jax.distributed.initialize(coordinator, processes, process)
     except (ValueError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
+        reason = quoted(str(problem).splitlines()[0])
         raise InputError(
             f"--distributed: the processes do not find each other ({reason})"
         ) from None
@@ -69,6 +74,10 @@ def parse_shard(text: str | None) -> Shard:
         if number is None or of is None:
             return Shard()
         first, last = (os.environ.get(f"SLURM_ARRAY_TASK_{end}") for end in ("MIN", "MAX"))
+        if not all(n is None or (n.isascii() and n.isdecimal()) for n in (number, of, first, last)):
+            raise InputError(
+                f"SLURM_ARRAY_TASK_ID={quoted(number)}: no number; say the share, --shard i/n"
+            )
         share = Shard(int(number) - int(first or 0), int(of))
         if share.number >= share.of or (last and int(last) - int(first or 0) + 1 != share.of):
             raise InputError(
@@ -77,6 +86,7 @@ def parse_shard(text: str | None) -> Shard:
             )
         return share
     number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
-        raise InputError(f"--shard {text!r}: write i/n with i from 0 to n-1, such as 0/4")
+    numbers = all(n.isascii() and n.isdecimal() and len(n) < 10 for n in (number, of))
+    if not numbers or int(number) >= int(of):
+        raise InputError(f"--shard {quoted(text)}: write i/n with i from 0 to n-1, such as 0/4")
     return Shard(int(number), int(of))

@@ -120,6 +120,7 @@ def _stream(
             try:
                 image, target = planned.load()
                 check_pictures(image[None], [str(planned.about.get("image", planned.id))])
+                job.attack.check(job.params, image, target)
                 request = Request(planned.id, image, target)
                 under_way[planned.id] = planned, request
                 yield request

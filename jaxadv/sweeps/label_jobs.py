@@ -9,7 +9,6 @@ import numpy as np
 from jax import Array
 
 from jaxadv.attacks.drive import Result
-from jaxadv.attacks.label_methods import prepare
 from jaxadv.attacks.stream import Request
 from jaxadv.data import scenes
 from jaxadv.data.opening import open_data
@@ -19,6 +18,7 @@ from jaxadv.objectives.labels import LabelTarget
 from jaxadv.sweeps.job import Job, Planned
 from jaxadv.sweeps.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.sweeps.labels import choose, first, labels_of_type, named
+from jaxadv.sweeps.methods import label_method
 from jaxadv.sweeps.plan import Cell, LabelDesign, PlanError
 from jaxadv.victims.zoo import Victim
 
@@ -37,17 +37,14 @@ def label_job(cell: Cell, victim: Victim) -> Job:
     for k in design.k:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
-    method = prepare(tagger, settings)  # type: ignore[arg-type]  # the task's own
+    method = label_method(tagger, settings)
     planned = _planned(cell, design, victim, _pool(design, victim))
-    score = jax.jit(tagger.scores)
-    forms: tuple[Form, ...] = get_args(Form)
-    measure = jax.jit(lambda b, a, y, k: {form: _change(b, a, y, k, form) for form in forms})
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, target = result.final, request.target
-        before = np.asarray(score(victim.params, request.image))
+        before = result.benign.output
         k = int(target.k)
-        change = measure(before, final.output, target.relevant, target.k)
+        change = _changes(before, final.output, target.relevant, target.k)
         seen = (final.output, target.relevant, target.specified, target.k)
         gone = excluded(*map(jnp.asarray, seen))
         return {
@@ -73,6 +70,12 @@ def label_job(cell: Cell, victim: Victim) -> Job:
         picture=lambda result: np.asarray(result.final.image),
         describe=describe,
     )
+
+
+@jax.jit
+def _changes(before: Array, after: Array, relevant: Array, k: Array) -> dict[str, Any]:
+    forms: tuple[Form, ...] = get_args(Form)
+    return {form: _change(before, after, relevant, k, form) for form in forms}
 
 
 def _change(before: Array, after: Array, relevant: Array, k: Array, form: Form) -> dict[str, Array]:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxadv.data import scenes
 from jaxadv.data.images import resize
 from jaxadv.data.records import DataSet, FolderError, Record, label_matrix, load
+from jaxadv.errors import InputError
+from jaxadv.formats.errors import listed
 from jaxadv.victims.classifier import MultiLabelClassifier, Params
 
 
@@ -80,10 +82,21 @@ def _photos(data: DataSet, photos: list[Record], side: int) -> Pool:
 def benign_scores(
     victim: MultiLabelClassifier, params: Params, pool: Pool, batch: int = 50
 ) -> np.ndarray:
-    """Ask the victim about every picture of a pool; f32[n, c]."""
-    score = jax.jit(jax.vmap(victim.scores, in_axes=(None, 0)))
+    """Ask the victim about every picture of a pool; its logits, f32[n, c].
+
+    Raises:
+      InputError: those of a picture are not finite.
+    """
+    score = jax.jit(jax.vmap(victim.logits, in_axes=(None, 0)))
     found = [np.zeros((0, len(victim.classes)), np.float32)]
     for start in range(0, len(pool.ids), batch):
         some = range(start, min(start + batch, len(pool.ids)))
         found.append(np.asarray(score(params, np.stack([pool.read(i) for i in some]))))
-    return np.concatenate(found)
+    logits = np.concatenate(found)
+    odd = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if odd.size:
+        raise InputError(
+            f"the victim's scores of {odd.size} pictures are not finite: "
+            f"{listed(pool.ids[int(i)] for i in odd)}"
+        )
+    return logits

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxadv.attacks.label_methods import Settings, prepare
+from jaxadv.attacks.label_methods import Settings
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.sweeps.labels import Row, attack_labels, join, tabulate
+from jaxadv.sweeps.methods import label_method
 from jaxadv.victims.classifier import MultiLabelClassifier, Params
 
 
@@ -54,7 +55,7 @@ def try_settings(
 ) -> Iterator[Trial]:
     """Attack the same pictures with one setting after the other."""
     for number, each in enumerate(settings):
-        made = prepare(victim, each)
+        made = label_method(victim, each)
         job = attack_labels(
             victim,
             params,
@@ -64,6 +65,7 @@ def try_settings(
             iterations=made.iterations,
             batch=batch,
             seed=seed,
+            same_slots=True,
         )
         parts = list(job)
         outcomes = join([part.outcomes for part in parts])

@@ -24,7 +24,7 @@ from jaxadv.objectives.labels import (
     specify_random,
 )
 from jaxadv.objectives.ranking import in_top
-from jaxadv.victims.classifier import MultiLabelClassifier, Params
+from jaxadv.victims.classifier import MultiLabelClassifier, Params, first_labels
 
 
 class Chosen(NamedTuple):
@@ -48,7 +48,7 @@ class Outcomes(NamedTuple):
       numbers: i64[n], the pictures' places among all.
       images: f32[n, H, W, 3], the adversarial pictures.
       perturbations: f32[n, H, W, 3].
-      before, after, after_8bit: f32[n, c], scores of the benign picture, of the adversarial one,
+      before, after, after_8bit: f32[n, c], logits of the benign picture, of the adversarial one,
         and of that rounded to 8 bits.
       success, success_8bit: bool[n], whether enough specified labels are out of the first k.
       norm: f32[n], ‖ε‖₂.
@@ -133,7 +133,7 @@ def choose(
       wanted: bool[c], the labels to suppress everywhere (global selection, S1); None draws
         `number` of each picture's own (random selection, S2).
       number: the paper's m.
-      scores: f32[n, c], of the benign pictures, to choose as the released code does.
+      scores: f32[n, c], logits of the benign pictures, to choose as the released code does.
       most: stop at so many valid pictures (paper: 1000); those after them are not counted at all.
       seed: of the random selection; a picture's draw does not depend on the other pictures.
     """
@@ -174,7 +174,7 @@ def largest_label_batch(
     """
     nothing = jnp.zeros(len(victim.classes), bool)
     target = LabelTarget(nothing, nothing, jnp.ones((), jnp.int32))
-    image = np.zeros(victim.image_shape, np.float32)
+    image: Any = jax.ShapeDtypeStruct(victim.image_shape, np.float32)  # all that is asked of it
     fits = [
         largest_batch(attack, params, image, target, iterations=iterations, most=most)
         for attack, iterations in methods
@@ -192,6 +192,7 @@ def attack_labels(
     iterations: int,
     batch: int,
     seed: int = 0,
+    same_slots: bool = False,
 ) -> Iterator[Progress]:
     """Attack pictures, so many at once; one that is through makes room for the next.
 
@@ -206,14 +207,15 @@ def attack_labels(
       iterations: most steps a picture.
       batch: pictures at once.
       seed: of what the attack draws, folded with the picture's place among all.
+      same_slots: whether fewer pictures take as long as `batch` of them, so that another number of
+        them does not compile anew.
 
     Yields:
       the outcomes of some pictures, in the order in which they come to an end.
     """
     total = len(images)
-    slots = min(batch, total)
+    slots = batch if same_slots else min(batch, total)
     on_host: LabelTarget = jax.tree.map(np.asarray, targets)
-    score = jax.jit(jax.vmap(victim.scores, in_axes=(None, 0)))
     finished = stream(
         attack,
         params,
@@ -234,12 +236,11 @@ def attack_labels(
         results: Any = jax.tree.map(lambda *x: np.stack(x), *(f.result for f in some))
         final = results.final
         pictures = np.stack([images[i] for i in numbers])
-        padded = pictures[np.minimum(np.arange(slots), len(some) - 1)]
         outcomes = Outcomes(
             numbers,
             final.image,
             final.image - pictures,
-            np.asarray(score(params, padded))[: len(some)],
+            results.benign.output,
             final.output,
             final.output_8bit,
             final.success,
@@ -285,9 +286,9 @@ def named(mask: Any, classes: Sequence[str]) -> list[str]:
     return [name for name, here in zip(classes, np.asarray(mask), strict=True) if here]
 
 
-def first(scores: Any, classes: Sequence[str], k: int) -> list[str]:
-    """Name the k labels of highest score f32[c], the highest first."""
-    return [classes[i] for i in np.argsort(-np.asarray(scores), stable=True)[:k]]
+def first(logits: Any, classes: Sequence[str], k: int) -> list[str]:
+    """Name the k labels of the highest logits f32[c], the highest first."""
+    return [classes[i] for i in first_labels(logits, k)]
 
 
 def record(

@@ -12,154 +12,53 @@ and a seed. What is not given is the paper's.
     targets = 3
 """
 
-import dataclasses
 import difflib
-import hashlib
 import itertools
-import json
-import tomllib
+import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from jaxadv.attacks import hash_methods, label_methods, methods
-from jaxadv.attacks.cmla import ITERATIONS
+from jaxadv import checks
 from jaxadv.errors import InputError
-from jaxadv.sweeps.hash_attacks import CONTEXT
+from jaxadv.formats.errors import quoted
+from jaxadv.formats.text import read_toml
+from jaxadv.sweeps.cells import TASKS as TASKS
+from jaxadv.sweeps.cells import CaptionDesign as CaptionDesign
+from jaxadv.sweeps.cells import Cell as Cell
+from jaxadv.sweeps.cells import Design, used
+from jaxadv.sweeps.cells import LabelDesign as LabelDesign
+from jaxadv.sweeps.cells import RetrievalDesign as RetrievalDesign
+from jaxadv.sweeps.cells import RetrievalSettings as RetrievalSettings
+
+MOST_CELLS = 10_000
+MOST_ATTACKS = 10_000_000  # of a cell
+MOST_THINGS = 10_000_000  # pictures, queries, labels
+LARGEST_SEED = 2**32 - 1  # JAX's keys drop what is above
+
+_RANGES: dict[str, Callable[[str, Any], None]] = {
+    **checks.RANGES,
+    "seed": partial(checks.whole, least=0, most=LARGEST_SEED),
+}
+_COUNT = partial(checks.whole, least=1, most=MOST_THINGS)
 
 
 class PlanError(InputError):
     """A sweep file that cannot be carried out; the message names the key and what is allowed."""
 
 
-@dataclasses.dataclass(frozen=True)
-class CaptionDesign:
-    """What a captioner's cell attacks: Table 1 of the exact-caption paper, in its own numbers.
-
-    Attributes:
-      data: "scenes", or folders of photographs.
-      images: pictures attacked; with `requests`, none.
-      targets: captions aimed at, a picture.
-      settings: columns of Table 1 by name, such as "2 latent"; all if none is given.
-      requests: a CSV file of attacks instead, with the columns `image` (a path, from the file's
-        folder) and `target`.
-    """
-
-    data: tuple[str, ...] = ("scenes",)
-    images: int = 100
-    targets: int = 5
-    settings: tuple[str, ...] = ()
-    requests: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelDesign:
-    """What a tagger's cell attacks, as in the TkMIA paper's section 5.1.
-
-    Attributes:
-      data: "scenes", or folders of labelled photographs.
-      images: scenes to choose from, or the most photographs.
-      k: how many labels count as said.
-      selection: "random" (S2) or "global" (S1).
-      among: which labels S is drawn from, or must have one of: the "relevant" ones (paper), or
-        those of them that are "said" among the first k before the attack (released code).
-      specified: labels a picture, for random selection.
-      types: types of labels, or words in them, for global selection.
-    """
-
-    data: tuple[str, ...] = ("scenes",)
-    images: int = 100
-    k: tuple[int, ...] = (3, 5, 10)
-    selection: Literal["random", "global"] = "random"
-    among: Literal["relevant", "said"] = "relevant"
-    specified: tuple[int, ...] = (2,)
-    types: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrievalSettings(hash_methods.Settings):
-    """CMLA's settings, and its steps (paper: 100, 200 and 500).
-
-    Attributes:
-      method: "cmla".
-      iterations: steps.
-    """
-
-    method: Literal["cmla"] = "cmla"
-    iterations: int = ITERATIONS
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrievalDesign:
-    """What a hasher's cell attacks, as in the CMLA paper's section 4.
-
-    Attributes:
-      data: "scenes", or what the victim was trained on.
-      queries: held-out pairs that ask, at most.
-      database: held-out scenes that are asked; of other data all that did not ask.
-      context: items of the database whose codes an attack sees, at most.
-    """
-
-    data: tuple[str, ...] = ("scenes",)
-    queries: int = 300
-    database: int = 5000
-    context: int = CONTEXT
-
-
-Settings = methods.Settings | label_methods.Settings | RetrievalSettings
-Design = CaptionDesign | LabelDesign | RetrievalDesign
-TASKS: dict[str, tuple[type[Settings], type[Design]]] = {
-    "captions": (methods.Settings, CaptionDesign),
-    "labels": (label_methods.Settings, LabelDesign),
-    "retrieval": (RetrievalSettings, RetrievalDesign),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A victim, a method with its settings, and what is attacked: what shares a compilation.
-
-    Attributes:
-      task: a key of `TASKS`.
-      victim: its name or folder.
-      seed: of the choice of targets and of what the attacks draw.
-      settings: the method's.
-      design: what is attacked.
-    """
-
-    task: str
-    victim: str
-    seed: int
-    settings: Settings
-    design: Design
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """Everything that tells it from other cells, by name."""
-        settings = dataclasses.asdict(self.settings)
-        return {"task": self.task, "victim": self.victim, "seed": self.seed, **settings}
-
-    @property
-    def digest(self) -> str:
-        """Twelve hexadecimal digits that stand for all of it."""
-        everything = {**self.columns, "design": dataclasses.asdict(self.design)}
-        text = json.dumps(everything, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def read_plan(path: Path) -> tuple[Cell, ...]:
     """Read a sweep file.
 
     Raises:
-      PlanError: no TOML, an unknown key or value; the message names it and what is allowed.
+      InputError: no TOML, an unknown key or value; the message names it and what is allowed.
     """
+    tables = read_toml(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        return plan(tomllib.loads(text))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise PlanError(f"{path}: {problem}") from None
+        return plan(tables)
     except PlanError as problem:
         raise PlanError(f"{path}: {problem}") from None
 
@@ -172,22 +71,30 @@ def plan(tables: Mapping[str, Any]) -> tuple[Cell, ...]:
     [('scenes-tagger', 'tkmia'), ('scenes-tagger', 'kfool')]
     """
     _known(tables, TASKS, "the file")
-    cells: dict[str, Cell] = {}
+    left = MOST_CELLS
+    cells: dict[str, Cell] = {}  # what two grids or combinations share is made once
     for task, grids in tables.items():
         if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
             raise PlanError(f"{task}: write [[{task}]], a table for each grid")
         for number, grid in enumerate(grids, start=1):
             try:
-                found = list(_cells(task, grid))
-            except PlanError as problem:
+                found = _cells(task, grid, left)
+            except InputError as problem:
                 raise PlanError(f"[[{task}]] number {number}: {problem}") from None
-            cells |= {cell.digest: cell for cell in found}  # what two grids share is made once
+            left -= len(found)
+            for cell in found:
+                cells.setdefault(_what_is_made(cell), cell)
     if not cells:
         raise PlanError(f"no attack: write a table {' or '.join(f'[[{task}]]' for task in TASKS)}")
     return tuple(cells.values())
 
 
-def _cells(task: str, grid: Mapping[str, Any]) -> Iterator[Cell]:
+def _what_is_made(cell: Cell) -> str:
+    """Tell cells apart by what they do: a setting that the method does not read is none of it."""
+    return repr((cell.columns, cell.design))
+
+
+def _cells(task: str, grid: Mapping[str, Any], most: int) -> list[Cell]:
     settings_type, design_type = TASKS[task]
     axes = {"victim": str, "seed": int, **typing.get_type_hints(settings_type)}
     design_keys = typing.get_type_hints(design_type)
@@ -197,23 +104,41 @@ def _cells(task: str, grid: Mapping[str, Any]) -> Iterator[Cell]:
     design = design_type(
         **{key: _value(key, grid[key], kind) for key, kind in design_keys.items() if key in grid}
     )
-    for key, value in dataclasses.asdict(design).items():
-        if few := [n for n in (value if isinstance(value, tuple) else (value,)) if _too_few(n)]:
-            raise PlanError(f"{key} = {few[0]}: must be at least 1")
-    lists = {
-        key: [_value(key, value, kind) for value in _listed(key, grid[key])]
-        for key, kind in axes.items()
-        if key in grid
-    }
+    _check_design(design, grid)
+    given = {key: _listed(key, grid[key]) for key in axes if key in grid}
+    if (count := math.prod(map(len, given.values()))) > most:
+        raise PlanError(f"{count:,} cells: a sweep file may have at most {MOST_CELLS:,}")
+    lists = {key: [_value(key, one, axes[key]) for one in some] for key, some in given.items()}
+    cells = []
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
         victim, seed = chosen.pop("victim"), chosen.pop("seed", 0)
-        yield Cell(task, victim, seed, settings_type(**chosen), design)
+        cells.append(Cell(task, victim, seed, settings_type(**chosen), design))
+    read = set().union(*(used(cell.settings) for cell in cells))
+    if unread := [key for key in lists if key not in (*read, "victim", "seed")]:
+        methods = dict.fromkeys(cell.settings.method for cell in cells)
+        raise PlanError(f"{unread[0]}: is not read by {', '.join(methods)} with these settings")
+    return cells
 
 
-def _too_few(value: Any) -> bool:
-    """Whether it is a number of things, but not of any."""
-    return type(value) is int and value < 1
+def _check_design(design: Design, grid: Mapping[str, Any]) -> None:
+    """Check how many attacks a cell has, and that every key that is given is read."""
+    unread: dict[str, tuple[str, ...]] = {}
+    if isinstance(design, CaptionDesign):
+        if design.requests:
+            unread = {"requests": ("data", "images", "targets", "settings")}
+        attacks = design.images * design.targets * max(len(design.settings), 1)
+    elif isinstance(design, LabelDesign):
+        other = {"random": "types", "global": "specified"}[design.selection]
+        unread = {f'selection = "{design.selection}"': (other,)}
+        attacks = design.images * len(design.k) * max(len(design.specified), len(design.types))
+    else:
+        attacks = design.queries
+    for why, keys in unread.items():
+        if given := [key for key in keys if key in grid]:
+            raise PlanError(f"{given[0]}: is not read with {why}")
+    if attacks > MOST_ATTACKS:
+        raise PlanError(f"{attacks:,} attacks a cell: at most {MOST_ATTACKS:,} can be made")
 
 
 def _listed(key: str, value: Any) -> list[Any]:
@@ -223,20 +148,26 @@ def _listed(key: str, value: Any) -> list[Any]:
 
 
 def _value(key: str, value: Any, kind: Any) -> Any:
-    """Check a value against a field's type, and return it as such."""
+    """Check a value against a field's type and its range, and return it as such."""
     if get_origin(kind) is tuple:
         return tuple(_value(key, one, get_args(kind)[0]) for one in _listed(key, value))
+    if isinstance(value, list | dict):
+        what = "list" if isinstance(value, list) else "table"
+        raise PlanError(f"{key}: a {what}, where one value is expected")
+    name = f"{key} ="
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            allowed = ", ".join(map(str, get_args(kind)))
-            raise PlanError(f"{key} = {value!r}: must be one of {allowed}")
+        checks.one_of(name, value, get_args(kind))
         return value
-    accepted = [k for k in _alternatives(kind) if k is not types.NoneType]
-    if float in accepted and type(value) is int:
+    (accepted,) = [k for k in _alternatives(kind) if k is not types.NoneType]
+    if accepted is bool:
+        checks.true_or_false(name, value)
+    elif accepted is int:
+        _RANGES.get(key, _COUNT)(name, value)
+    elif accepted is float:
+        _RANGES.get(key, checks.finite)(name, value)
         return float(value)
-    if type(value) not in accepted:
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        raise PlanError(f"{key} = {value!r}: must be {words[accepted[0]]}")
+    elif not isinstance(value, str) or not value or not value.isprintable():
+        raise checks.wrong(name, value, "text, on one line")
     return value
 
 
@@ -249,4 +180,6 @@ def _known(given: Mapping[str, Any], allowed: Mapping[str, Any], where: str) -> 
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise PlanError(f"unknown key {key!r}: {hint}{where} may have {', '.join(allowed)}")
+            raise PlanError(
+                f"unknown key {quoted(key)}: {hint}{where} may have {', '.join(allowed)}"
+            )

@@ -6,16 +6,16 @@ paper, section 5.1); the changes of the measures over all pictures and APer over
 averaged.
 """
 
-import dataclasses
-import json
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
+from jaxadv.errors import InputError
+from jaxadv.formats.text import read_json
 from jaxadv.sweeps import store
+from jaxadv.sweeps.cells import TASKS, used
 from jaxadv.sweeps.paper_tables import PaperTable, TableError
-from jaxadv.sweeps.plan import TASKS
 from jaxadv.sweeps.retrieval_records import as_evaluated, tabulate_retrieval
 from jaxadv.sweeps.tables import BESIDE, WHOSE, Group, Row, Table, beside, of_victims
 
@@ -54,12 +54,6 @@ _FORMS = (
     "pixels in [0, 1]"
 )
 _SEARCHED = ("learning_rate", "tradeoff")  # by the TkMIA paper, anew for each of its settings
-_ROUNDS = {
-    "gem": gem.ROUNDS,
-    "ssvm": ssvm.ROUNDS,
-    "show-and-fool": show_and_fool.ITERATIONS,
-    "untargeted": untargeted.ROUNDS,
-}
 
 
 def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Table:
@@ -68,18 +62,18 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     Raises:
       InputError: the folder holds nothing of the kind.
     """
-    if paper.task != "retrieval":
-        return tabulate(paper, store.read_cells(folder), store.read(folder), victims)
     path = folder / "table.json"
-    if not path.is_file():
-        cells = store.read_cells(folder)
-        found = as_evaluated(paper, cells, store.read(folder), victims)
-        return tabulate_retrieval(paper, found)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise TableError(f"{path}: damaged ({problem})") from None
-    return tabulate_retrieval(paper, found)
+    if paper.task == "retrieval" and store.is_folder(folder) and path.is_file():
+        if victims:
+            raise TableError("--victim: is read with a sweep's folder alone")
+        return tabulate_retrieval(paper, read_json(path))
+    cells, problems = store.read_cells(folder), list[str]()
+    rows = store.read(folder, problems)
+    if paper.task == "retrieval":
+        table = tabulate_retrieval(paper, as_evaluated(paper, cells, rows, victims))
+    else:
+        table = tabulate(paper, cells, rows, victims)
+    return table._replace(notes=(*table.notes, *problems))
 
 
 def tabulate(
@@ -201,7 +195,7 @@ def _with_papers(
     as_paper = {
         digest
         for digest, cell in cells.items()
-        if cell[column] == _own_settings(paper, cell["method"]).get(column)
+        if column not in cell or cell[column] == _own_settings(paper, cell["method"]).get(column)
     }
     some = {(cells[digest]["victim"], cells[digest]["method"]) for digest in as_paper}
     return {
@@ -213,10 +207,20 @@ def _with_papers(
 
 def _filled(cell: Row) -> dict[str, Any]:
     """Return a cell's columns; for a setting that was not given, what the method takes."""
-    rate = 5e-3 if cell["method"] == "show-and-fool" else 1e-3
-    taken = {"tradeoff": 0.1, "learning_rate": rate, "delta": "all"}
-    taken["rounds"] = _ROUNDS.get(cell["method"], 0)
-    return {c: taken.get(c) if value is None else value for c, value in cell.items()}
+    own = _own_values(cell["task"], cell["method"])
+    every = {"delta": None, **cell} if cell["task"] == "labels" else cell
+    return {column: own.get(column) if v is None else v for column, v in every.items()}
+
+
+@functools.cache
+def _own_values(task: str, method: str) -> dict[str, Any]:
+    """Return the settings that a method reads, at its own values; {} for one that nobody knows."""
+    try:
+        kind: Any = TASKS[task][0]
+        found = used(kind(method=method))
+    except (InputError, KeyError):
+        return {}
+    return {**found, "delta": "all"} if task == "labels" else found
 
 
 def _varied(paper: PaperTable, cells: Mapping[str, Row]) -> list[str]:
@@ -254,7 +258,7 @@ def key_of(name: str, settings: Row, row: Row) -> Any:
         return f"show-and-fool {settings['loss']}"
     if name == "data":
         return _data(row)
-    return settings[name] if name in settings else row[name]
+    return settings[name] if name in settings else row.get(name)
 
 
 def belongs(paper: PaperTable, settings: Row, row: Row) -> bool:
@@ -304,8 +308,7 @@ def _about(
 def _otherwise(paper: PaperTable, cell: Row, extra: Sequence[str]) -> str:
     """Say what was set otherwise than in the paper, but for what is a column."""
     method = cell["method"]
-    default = TASKS[paper.task][0](method=method)
-    papers = {**_filled(dataclasses.asdict(default)), **_own_settings(paper, method)}
+    papers = {**_own_values(paper.task, method), **_own_settings(paper, method)}
     told = {"loss", *paper.keys, *extra}
     searched = _SEARCHED if paper.task == "labels" else ()
     other = [

@@ -1,6 +1,6 @@
 """CMLA's tables of records: of a sweep's, or of what `jaxadv evaluate retrieval` wrote."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     Raises:
       TableError: what was found is nothing of that kind, or the table needs what it does not say.
     """
-    if not {"victims", "cells", "queries"} <= found.keys():
+    if not _is_evaluation(found):
         raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
     groups = [
         _retrieved(paper, cell, direction, found)
@@ -34,6 +34,37 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     if failed:
         notes.append(f"attacks that failed, counted and not averaged: {failed}")
     return beside(paper, groups, found.get("extra", ()), notes)
+
+
+def _is_evaluation(found: Any) -> bool:
+    """Whether what a file holds has the form of what `jaxadv evaluate retrieval` writes."""
+    if not isinstance(found, dict):
+        return False
+    victims, cells, samples = (found.get(name) for name in ("victims", "cells", "samples"))
+    return (
+        _all(victims, lambda value: type(value) is int)
+        and (samples is None or _all(samples, lambda value: type(value) is int))
+        and type(found.get("queries")) is int
+        and isinstance(found.get("data", ""), str)
+        and isinstance(cells, list)
+        and all(_is_cell(cell, victims) for cell in cells)
+    )
+
+
+def _all(values: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(values, dict) and all(map(fits, values.values()))
+
+
+def _is_cell(cell: Any, victims: Any) -> bool:
+    if not isinstance(cell, dict) or not isinstance(cell.get("victim"), str):
+        return False
+    numbers = [cell[name] for name in ("I2T", "T2I") if name in cell] + [cell.get("D")]
+    return (
+        cell["victim"] in victims
+        and isinstance(cell.get("attack"), str)
+        and type(cell.get("iterations")) is int
+        and all(isinstance(number, int | float) for number in numbers)
+    )
 
 
 def as_evaluated(

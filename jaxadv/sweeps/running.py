@@ -1,12 +1,14 @@
 """Attacks under way, kept by Orbax now and then: an interrupted sweep goes on in their midst.
 
-What is through is in the store; this is for attacks that take long by themselves, of which a kill
-would lose hours. The folder is gone when nothing runs any more. Of processes that found each other
-by `jax.distributed` Orbax lets the first alone write host arrays: there nothing is kept, and what
-was under way begins anew. (`--shard` has no such processes.)
+What is kept has a digest: where it is damaged, its attacks begin anew. What is through is in the
+store; this is for attacks that take long by themselves, of which a kill would lose hours. The
+folder is gone when nothing runs any more. Of processes that found each other by `jax.distributed`
+Orbax lets the first alone write host arrays: there nothing is kept, and what was under way begins
+anew. (`--shard` has no such processes.)
 """
 
 import contextlib
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from jaxadv.sweeps.store import StoreError
+from jaxadv.sweeps.lines import StoreError
 
 SECONDS = 120.0
 
@@ -27,6 +29,9 @@ class Running:
     Args:
       folder: where they are kept.
       seconds: the least time between two times that they are.
+
+    Attributes:
+      damaged: whether what an interrupted run left could not be used: its attacks begin anew.
     """
 
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
@@ -34,14 +39,18 @@ class Running:
         self._folder, self._seconds = folder.absolute(), seconds
         self._since = time.monotonic()
         self._kept: dict[int, list[np.ndarray]] = {}
+        self.damaged = False
         if found := self._saved():
             try:
                 kept: Any = ocp.load(self._folder / str(max(found)))
-            except (OSError, ValueError):  # damaged: what it held begins anew
-                return
-            leaves = [np.asarray(kept["leaves"][str(i)]) for i in range(len(kept["leaves"]))]
-            for row, number in enumerate(np.asarray(kept["ids"])):
-                self._kept[int(number)] = [leaf[row] for leaf in leaves]
+                leaves = [np.asarray(kept["leaves"][str(i)]) for i in range(len(kept["leaves"]))]
+                ids = np.asarray(kept["ids"])
+                self.damaged = _digest(ids, leaves) != np.asarray(kept["digest"]).tobytes()
+            except Exception:  # Orbax and what it reads with have no error of their own for damage
+                self.damaged = True
+            if not self.damaged:
+                for row, number in enumerate(ids):
+                    self._kept[int(number)] = [leaf[row] for leaf in leaves]
 
     def _saved(self) -> list[int]:
         if not self._folder.is_dir():
@@ -66,9 +75,11 @@ class Running:
         before = self._saved()
         courses = {**self._of_the_same_kind(courses), **courses}
         stacked = [np.stack(column) for column in zip(*courses.values(), strict=True)]
+        ids = np.array(list(courses), np.int64)
         kept = {
-            "ids": np.array(list(courses), np.int64),
+            "ids": ids,
             "leaves": {str(i): leaf for i, leaf in enumerate(stacked)},
+            "digest": np.frombuffer(_digest(ids, stacked), np.uint8),
         }
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -95,3 +106,12 @@ class Running:
         shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # others' may be there
             self._folder.parent.rmdir()
+
+
+def _digest(ids: np.ndarray, leaves: Sequence[np.ndarray]) -> bytes:
+    """Return what stands for the kept arrays: their types, shapes and bytes."""
+    found = hashlib.sha256()
+    for array in (ids, *leaves):
+        found.update(f"{array.dtype} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.digest()

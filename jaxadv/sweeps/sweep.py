@@ -3,9 +3,8 @@
 import hashlib
 import itertools
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,12 +14,14 @@ from jax.sharding import NamedSharding
 
 from jaxadv.attacks.memory import Fit, largest_batch
 from jaxadv.attacks.stream import Request, pace
-from jaxadv.data.images import write_png
+from jaxadv.data.images import ImageError, write_png
 from jaxadv.errors import InputError
+from jaxadv.formats.files import replacing
 from jaxadv.sweeps import store
 from jaxadv.sweeps.caption_jobs import caption_job
 from jaxadv.sweeps.job import Done, Job, Planned, carry_out
 from jaxadv.sweeps.label_jobs import label_job
+from jaxadv.sweeps.lines import GOES_ON, unwritable
 from jaxadv.sweeps.plan import Cell
 from jaxadv.sweeps.retrieval_jobs import retrieval_job
 from jaxadv.sweeps.running import SECONDS, Running
@@ -131,6 +132,7 @@ def sweep(
     sharding: NamedSharding | None = None,
     pictures: Pictures = "none",
     keep_every: float = SECONDS,
+    file: str = "",
 ) -> Iterator[Progress]:
     """Make every attack that is not recorded in the folder yet, and record it.
 
@@ -142,18 +144,14 @@ def sweep(
       sharding: of the slots' axis over devices.
       pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
       keep_every: seconds after which the attacks under way are kept, for a run that is interrupted.
+      file: the sweep file that the cells are from (`store.write_plan`).
 
     Raises:
       StoreError: the folder cannot be written, or holds records of other weights.
     """
-    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared])
+    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared], file)
     known = store.recorded(folder)
-    mine = {
-        (p.cell.digest, planned.id)
-        for p in prepared
-        for planned in p.job.planned
-        if planned.id % shard.of == shard.number
-    }
+    mine = {(p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard)}
     total = len(mine)
     failed = sum(known.get(key, False) for key in mine)
     left = mine - known.keys()
@@ -170,6 +168,9 @@ def sweep(
         digest = cell.digest
         share = f"{digest}-{shard.number}-of-{shard.of}"
         running = Running(folder / "running" / share, keep_every)
+        if any((digest, planned.id) in left for planned in job.planned):
+            begins = "begins anew, what was kept is damaged" if running.damaged else "compiling"
+            yield progress(f"{cell.settings.method} on {cell.victim}, {begins}")
         for one in carry_out(
             job,
             lambda number, digest=digest: (digest, number) in left,  # type: ignore[misc]
@@ -205,14 +206,17 @@ def _keep(folder: Path, name: str, image: np.ndarray, how: Pictures) -> None:
     if how == "none":
         return
     path = folder / "pictures" / (f"{name}.png" if how == "png" else f"{name}.npy")
-    path.parent.mkdir(exist_ok=True)
-    if how == "png":
-        write_png(path, image)
-        return
-    scratch = path.with_suffix(".part")
-    with scratch.open("wb") as file:
-        np.save(file, image, allow_pickle=False)
-    os.replace(scratch, path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if how == "png":
+            write_png(path, image)
+            return
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            np.save(file, image, allow_pickle=False)
+    except OSError as problem:
+        raise unwritable(path, problem) from None
+    except ImageError as problem:
+        raise store.StoreError(f"{problem}; {GOES_ON}") from None
 
 
 def estimate(
@@ -221,25 +225,53 @@ def estimate(
     slots: int = 50,
     shard: Shard = ALL,
     sharding: NamedSharding | None = None,
+    made: Container[store.Key] = (),
 ) -> Iterator[Estimate]:
-    """Say how long each cell takes at most, from a few steps of its first attacks."""
-    for cell, job, _ in prepared:
-        mine = [p for p in job.planned if p.id % shard.of == shard.number]
-        requests = [Request(p.id, *loaded) for p in mine[:slots] if (loaded := _loaded(p))]
-        if not requests:
+    """Say how long each cell takes at most, from a few steps of its first attacks.
+
+    What shares an attack shares its compilation, which counts once.
+
+    Args:
+      prepared, slots, shard, sharding: as for `sweep`.
+      made: attacks that need not be made.
+    """
+    for one in prepared:
+        cell, job, _ = one
+        mine = to_make(one, shard, made)
+        loaded = ((p, found) for p in mine if (found := _loaded(p)))
+        some = [(p, Request(p.id, *found)) for p, found in itertools.islice(loaded, slots)]
+        if not some:
             yield Estimate(cell, len(mine), 0.0, 0.0)
             continue
         measured = pace(
             job.attack,
             job.params,
-            requests,
+            [request for _, request in some],
             iterations=job.iterations,
             slots=slots,
             sharding=sharding,
         )
-        batches = -(-len(mine) // slots)
-        seconds = batches * job.iterations * measured.step_seconds
-        yield Estimate(cell, len(mine), measured.compile_seconds, seconds)
+        first, telling = (_seconds(job.describe, *some[0], measured.result) for _ in range(2))
+        compiling = measured.compile_seconds + max(first - telling, 0.0)
+        batch = measured.fill_seconds + job.iterations * measured.step_seconds
+        seconds = -(-len(mine) // slots) * batch
+        seconds += len(mine) * (measured.judge_seconds + telling)
+        yield Estimate(cell, len(mine), compiling, seconds)
+
+
+def to_make(one: Prepared, shard: Shard = ALL, made: Container[store.Key] = ()) -> list[Planned]:
+    """Return the attacks of a cell in a share that are not made yet."""
+    return [p for p in _share(one.job, shard) if (one.cell.digest, p.id) not in made]
+
+
+def _share(job: Job, shard: Shard) -> list[Planned]:
+    return [planned for planned in job.planned if planned.id % shard.of == shard.number]
+
+
+def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    began = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - began
 
 
 def _loaded(planned: Planned) -> tuple[np.ndarray, Any] | None:

@@ -110,9 +110,9 @@ def _written(column: str, value: Any) -> Value:
     return f"{value:g}" if column in _NUMBERS_THAT_NAME and value is not None else value
 
 
-def _order(group: Group) -> list[tuple[bool, Any]]:
+def _order(group: Group) -> list[tuple[bool, bool, Any]]:
     values = (*group.keys.values(), group.victim, *group.extra.values())
-    return [(isinstance(value, str), value) for value in values]
+    return [(value is not None, isinstance(value, str), value) for value in values]
 
 
 def papers_own(paper: PaperTable) -> Table:

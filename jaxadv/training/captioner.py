@@ -9,8 +9,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxadv.data.vocabulary import END, UNKNOWN, Vocabulary
-from jaxadv.victims.captioner import Captioner, caption_log_probability, spoken
+from jaxadv.data.vocabulary import END, Vocabulary
+from jaxadv.errors import InputError
+from jaxadv.victims.captioner import Captioner, log_probabilities, sayable, spoken
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
 
 
@@ -44,17 +45,39 @@ def pad(tokens: list[int], length: int) -> np.ndarray:
 def caption_data(
     inputs: np.ndarray, captions: list[tuple[str, ...]], vocabulary: Vocabulary, length: int
 ) -> CaptionData:
-    """Number the captions of each input."""
-    encode = vocabulary.encode_known if UNKNOWN in vocabulary else vocabulary.encode
-    rows = [(i, pad(encode(c), length)) for i, said in enumerate(captions) for c in said]
+    """Number the captions of each input, but those that teach little.
+
+    Captions without a word are left out, and those in which more words are unknown than known.
+
+    Raises:
+      InputError: no caption is left.
+    """
+    rows = [
+        (i, pad(tokens, length))
+        for i, several in enumerate(captions)
+        for tokens in map(vocabulary.encode_known, several)
+        if tokens and 2 * tokens.count(vocabulary.unknown or END) <= len(tokens)
+    ]
+    if not rows:
+        raise InputError(
+            f"none of the {sum(map(len, captions)):,} captions is half made of the "
+            f"{len(vocabulary.words):,} words that are learned: more captions are needed"
+        )
     owner, tokens = zip(*rows, strict=True)
     return CaptionData(inputs, np.stack(tokens), np.array(owner, np.int32))
 
 
 def negative_log_likelihood(victim: Captioner, params: Any, features: Any, tokens: Array) -> Array:
-    """Return `-ln P(S | I)` a word, the end token counted as one."""
-    log_p = caption_log_probability(victim, params, features, tokens)
-    return -log_p / spoken(tokens).sum()
+    """Return `-ln P(S_t | S_<t, I)`, the mean over a caption's words and its end token.
+
+    Unknown words are read, since later words depend on them, but not learned: no caption that is
+    decoded contains them.
+    """
+    log_p = log_probabilities(victim, params, features, tokens)
+    chosen = jnp.take_along_axis(log_p, tokens[:, None], axis=1)[:, 0]
+    known = jnp.asarray(sayable(victim.vocabulary))[tokens]
+    counted = spoken(tokens) & known
+    return -jnp.where(counted, chosen, 0.0).sum() / jnp.maximum(counted.sum(), 1)
 
 
 def _split(variables: Any, frozen_backbone: bool) -> tuple[Any, Any]:

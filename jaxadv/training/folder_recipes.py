@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import Record
-from jaxadv.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary, tokenize
+from jaxadv.data.vocabulary import Vocabulary, build_vocabulary, tokenize
 from jaxadv.training.captioner import caption_data, fit_likelihood
 from jaxadv.training.recipes import Progress, compute_grids, hold_out
 from jaxadv.victims import zoo
@@ -75,12 +75,12 @@ def from_victim(victim: zoo.Victim, captions: Sequence[str], seed: int = 0) -> S
 def extend_vocabulary(vocabulary: Vocabulary, captions: Sequence[str]) -> Vocabulary:
     """Append the words that the captions say and the vocabulary lacks.
 
-    Where it has `UNK` for rare words, only those that are said more than four times.
+    Where it has a mark for rare words, only those that occur more than four times.
 
     >>> extend_vocabulary(Vocabulary(("a", "cat")), ["a dog", "a cat"]).words
     ('a', 'cat', 'dog')
     """
-    least = MORE_THAN if UNKNOWN in vocabulary else 0
+    least = 0 if vocabulary.unknown is None else MORE_THAN
     counts = Counter(word for caption in captions for word in tokenize(caption))
     new = sorted(w for w, count in counts.items() if count > least and w not in vocabulary)
     return Vocabulary((*vocabulary.words, *new))

@@ -5,15 +5,18 @@ pure functions over a parameter pytree. Everything is written for one picture: `
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float, Int, Num
 
 from jaxadv.data.vocabulary import END, Vocabulary
+from jaxadv.errors import InputError
 
 Params = Any
 Features = Any
@@ -55,6 +58,34 @@ def kept(value: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
     return jnp.asarray(checkpoint_name(value, KEPT))
 
 
+def sayable(vocabulary: Vocabulary) -> np.ndarray:
+    """Mark the numbers that a caption may contain; bool[V]. Marks of unknown words are not."""
+    mask = np.ones(vocabulary.size, bool)
+    mask[list(vocabulary.suppressed)] = False
+    return mask
+
+
+def without_suppressed(
+    vocabulary: Vocabulary, scores: Float[Array, "*batch V"]
+) -> Float[Array, "*batch V"]:
+    """Put the scores of what no caption contains at minus infinity, so that nothing decodes it.
+
+    The other scores stay as they are: log-probabilities remain the victim's own, as with
+    `suppress_UNK` of the captioners' released evaluation code.
+    """
+    if not vocabulary.suppressed:
+        return scores
+    return jnp.where(sayable(vocabulary), scores, -jnp.inf)
+
+
+def with_unknown_words(victim: Captioner) -> Captioner:
+    """Return a victim whose captions may contain the mark of unknown words, which others never do.
+
+    For reproducing results that were made without `suppress_UNK`.
+    """
+    return victim._replace(vocabulary=replace(victim.vocabulary, says_unknown=True))
+
+
 class Caption(NamedTuple):
     """A decoded caption: `tokens i32[T]` padded with the end token, and `ln P` of it."""
 
@@ -65,7 +96,8 @@ class Caption(NamedTuple):
 def greedy(victim: Captioner, params: Params, features: Features) -> Caption:
     """Say the most probable word at every place, until the end token (paper eq. 3, greedily).
 
-    The log-probability includes the end token's, where there was room for one.
+    Words that the vocabulary suppresses are passed over. The log-probability includes the end
+    token's, where there was room for one.
     """
 
     def place(
@@ -73,7 +105,8 @@ def greedy(victim: Captioner, params: Params, features: Features) -> Caption:
     ) -> tuple[tuple[State, Array], tuple[Array, Array]]:
         state, ended = carry
         scores = jax.nn.log_softmax(victim.logits(params, state))
-        token = jnp.where(ended, END, jnp.argmax(scores).astype(jnp.int32))
+        best = jnp.argmax(without_suppressed(victim.vocabulary, scores))
+        token = jnp.where(ended, END, best.astype(jnp.int32))
         gained = jnp.where(ended, 0.0, scores[token])
         state = victim.advance(params, features, state, token)
         return (state, ended | (token == END)), (token, gained)
@@ -137,13 +170,15 @@ def beam(victim: Captioner, params: Params, features: Features, size: int) -> Ca
     state = victim.begin(params, features)
     first = jax.eval_shape(victim.logits, params, state)
     vocabulary_size = first.shape[-1]
-    if not 1 <= size < vocabulary_size:
-        raise ValueError(f"beam size {size}: must be from 1 to {vocabulary_size - 1}")
+    words = vocabulary_size - 1 - len(victim.vocabulary.suppressed)
+    if not 1 <= size <= words:
+        raise InputError(f"beam size {size}: must be from 1 to {words}")
     only_end = jnp.where(jnp.arange(vocabulary_size) == END, 0.0, -jnp.inf)
 
     def place(beam: _Beam, t: Array) -> tuple[_Beam, None]:
         logits = jax.vmap(victim.logits, in_axes=(None, 0))(params, beam.state)
-        scores = jnp.where(beam.ended[:, None], only_end, jax.nn.log_softmax(logits))
+        scores = without_suppressed(victim.vocabulary, jax.nn.log_softmax(logits))
+        scores = jnp.where(beam.ended[:, None], only_end, scores)
         total, flat = jax.lax.top_k((beam.total[:, None] + scores).reshape(-1), size)
         parent, token = flat // vocabulary_size, (flat % vocabulary_size).astype(jnp.int32)
         state = jax.tree.map(lambda x: x[parent], beam.state)

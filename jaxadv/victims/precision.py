@@ -16,7 +16,7 @@ from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
 
-Arithmetic = Literal["float32", "tf32", "bfloat16"]
+Arithmetic = Literal["float32", "tf32", "bfloat16", "bfloat16-decoder"]
 Victim = TypeVar("Victim", Captioner, MultiLabelClassifier, CrossModalHasher)
 
 #: of each kind, the functions that compute
@@ -31,17 +31,19 @@ _PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32"}  # as JAX calls them
 def in_arithmetic(victim: Victim, arithmetic: Arithmetic) -> Victim:
     """Return the victim in that arithmetic; what goes in and what comes back is float32.
 
-    In bfloat16 are a captioner's encoder, whose decoder stays in float32, and the other victims
-    whole. Devices without TF32 compute in float32 instead.
+    In "bfloat16" a captioner's encoder computes in bfloat16 and its decoder in float32; the other
+    victims compute in bfloat16 throughout, and so does a captioner in "bfloat16-decoder". Devices
+    without TF32 compute in float32 instead.
 
     Raises:
-      InputError: none of the three.
+      InputError: none of the four.
 
     >>> from jaxadv.victims import zoo
     >>> fast = in_arithmetic(zoo.load("scenes-tagger").classifier, "bfloat16")
     """
     checked(arithmetic)
-    change = _lowered if arithmetic == "bfloat16" else _with_products(_PRODUCTS[arithmetic])
+    low = arithmetic not in _PRODUCTS
+    change = _lowered if low else _with_products(_PRODUCTS[arithmetic])
     names = FUNCTIONS[type(victim)]
     if arithmetic == "bfloat16" and isinstance(victim, Captioner):
         names = ("encode",)
@@ -53,7 +55,7 @@ def checked(arithmetic: str) -> Arithmetic:
     """Return the name of an arithmetic.
 
     Raises:
-      InputError: it is none of the three.
+      InputError: it is none of the four.
     """
     if arithmetic not in get_args(Arithmetic):
         known = ", ".join(get_args(Arithmetic))

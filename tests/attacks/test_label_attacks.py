@@ -15,12 +15,14 @@ from traces import count_traces
 
 from jaxadv.attacks.attack import Status
 from jaxadv.attacks.constraints import signed, tanh_of_picture
-from jaxadv.attacks.drive import run, unroll
+from jaxadv.attacks.drive import hindrance, run, unroll
 from jaxadv.attacks.kfool import kfool, to_boundaries
-from jaxadv.attacks.labels import label_optimiser
+from jaxadv.attacks.labels import label_judge, label_objective, label_optimiser, stateless
 from jaxadv.attacks.ml_cw_u import ml_cw_u
 from jaxadv.attacks.tkmia import tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
+from jaxadv.objectives import tkmia as tkmia_losses
+from jaxadv.objectives.labels import LabelTarget
 
 ALPHA, STEPS = 1e-2, 20
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
@@ -127,23 +129,61 @@ def test_kfool_is_the_geometric_step(seed):
 def test_kfool_reaches_a_flat_boundary_in_one_step():
     """On a victim whose scores are linear, k = 1: the least perturbation that makes two equal."""
     rng = np.random.default_rng(0)
-    slopes = jnp.asarray(rng.normal(size=(9, 48)))
+    slopes = jnp.asarray(rng.normal(0, 0.01, size=(9, 48)))
 
-    class Flat:
-        def scores(self, params, image):
-            return params @ image.reshape(-1)
+    def scores_of(image):
+        return 0.5 + slopes @ image.reshape(-1)
 
+    flat = TAGGER._replace(logits=lambda params, image: jax.scipy.special.logit(scores_of(image)))
     image = tiny_image(3)
-    scores = slopes @ image.reshape(-1)
+    scores = scores_of(image)
     order = np.argsort(-np.asarray(scores))
     relevant = jnp.zeros(9, bool).at[order[:2]].set(True)
     target = label_target(tagger_parameters(), image, 0)._replace(relevant=relevant)
-    _, step = to_boundaries(Flat(), slopes, image, target)
-    moved = slopes @ (image + step).reshape(-1)
+    _, _, step = to_boundaries(flat, slopes, image, target)
+    moved = scores_of(image + step)
     np.testing.assert_allclose(moved[order[0]], moved[order[2]], atol=1e-9)
     normal = slopes[order[2]] - slopes[order[0]]
     distance = (scores[order[0]] - scores[order[2]]) / jnp.linalg.norm(normal)
     np.testing.assert_allclose(jnp.linalg.norm(step), distance, rtol=1e-9)
+
+
+def test_a_sure_tagger_is_judged_by_its_logits():
+    """Where two probabilities are 1.0 the larger logit leads, whatever their numbers."""
+    sure = TAGGER._replace(logits=lambda params, image: jnp.array([40.0, 65.9, *range(7)]))
+    mask = jnp.arange(9) == 1
+    target = LabelTarget(mask, mask, jnp.asarray(1))
+    image = pictures(1)[0]
+    assert (sure.scores({}, image)[:2] == 1).all()
+    assert not label_judge(sure)({}, image, target).success
+    seen = label_objective(sure, stateless(tkmia_losses.least_loss), 0.1)
+    assert not seen.loss({}, image, image, target, ())[1].success
+    attack = kfool(sure)
+    _, info = attack.step({}, image, target, attack.init({}, image, target, jax.random.key(0)))
+    assert not info.success
+
+
+def test_a_victim_whose_scores_are_not_finite_is_never_fooled():
+    blind = TAGGER._replace(logits=lambda params, image: jnp.full(9, jnp.nan) + image.sum())
+    result = run(kfool(blind), PARAMETERS, pictures(1), targets(1), iterations=2)
+    one = jax.tree.map(lambda x: x[0], result)
+    assert not one.final.success and not one.already
+    assert "not finite" in hindrance(one)
+
+
+def test_labels_that_are_out_already_are_told():
+    """Success of the benign picture is no success of the attack."""
+    images, aims = pictures(2), targets(2)
+    scores = TAGGER.scores(PARAMETERS, images[1])
+    last = jnp.arange(9) == jnp.argmin(scores)
+    gone = jax.tree.map(lambda x: x[1], aims)._replace(specified=last)
+    gone = gone._replace(relevant=gone.relevant | last)
+    both = jax.tree.map(lambda x, y: jnp.stack([x[0], y]), aims, gone)
+    result = run(ATTACKS["tkmia"], PARAMETERS, images, both, iterations=3)
+    assert result.already.tolist() == [False, True]
+    first, then = (jax.tree.map(lambda x, i=i: x[i], result) for i in (0, 1))
+    assert hindrance(first) is None and "already" in hindrance(then)
+    assert then.final.success and then.final.norm == 0  # success that means nothing
 
 
 def test_kfool_survives_a_victim_without_slope():
@@ -153,14 +193,16 @@ def test_kfool_survives_a_victim_without_slope():
     result = run(attack, params, pictures(2), targets(2), iterations=3)
     assert result.status.tolist() == [Status.RUNNING] * 2
     np.testing.assert_array_equal(result.final.image, pictures(2))
+    one = jax.tree.map(lambda x: x[0], result)
+    assert "not moved" in hindrance(one)
 
 
 @EVERY_ATTACK
-def test_attack_fools_and_says_the_scores(name):
+def test_attack_fools_and_says_the_logits(name):
     result = attack_many(name, 6, iterations=150)
     assert result.best.success.any()
-    scores = jax.vmap(TAGGER.scores, in_axes=(None, 0))(PARAMETERS, result.best.image)
-    np.testing.assert_allclose(result.best.output, scores, atol=1e-6)
+    logits = jax.vmap(TAGGER.logits, in_axes=(None, 0))(PARAMETERS, result.best.image)
+    np.testing.assert_allclose(result.best.output, logits, atol=1e-5)
     stopped = np.asarray(result.status == Status.FOOLED)
     assert np.all(result.final.success[stopped]) and stopped.any()
 

@@ -43,8 +43,8 @@ def test_defaults_are_the_papers():
         (Settings(space="rgb"), "space 'rgb': must be one of signed, tanh"),
         (Settings(learning_rate=0.0), "learning_rate 0.0: must be positive"),
         (Settings(learning_rate=float("nan")), "learning_rate nan: must be positive"),
-        (Settings(iterations=0), "iterations 0: must be positive"),
-        (Settings(delta=0), "delta 0: must be positive"),
+        (Settings(iterations=0), "iterations 0: must be a whole number from 1"),
+        (Settings(delta=0), "delta 0: must be a whole number of at least 1"),
         (Settings(tradeoff=-1.0), "tradeoff -1.0: must be finite and not negative"),
     ],
 )

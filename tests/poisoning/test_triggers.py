@@ -164,7 +164,7 @@ def test_blended_mixes_in_one_picture():
     ("settings", "line"),
     [
         (TriggerSettings("badnet"), "must be one of object-oriented, badnets, blended"),
-        (TriggerSettings(strength=0.0), "strength 0: must be above 0 and at most 255"),
+        (TriggerSettings(strength=0.0), "strength 0.0: must be above 0 and at most 255"),
         (TriggerSettings(strength=float("nan")), "strength nan"),
         (TriggerSettings(share=1.5), "share 1.5"),
         (TriggerSettings("badnets", size=0.0), "size 0"),

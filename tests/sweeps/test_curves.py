@@ -101,7 +101,7 @@ def test_by_another_setting(folder):
     (line,) = success.lines
     assert line.x == (10, 20, 50) and line.y == (0.5, 0.75, 0.0)
     assert [line.y for line in norm.lines] == [(3.0, 4.0, 1.0)]
-    allowed = "location, steps, constant, .*rounds.*tradeoff"
+    allowed = "location, steps, learning_rate, rounds, .*tradeoff"
     with pytest.raises(TableError, match=f"curve 'posterior': must be one of {allowed}"):
         panels_of(paper_table("exact-caption-1"), folder, curve="posterior")
 

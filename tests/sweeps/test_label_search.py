@@ -88,5 +88,5 @@ def test_benign_scores_do_not_depend_on_the_batch():
     pictures = [np.asarray(tiny_image(i, dtype="float32")) for i in range(3)]
     pool = scene_pool(0)._replace(ids=["1", "2", "3"], read=lambda i: pictures[i])
     got = benign_scores(TAGGER, params, pool, batch=2)
-    expected = [TAGGER.scores(params, jnp.asarray(picture)) for picture in pictures]
+    expected = [TAGGER.logits(params, jnp.asarray(picture)) for picture in pictures]
     np.testing.assert_allclose(got, expected, rtol=1e-5)

@@ -1,7 +1,16 @@
 """Sweep files: what they stand for, and one clear line for each thing that is wrong."""
 
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
 import pytest
 
+from jaxadv.attacks import methods
+from jaxadv.errors import InputError
+from jaxadv.sweeps import cells as kinds
 from jaxadv.sweeps.files import FOLDER, find, names
 from jaxadv.sweeps.plan import PlanError, plan, read_plan
 
@@ -54,15 +63,44 @@ def test_the_digest_tells_every_difference():
         (grid(round=5), "number 1: unknown key 'round': did you mean 'rounds'"),
         (grid(rounds="many"), "rounds = 'many': must be a whole number"),
         (grid(rounds=2.5), "rounds = 2.5: must be a whole number"),
-        (grid(tradeoff="big"), "tradeoff = 'big': must be a number"),
+        (grid(tradeoff="big"), "tradeoff = 'big': must be finite and not negative"),
         (grid(tail=1), "tail = 1: must be true or false"),
-        (grid(images=0), "images = 0: must be at least 1"),
-        ({"labels": [{"victim": "x", "k": [3, -1]}]}, "k = -1: must be at least 1"),
+        (grid(images=0), "images = 0: must be a whole number from 1"),
+        ({"labels": [{"victim": "x", "k": [3, -1]}]}, "k = -1: must be a whole number from 1"),
         (grid(method=[]), "method = .*: give at least one value"),
         (grid(posterior="exact"), "posterior = 'exact': must be one of factorised, joint"),
         ({"captions": [{"method": "gem"}]}, "no victim"),
         ({"labels": [{"victim": "x", "k": "3"}]}, "k = '3': must be a whole number"),
         ({"labels": [{"victim": "x", "settings": "a"}]}, "unknown key 'settings'"),
+        (grid(images="40"), "images = '40': must be a whole number"),
+        ({"labels": [{"victim": "x", "k": 3.5}]}, "k = 3.5: must be a whole number"),
+        ({"labels": [{"victim": "x", "k": [[3]]}]}, "k: a list, where one value is expected"),
+        ({"captions": [{"victim": 3}]}, "victim = 3: must be text"),
+        ({"captions": [{"victim": ""}]}, "victim = '': must be text"),
+        ({"captions": [{"victim": "a\x1b[2J"}]}, r"victim = 'a\\x1b\[2J': must be text"),
+        (grid(rounds={"a": 1}), "rounds: a table, where one value"),
+        (grid(rounds=True), "rounds = True: must be a whole number"),
+        *(
+            (grid(rounds=n), "rounds = .*: must be a whole number from 1 to 1000000")
+            for n in (0, -3, 3_000_000_000, 1e30, 10**400)
+        ),
+        *(
+            (grid(seed=n), "seed = .*: must be a whole number from 0 to 4294967295")
+            for n in (-1, 2**32, 2**64 + 1, 0.5)
+        ),
+        *(
+            (grid(learning_rate=x), "learning_rate = .*: must be positive and finite")
+            for x in (0, -1.0, float("inf"), float("nan"), 10**400)
+        ),
+        (grid(tries=0), "tries = 0: must be a whole number from 1"),
+        (grid(method="gmm"), "method 'gmm': must be one of gem"),
+        (grid(structured_loss=2), "structured_loss: is not read by gem"),
+        (grid(method="show-and-fool", loss="logits", margin=3), "margin: is not read by show-and"),
+        ({"labels": [{"victim": "x", "types": "red"}]}, 'types: is not read with selection = "ra'),
+        (grid(requests="a.csv", images=3), "images: is not read with requests"),
+        (grid(tradeoff=list(range(101)), seed=list(range(101))), "10,201 cells: .* at most 10,000"),
+        (grid(images=10**6, targets=100), "100,000,000 attacks a cell: at most"),
+        (grid(**{"x" * 10**5: 1}), "unknown key 'x{80}...':"),
     ],
 )
 def test_what_is_wrong_is_named(tables, message):
@@ -75,7 +113,7 @@ def test_a_file_that_is_no_toml(tmp_path):
     """The file and the place in it."""
     path = tmp_path / "mine.toml"
     path.write_text("[[captions]\n")
-    with pytest.raises(PlanError, match=r"mine\.toml: .*line 1"):
+    with pytest.raises(InputError, match=r"mine\.toml: .*line 1"):
         read_plan(path)
     with pytest.raises(PlanError, match=r"no such file; shipped are .*exact-caption-scenes"):
         read_plan(find(tmp_path / "other"))
@@ -86,3 +124,88 @@ def test_shipped_files_can_be_read(name):
     """By their name alone."""
     assert read_plan(find(FOLDER / name))
     assert read_plan(find(type(FOLDER)(name)))
+
+
+STORED = Path(__file__).parent / "stored"
+
+
+def test_digests_are_those_of_stored_sweeps():
+    """As of commit 6206f73: what was recorded then is gone on with."""
+    stored = json.loads((STORED / "digests.json").read_text())
+    assert [cell.digest for cell in read_plan(STORED / "every_kind.toml")] == stored
+
+
+def test_a_new_setting_changes_no_digest_of_those_that_do_not_use_it(monkeypatch):
+    """Nor of those that use it at its default."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Newer(methods.Settings):
+        patience: int = 5
+
+    def digests():
+        cells = plan(grid(method=["gem", "ssvm"], patience=[5, 6]))
+        return [(cell.settings.method, cell.settings.patience, cell.digest) for cell in cells]
+
+    stored = {cell.settings.method: cell.digest for cell in plan(grid(method=["gem", "ssvm"]))}
+    monkeypatch.setitem(kinds.TASKS, "captions", (Newer, kinds.CaptionDesign))
+    monkeypatch.setitem(kinds._DIGESTED, Newer, kinds._DIGESTED[methods.Settings])
+    for method, own in methods.USES.items():
+        uses = {**own, "patience": None} if method == "ssvm" else own
+        monkeypatch.setitem(methods.USES, method, uses)
+    found = digests()
+    assert len(found) == 3
+    for method, patience, digest in found:
+        assert (digest == stored[method]) == (method == "gem" or patience == 5)
+
+
+def test_what_a_method_does_not_read_makes_no_second_cell():
+    """Here SSVM alone reads the axis."""
+    cells = plan(grid(method=["gem", "ssvm"], structured_loss=[1, 2, 3]))
+    assert [cell.settings.method for cell in cells] == ["gem", "ssvm", "ssvm", "ssvm"]
+
+
+def test_a_cell_says_what_it_uses():
+    """The method's own values for what is not given, nothing that it does not read."""
+    (cell,) = plan(grid())
+    assert cell.columns["learning_rate"] == 1e-3 and cell.columns["rounds"] == 50
+    assert None not in cell.columns.values() and "structured_loss" not in cell.columns
+
+
+def test_a_grid_of_a_million_cells_is_refused_at_once():
+    axis = list(range(1000))
+    began = time.perf_counter()
+    with pytest.raises(PlanError, match="1,000,000 cells"):
+        plan(grid(rounds=axis, seed=axis))
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"\xef\xbb\xbf[[captions]]\nvictim = 3\n", "victim = 3"),
+        ("[[captions]]\nvictim = 'x'\n".encode("utf-16"), "UTF-16"),
+        (b"victim = '\xe9'\n", "not text in UTF-8"),
+        (b"a = " + b"[" * 50_000, "TOML"),
+        (b"[[captions]]\nvictim = 'x'\nrounds = " + b"9" * 5000, "too many digits"),
+        (b"[[captions]]\nvictim = 'x'\nlearning_rate = inf", "learning_rate = inf"),
+        (b"x" * (2 << 20), "bytes, more than"),
+    ],
+)
+def test_a_hostile_file_is_one_line(tmp_path, contents, message):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(contents)
+    with pytest.raises(InputError, match=message) as told:
+        read_plan(path)
+    assert str(told.value).startswith(str(path)) and len(str(told.value)) < 1000
+
+
+def test_no_regular_file(tmp_path):
+    """A folder, a pipe, a name that is too long."""
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path, "a folder, where a file is expected"),
+        (tmp_path / "pipe", "a named pipe"),
+        (tmp_path / ("x" * 300), "no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_plan(find(path))

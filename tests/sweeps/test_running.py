@@ -6,6 +6,7 @@ import attack_table
 import jax
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from jaxadv.attacks.stream import Request, stream
 from jaxadv.sweeps.running import Running
@@ -93,6 +94,31 @@ def test_what_is_damaged_begins_anew(tmp_path):
     assert running.recall(0) is None
     running.keep({0: [np.zeros(1)]})
     assert Running(tmp_path / "running").recall(0) is not None
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_flipped_bit_is_gone_on_with(tmp_path, seed):
+    """Of any file: what was kept comes back as it was, or not at all."""
+    rng = np.random.default_rng(seed)
+    leaves = [rng.random((5, 7), np.float32), np.int32(seed)]
+    Running(tmp_path).keep({3: leaves})
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size)
+    path = files[seed % len(files)]
+    contents = bytearray(path.read_bytes())
+    contents[rng.integers(len(contents))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(contents)
+    again = Running(tmp_path)
+    found = again.recall(3)
+    assert again.damaged == (found is None)
+    if found is not None:
+        jax.tree.map(np.testing.assert_array_equal, found, leaves)
+
+
+def test_what_was_kept_without_a_digest_begins_anew(tmp_path):
+    """As earlier versions did."""
+    kept = {"ids": np.array([3]), "leaves": {"0": np.zeros((1, 2))}}
+    ocp.save(tmp_path / "0", kept)
+    assert Running(tmp_path).damaged and Running(tmp_path).recall(3) is None
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

@@ -2,15 +2,20 @@
 
 import json
 import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxadv.errors import InputError
 from jaxadv.sweeps import store
-from jaxadv.sweeps.plan import plan
+from jaxadv.sweeps.plan import plan, read_plan
 
+STORED = Path(__file__).parent / "stored"
 CELLS = plan({"captions": [{"victim": "v", "method": ["gem", "ssvm"]}]})
 GEM, SSVM = (cell.digest for cell in CELLS)
 
@@ -114,17 +119,138 @@ def test_records_of_other_weights_are_not_merged(tmp_path):
         store.merge([one, two], tmp_path / "out")
 
 
-def test_damage_is_named(tmp_path):
-    """A line in the middle that is no record is no kill's doing."""
-    folder = written(tmp_path, [row(GEM, 0), row(GEM, 1)])
+def test_damage_is_named_and_left_out(tmp_path):
+    """A line in the middle that is no record is no kill's doing; the others count."""
+    folder = written(tmp_path / "a", [row(GEM, 0), row(GEM, 1), row(GEM, 2, failed="broken")])
     (path,) = (folder / "records").iterdir()
-    first = path.read_bytes().index(b"\n") + 1
-    path.write_bytes(path.read_bytes().replace(b'"id": 1', b'"id": ]'))
-    with pytest.raises(store.StoreError, match=f"damaged at byte {first}"):
-        list(store.read(folder))
-    (folder / "plan.json").write_text("{")
-    with pytest.raises(store.StoreError, match=r"plan\.json: damaged"):
+    path.write_bytes(path.read_bytes().replace(b'"id": 1', b'"id": 7'))
+    problems = []
+    assert [one["id"] for one in store.read(folder, problems)] == [0, 2]
+    assert problems == [f"{path}: 1 line is damaged and left out (2)"]
+    assert store.count(folder) == store.Counts(2, 1, {GEM: 2, SSVM: 0}, tuple(problems))
+    assert (GEM, 7) not in store.recorded(folder) and (GEM, 1) not in store.recorded(folder)
+    assert pq.read_table(store.write_parquet(folder))["id"].to_pylist() == [0, 2]
+    assert list(store.merge([folder], tmp_path / "merged")) == problems
+    assert store.count(tmp_path / "merged").problems == ()
+    assert store.count(tmp_path / "merged").recorded == 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_flipped_bit_of_a_record_is_believed(tmp_path, seed):
+    rng = random.Random(seed)
+    folder = written(tmp_path, [row(GEM, i, said=f"{i} cats") for i in range(3)])
+    (path,) = (folder / "records").iterdir()
+    before = list(store.read(folder))
+    contents = bytearray(path.read_bytes())
+    contents[rng.randrange(len(contents))] ^= 1 << rng.randrange(8)
+    path.write_bytes(contents)
+    after = list(store.read(folder))
+    assert all(one in before for one in after) and 1 <= len(after) < 3
+
+
+FAULTS = {
+    "no JSON": b"]",
+    "deep": b"[" * 100_000,
+    "no object": b"[1]",
+    "no text": b"\xff\xfe",
+    "no cell": b'{"id": 1, "failed": null}',
+    "a number for a cell": b'{"cell": 3, "id": 1, "failed": null}',
+    "true for a number": b'{"cell": "%s", "id": true, "failed": null}',
+    "infinite": b'{"cell": "%s", "id": 1, "failed": null, "norm": 1e999}',
+    "too long a number": b'{"cell": "%s", "id": 1, "failed": null, "steps": 9' + b"9" * 30 + b"}",
+    "many digits": b'{"cell": "%s", "id": 1, "failed": null, "steps": 9' + b"9" * 5000 + b"}",
+    "text for a number": b'{"cell": "%s", "id": 1, "failed": null, "norm": "0.5"}',
+    "text for a list": b'{"cell": "%s", "id": 1, "failed": null, "specified": "cat"}',
+    "numbers in a list": b'{"cell": "%s", "id": 1, "failed": null, "specified": [1]}',
+    "a name twice": b'{"cell": "%s", "id": 1, "failed": null, "id": 2}',
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_line_of_an_earlier_version_is_checked(tmp_path, name):
+    """It has no checksum; what is no record costs itself alone."""
+    folder = written(tmp_path, [])
+    (folder / "records").mkdir()
+    good = json.dumps(row(GEM, 0)).encode()
+    bad = FAULTS[name].replace(b"%s", GEM.encode())
+    (folder / "records" / "1-1.jsonl").write_bytes(good + b"\n" + bad + b"\n" + good + b"\n")
+    found = store.count(folder)
+    assert found.recorded == 1 and "1 line is damaged and left out (2)" in found.problems[0]
+
+
+def test_a_stored_sweep_of_an_earlier_version():
+    """Its plan and its records, as they were written at commit 6206f73."""
+    found = store.count(STORED / "sweep")
+    assert (found.recorded, found.failed, found.problems) == (12, 0, ())
+    cells = read_plan(STORED / "sweep.toml")
+    assert list(found.by_cell) == [cell.digest for cell in cells]
+    rows = list(store.read(STORED / "sweep"))
+    assert {row["method"] for row in rows} == {"gem", "ssvm", "tkmia", "kfool"}
+    assert all(row["norm"] >= 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    "contents", [b"{", b"[]", b'{"a": 3}', b'{"a": {"task": "captions"}}', b"\xff", b"[" * 10**5]
+)
+def test_a_damaged_plan_is_named(tmp_path, contents):
+    (tmp_path / "plan.json").write_bytes(contents)
+    with pytest.raises(InputError, match=r"plan\.json: "):
+        store.count(tmp_path)
+
+
+def test_a_plan_whose_bits_changed_is_not_believed(tmp_path):
+    folder = written(tmp_path, [row(GEM, 0)])
+    (path,) = folder.glob("plan*.json")
+    path.write_text(path.read_text().replace("gem", "gen"))
+    with pytest.raises(store.StoreError, match="damaged; the sweep's command writes it anew"):
         store.count(folder)
+    assert store.count(written(tmp_path, [])).recorded == 1
+
+
+def test_many_writers_of_plans_lose_none(tmp_path):
+    """Each its own cells, at the same time, one of them again and again."""
+    cells = plan({"captions": [{"victim": "v", "rounds": list(range(1, 25))}]})
+
+    def write(number):
+        one = [(cells[number], "weights", "attacks")]
+        store.write_plan(tmp_path, one, f"{number}.toml")
+        store.write_plan(tmp_path, [(CELLS[0], "weights", "attacks")], "shared.toml")
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(write, range(24)))
+    assert store.read_cells(tmp_path).keys() == {GEM, *(cell.digest for cell in cells)}
+
+
+def test_after_a_sweep_file_is_edited_its_former_cells_do_not_count(tmp_path):
+    """They are told of, and count again where it is edited back."""
+    old, new = [(CELLS[0], "w", "a")], [(CELLS[1], "w", "a")]
+    store.write_plan(tmp_path, old, "mine.toml")
+    writer = store.Writer(tmp_path)
+    writer.append(row(GEM, 0))
+    writer.append(row(SSVM, 0))
+    writer.append(row("f" * 12, 0))
+    writer.close()
+    store.write_plan(tmp_path, new, "mine.toml")
+    problems = []
+    assert [one["cell"] for one in store.read(tmp_path, problems)] == [SSVM]
+    assert "1 records of 1 cells that the sweep file no longer has are left out" in problems[0]
+    assert "1 records of cells that no plan has are left out" in problems[1]
+    store.write_plan(tmp_path, old, "mine.toml")
+    assert [one["cell"] for one in store.read(tmp_path)] == [GEM]
+    store.write_plan(tmp_path, new, "other.toml")
+    assert store.count(tmp_path).by_cell == {GEM: 1, SSVM: 1}
+
+
+@pytest.mark.parametrize("made", ["file", "nothing", "empty", "long"])
+def test_what_is_no_sweep_is_one_line(tmp_path, made):
+    path = tmp_path / ("x" * 300 if made == "long" else "x")
+    if made == "file":
+        path.write_text("")
+    if made == "empty":
+        path.mkdir()
+    for use in (store.count, store.read_cells, lambda path: store.merge([path], tmp_path / "new")):
+        with pytest.raises(store.StoreError, match="holds no sweep"):
+            use(path)
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
@@ -149,4 +275,4 @@ def test_numbers_that_json_has_not_are_never_written(tmp_path):
     """NaN would make a line that other readers refuse."""
     with pytest.raises(ValueError, match="JSON"):
         written(tmp_path, [row(GEM, 0, precision=float("nan"))])
-    assert json.loads((tmp_path / "plan.json").read_text())
+    assert store.count(tmp_path).recorded == 0

@@ -16,9 +16,9 @@ from jaxadv.data.images import read_image, write_png
 from jaxadv.errors import InputError
 from jaxadv.sweeps import store
 from jaxadv.sweeps.devices import over_local_devices, parse_shard
-from jaxadv.sweeps.plan import plan
+from jaxadv.sweeps.plan import plan, read_plan
 from jaxadv.sweeps.running import Running
-from jaxadv.sweeps.sweep import Shard, complete, prepare, sweep
+from jaxadv.sweeps.sweep import Progress, Shard, _keep, complete, prepare, sweep
 from jaxadv.victims import zoo
 
 TABLES = {
@@ -246,6 +246,68 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path):
     assert code == 1 and "6 attacks failed" in said
 
 
+def test_a_row_that_is_short_costs_itself_alone(tmp_path):
+    """It is an attack that fails, and says in which line of which file."""
+    listed = tmp_path / "requests.csv"
+    listed.write_bytes(
+        b"\xef\xbb\xbfimage,target\n0.png,a red circle\nonly one\n,a red circle\n"
+        b'"1.png","a red, blue circle"\n1.png,a,b\n'
+    )
+    write_png(tmp_path / "0.png", scenes.example(3, 0).picture)
+    (one,) = prepare(plan({"captions": [{"victim": "scenes-scst", "requests": str(listed)}]}))
+    assert [planned.id for planned in one.job.planned] == [0, 1, 2, 3, 4]
+    assert one.job.planned[0].load()[0].shape == (64, 64, 3)
+    for number, message in (
+        (1, "line 4: names no picture"),
+        (3, "line 3: 1 fields, where the first line has 2 columns"),
+        (4, "line 6: 3 fields"),
+    ):
+        with pytest.raises(InputError, match=message):
+            one.job.planned[number].load()
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"picture,target\n", "must name the columns image and target, not 'picture', 'target'"),
+        (b"image,target\n", "no attack"),
+        (b"", "the first line must name the columns"),
+        (b'image,target\n"a.png,b\n', "not CSV"),
+        (b"image,target\na.png,caf\xe9\n", "not text in UTF-8"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_list_of_attacks_that_is_none_is_one_line(tmp_path, contents, message):
+    listed = tmp_path / "requests.csv"
+    if contents is not None:
+        listed.write_bytes(contents)
+    with pytest.raises(InputError, match=message):
+        prepare(plan({"captions": [{"victim": "scenes-scst", "requests": str(listed)}]}))
+
+
+@pytest.mark.parametrize(("how", "of"), [("float", "numpy.save"), ("png", "PIL.Image.Image.save")])
+def test_a_full_disk_of_pictures_is_one_line(tmp_path, monkeypatch, how, of):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(of, full)
+    with pytest.raises(store.StoreError, match=r"cannot be written .*the same command goes on"):
+        _keep(tmp_path, "cell-3", np.zeros((8, 8, 3), np.float32), how)
+    assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_what_shares_its_settings_shares_its_compilation():
+    """Seeds, and what is attacked, do not compile anew."""
+    cells = plan(
+        {
+            "labels": [
+                {"victim": "scenes-tagger", "seed": [0, 1], "images": 3, "k": k} for k in (2, 3)
+            ]
+        }
+    )
+    assert len(cells) == 4 and len({one.job.attack for one in prepare(cells)}) == 1
+
+
 @pytest.mark.slow
 def test_three_of_a_thousand_fail_and_997_are_made(tmp_path):
     """One broken picture, one impossible target, one cell whose steps are not finite."""
@@ -282,6 +344,44 @@ def test_command_says_what_it_would_do(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_counts_alone_are_said_at_once(tmp_path, monkeypatch):
+    """Nothing is compiled; what --out has recorded is not made again."""
+    monkeypatch.setattr("jaxadv.sweeps.sweep.estimate", None)
+    file, out = tmp_path / "mine.toml", tmp_path / "out"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 5\nk = [2, 3]\n')
+    code, said = invoke("sweep", str(file), "--counts-only")
+    (one,) = prepare(read_plan(file))
+    count = len(one.job.planned)
+    assert code == 0 and f"{count} attacks to make, in 1 cells on 1 victim" in said
+    writer = store.Writer(out)
+    writer.append({"cell": one.cell.digest, "id": 0, "failed": None})
+    writer.close()
+    code, said = invoke("sweep", str(file), "--counts-only", "--out", str(out))
+    assert code == 0 and f"{count - 1} attacks to make" in said
+
+
+def test_stopped_it_says_how_far_it_came_and_how_to_go_on(tmp_path, monkeypatch):
+    def stopped(*arguments, **options):
+        yield Progress(3, 7, 0, "tkmia")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxadv.sweeps.sweep.sweep", stopped)
+    file, out = tmp_path / "my sweep.toml", tmp_path / "out"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
+    code, said = invoke("sweep", str(file), "--out", str(out))
+    assert code == 130 and "3 of 7 attacks recorded in" in said
+    assert f"the same command goes on from there: jaxadv sweep '{file}' --out {out}" in said
+
+
+@pytest.mark.parametrize("name", ["table.json", "record.json"])
+def test_a_folder_of_another_commands_results_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    file = tmp_path / "mine.toml"
+    file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
+    code, said = invoke("sweep", str(file), "--out", str(tmp_path))
+    assert code == 2 and f"holds the results of another command ({name})" in said
+
+
 def test_command_finds_the_batch_that_fits(tmp_path):
     """No more than there are attacks, of each cell the fewest."""
     file = tmp_path / "mine.toml"
@@ -295,12 +395,19 @@ def test_command_finds_the_batch_that_fits(tmp_path):
     [
         (["--shard", "4/4"], "--shard '4/4': write i/n"),
         (["--pictures", "jpeg"], "must be none, png or float"),
-        (["--batch", "0"], "--batch '0': must be a whole number of at least 1, or auto"),
+        (["--batch", "0"], "--batch '0': must be a whole number of at least 1"),
         ([], "--out: give a folder"),
+        (["--shard", "\u00b2/4"], "write i/n"),
+        (["--shard", "1" * 5000 + "/4"], "write i/n"),
+        (["--shard", "0/2", "--distributed"], "--shard: is not read with --distributed"),
+        (["--out", "o", "--processes", "2"], "give all three, or none"),
+        (["--out", "o", "--process", "0"], "give all three, or none"),
+        (["--out", "o", "--distributed", "--coordinator", "a:1"], "give all three, or none"),
     ],
 )
-def test_wrong_options_are_one_line(tmp_path, more, message):
+def test_wrong_options_are_one_line(tmp_path, monkeypatch, more, message):
     """And exit code 2."""
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "mine.toml"
     file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
     code, said = invoke("sweep", str(file), *more)
@@ -329,7 +436,9 @@ def test_what_is_wrong_in_the_file_is_one_line(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 0\n')
     code, said = invoke("sweep", str(file), "--out", str(tmp_path / "out"))
-    assert code == 2 and "mine.toml: [[labels]] number 1: images = 0: must be at least 1" in said
+    assert (
+        code == 2 and "mine.toml: [[labels]] number 1: images = 0: must be a whole number" in said
+    )
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path):

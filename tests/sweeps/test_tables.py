@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jaxadv.errors import InputError
 from jaxadv.sweeps import store
 from jaxadv.sweeps.paper_tables import TableError, paper_table, paper_tables
 from jaxadv.sweeps.plan import plan
@@ -324,9 +326,37 @@ def test_of_a_folder(tmp_path):
         table_of(paper_table("cmla-1"), tmp_path)
     (tmp_path / "table.json").write_text(json.dumps(found_by_retrieval()))
     assert ours(table_of(paper_table("cmla-1"), tmp_path))[0]["MAP"] == 0.9
-    (tmp_path / "table.json").write_text("{")
-    with pytest.raises(TableError, match=r"table\.json: damaged"):
-        table_of(paper_table("cmla-1"), tmp_path)
+    for contents in ("{", "[]", '{"victims": [], "cells": 3, "queries": "1"}', "[" * 100_000):
+        (tmp_path / "table.json").write_text(contents)
+        with pytest.raises(InputError, match=r"table\.json"):
+            table_of(paper_table("cmla-1"), tmp_path)
+
+
+def test_what_is_left_out_is_a_note(tmp_path):
+    """A damaged record, and those of cells that an edited sweep file no longer has."""
+    cells = plan({"captions": [{"victim": SAT, "method": "gem", "rounds": [10, 50]}]})
+    store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells], "mine.toml")
+    writer = store.Writer(tmp_path)
+    for cell in cells:
+        for number in (0, 3, 6):
+            writer.append(of_caption(cell, number, np.random.default_rng(0)))
+    writer.close()
+    store.write_plan(tmp_path, [(cells[1], "w", "a")], "mine.toml")
+    (path,) = (tmp_path / "records").iterdir()
+    path.write_bytes(path.read_bytes().replace(b'"scene-3"', b'"scene-4"'))
+    table = table_of(paper_table("exact-caption-1"), tmp_path)
+    assert [row["n"] for row in ours(table)] == [2]
+    assert f"{path}: 2 lines are damaged and left out (2, 5)" in table.notes
+    assert any("2 records of 1 cells that the sweep file no longer has" in n for n in table.notes)
+
+
+def test_a_stored_sweep_of_an_earlier_version():
+    """Its plan has nulls for the methods' own values."""
+    folder = Path(__file__).parent / "stored" / "sweep"
+    table = table_of(paper_table("exact-caption-1"), folder)
+    assert [(row["method"], row["n"]) for row in ours(table)] == [("gem", 2), ("ssvm", 2)]
+    assert any("gem here with learning_rate 0.02 (the paper: 0.001)" in n for n in table.notes)
+    assert sum(row["n"] for row in ours(table_of(paper_table("tkmia-3"), folder))) == 8
 
 
 def test_of_a_sweep_of_retrieval(tmp_path):

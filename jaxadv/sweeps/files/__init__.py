@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxadv.formats.errors import quoted
 from jaxadv.sweeps.plan import PlanError
 
 FOLDER = Path(__file__).parent
@@ -18,9 +19,16 @@ def find(file: Path) -> Path:
     Raises:
       PlanError: neither.
     """
-    shipped = FOLDER / f"{file.name}.toml"
-    if file.is_file() or not shipped.is_file():
-        if not file.is_file():
-            raise PlanError(f"{file}: no such file; shipped are {', '.join(names())}")
+    shipped = file.name in names()
+    if _exists(file) and not (shipped and file.is_dir()):
         return file
-    return shipped
+    if shipped:
+        return FOLDER / f"{file.name}.toml"
+    raise PlanError(f"{quoted(str(file))}: no such file; shipped are {', '.join(names())}")
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except (OSError, ValueError):  # too long for a name, or none
+        return False

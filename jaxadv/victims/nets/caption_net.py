@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.victims.captioner import Captioner
-from jaxadv.victims.nets.inference import folding
+from jaxadv.victims.nets.inference import folding, normalised
 
 
 class CaptionNet(nn.Module):
@@ -37,8 +37,8 @@ class CaptionNet(nn.Module):
 
     def _grid(self, images: Array, **options: Any) -> Array:
         """Return the backbone's own grid."""
-        normalised = (images - jnp.asarray(self.mean)) / jnp.asarray(self.std)
-        return jnp.asarray(self.backbone(normalised, **options))
+        seen = normalised(images, self.mean, self.std)
+        return jnp.asarray(self.backbone(seen, **options))
 
     def _pool(self, grid: Array) -> Array:
         return grid if self.grid is None else adaptive_average_pool(grid, self.grid)

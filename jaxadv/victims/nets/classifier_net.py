@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.victims.classifier import MultiLabelClassifier
-from jaxadv.victims.nets.inference import folding
+from jaxadv.victims.nets.inference import folding, normalised
 
 
 class ClassifierNet(nn.Module):
@@ -30,7 +30,7 @@ class ClassifierNet(nn.Module):
 
     def see(self, images: Array, **options: Any) -> Array:
         """Mean features f32[..., C] of images f32[..., H, W, 3] in [0, 1]."""
-        grid = self.backbone((images - jnp.asarray(self.mean)) / jnp.asarray(self.std), **options)
+        grid = self.backbone(normalised(images, self.mean, self.std), **options)
         return grid.mean(axis=(-3, -2))
 
     def read(self, features: Array) -> Array:

@@ -10,7 +10,7 @@ from jax import Array
 from jaxadv.victims.hasher import CrossModalHasher
 from jaxadv.victims.nets.dcmh import DCMH
 from jaxadv.victims.nets.dual_encoder import DualEncoder
-from jaxadv.victims.nets.inference import folding
+from jaxadv.victims.nets.inference import folding, normalised
 from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD
 from jaxadv.victims.nets.ssah import SSAH
 
@@ -32,7 +32,7 @@ class PooledFeatures(nn.Module):
 
     def __call__(self, images: Array, **options: Any) -> Array:
         """Features f32[..., C] of images f32[..., H, W, 3] in [0, 1]."""
-        grid = self.backbone((images - jnp.asarray(self.mean)) / jnp.asarray(self.std), **options)
+        grid = self.backbone(normalised(images, self.mean, self.std), **options)
         return grid.mean(axis=(-3, -2))
 
 

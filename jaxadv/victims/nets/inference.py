@@ -15,6 +15,16 @@ import jax.numpy as jnp
 from jax import Array
 
 
+def normalised(
+    images: Array, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Array:
+    """Return `(images - mean) / std` a channel, in the type of the images.
+
+    Constants in float32 would turn images in bfloat16, and every product after them, to float32.
+    """
+    return (images - jnp.asarray(mean, images.dtype)) / jnp.asarray(std, images.dtype)
+
+
 class _Convolved(NamedTuple):
     """What a convolution was given; `out` is kept so that its number stays its own."""
 

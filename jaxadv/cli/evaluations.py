@@ -1,0 +1,74 @@
+"""What the evaluations have in common: their options, their records and their folder."""
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from jaxadv.cli.options import given
+from jaxadv.errors import InputError
+from jaxadv.formats.errors import quoted
+from jaxadv.formats.files import write_text
+
+TABLE, RECORDS = "table.json", "records.jsonl"
+
+
+def refuse_unread_settings(
+    context: typer.Context, methods: Sequence[str], uses: Mapping[str, Collection[str]]
+) -> None:
+    """Refuse the settings given that none of the methods reads.
+
+    Args:
+      context: the command's.
+      methods: those that are evaluated.
+      uses: of each method, the settings that it reads.
+
+    Raises:
+      InputError: there is one.
+    """
+    for parameter in given(context):
+        readers = [method for method, names in uses.items() if parameter.name in names]
+        if readers and not set(readers) & set(methods) and set(methods) <= uses.keys():
+            raise InputError(
+                f"{parameter.opts[0]}: is not read by {' and '.join(dict.fromkeys(methods))}; it "
+                f"is for {', '.join(readers)}"
+            )
+
+
+def write_results(out: Path, table: Mapping[str, Any], records: Iterable[Any]) -> None:
+    """Write an evaluation's table and its records, in place of those that were there.
+
+    Numbers that JSON has not, such as a mean of nothing, are null.
+    """
+    lines = "".join(json.dumps(_in_json(record), allow_nan=False) + "\n" for record in records)
+    write_text(out / RECORDS, lines)
+    write_text(out / TABLE, json.dumps(_in_json(table), indent=1, allow_nan=False) + "\n")
+
+
+def whole_numbers(option: str, text: str, most: int, wanted: str) -> list[int]:
+    """Read whole numbers from 1 on, separated by commas, each once.
+
+    >>> whole_numbers("--k", "3, 5,3", 9, "numbers from 1 to 9")
+    [3, 5]
+
+    Raises:
+      InputError: one is none, or above `most`; says what is wanted.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [int(p) if p.isascii() and p.isdecimal() and len(p) < 10 else 0 for p in parts]
+    if not all(1 <= number <= most for number in numbers):
+        raise InputError(f"{option} {quoted(text)}: give {wanted}")
+    return list(dict.fromkeys(numbers))
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _in_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(one) for one in value]
+    return value
