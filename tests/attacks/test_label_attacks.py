@@ -23,6 +23,7 @@ from jaxadv.attacks.tkmia import tkmia
 from jaxadv.attacks.tkml_ap_u import tkml_ap_u
 from jaxadv.objectives import tkmia as tkmia_losses
 from jaxadv.objectives.labels import LabelTarget
+from jaxadv.objectives.ranking import ranks
 
 ALPHA, STEPS = 1e-2, 20
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
@@ -173,12 +174,10 @@ def test_a_victim_whose_scores_are_not_finite_is_never_fooled():
 
 def test_labels_that_are_out_already_are_told():
     """Success of the benign picture is no success of the attack."""
-    images, aims = pictures(2), targets(2)
-    scores = TAGGER.scores(PARAMETERS, images[1])
-    last = jnp.arange(9) == jnp.argmin(scores)
-    gone = jax.tree.map(lambda x: x[1], aims)._replace(specified=last)
-    gone = gone._replace(relevant=gone.relevant | last)
-    both = jax.tree.map(lambda x, y: jnp.stack([x[0], y]), aims, gone)
+    images = pictures(2)
+    rank = jnp.stack([ranks(TAGGER.logits(PARAMETERS, image)) for image in images])
+    specified = rank == jnp.array([[0], [8]])  # the first label, and the last
+    both = LabelTarget((rank < 2) | specified, specified, jnp.ones(2, jnp.int32))
     result = run(ATTACKS["tkmia"], PARAMETERS, images, both, iterations=3)
     assert result.already.tolist() == [False, True]
     first, then = (jax.tree.map(lambda x, i=i: x[i], result) for i in (0, 1))
@@ -193,8 +192,9 @@ def test_kfool_survives_a_victim_without_slope():
     result = run(attack, params, pictures(2), targets(2), iterations=3)
     assert result.status.tolist() == [Status.RUNNING] * 2
     np.testing.assert_array_equal(result.final.image, pictures(2))
-    one = jax.tree.map(lambda x: x[0], result)
-    assert "not moved" in hindrance(one)
+    told = [hindrance(jax.tree.map(lambda x, i=i: x[i], result)) for i in range(2)]
+    expected = ["already" if already else "not moved" for already in result.already]
+    assert all(word in line for word, line in zip(expected, told, strict=True))
 
 
 @EVERY_ATTACK
