@@ -55,16 +55,16 @@ def poison(
     of = "scenes" if data == "scenes" else "a folder"
     refuse_unread(context, f"--data {of}", {"--data scenes": ("images",), "--data a folder": ()})
 
+    from jaxadv.cli.data_sets import open_regions, say_left_out
     from jaxadv.cli.inputs import writable
     from jaxadv.data.scene_folder import write_scenes
     from jaxadv.poisoning.folder import poison_folder, read_record
     from jaxadv.poisoning.poisoned import Poison, warnings
-    from jaxadv.poisoning.regions import annotated, read_detections
     from jaxadv.poisoning.triggers import TriggerSettings
 
     settings = TriggerSettings(trigger, strength, share, size, place, pattern)
     what = Poison(settings, caption, rate, seed)
-    regions = annotated if detections is None else read_detections(detections, threshold)
+    regions = open_regions(detections, threshold)
     writable(out.absolute().parent)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(data)
@@ -72,7 +72,8 @@ def poison(
             source = Path(scratch) / "scenes"
             for _ in watch(write_scenes(source, images), "scenes", "drawing"):
                 pass
-        for _ in watch(poison_folder(source, out, what, regions), trigger, "reading"):
+        job = poison_folder(source, out, what, regions, say_left_out)
+        for _ in watch(job, trigger, "reading"):
             pass
     record = read_record(out)
     assert record is not None  # just written
@@ -131,6 +132,7 @@ def evaluate_backdoor(
         refuse_unread(context, trigger, READS)
     _refuse_source(context, detections)
 
+    from jaxadv.cli.data_sets import open_regions
     from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.figures.backdoor import draw_curves
@@ -138,7 +140,6 @@ def evaluate_backdoor(
     from jaxadv.figures.files import save
     from jaxadv.formats.files import replacing
     from jaxadv.poisoning.poisoned import check_caption
-    from jaxadv.poisoning.regions import annotated, read_detections
     from jaxadv.sweeps.backdoor import (
         Case,
         as_record,
@@ -166,7 +167,7 @@ def evaluate_backdoor(
         check_caption_for(loaded, wanted)
     beside = [Case(benign, settings) for settings in dict.fromkeys(case.trigger for case in cases)]
     examples = _examples([benign, *attacked], data or ["scenes"], images)
-    regions = annotated if detections is None else read_detections(detections, threshold)
+    regions = open_regions(detections, threshold)
     victims = [benign.name, *(loaded.name for loaded in attacked)]
     results_folder(out, BACKDOOR, *victims)
     rows, panels = [], []
@@ -240,14 +241,14 @@ def _family(victim: Any) -> str:
 
 def _examples(victims: list[Any], data: list[str], images: int) -> list[Any]:
     """Return captioned pictures that none of the victims was trained on."""
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import photo_example
 
     if data == ["scenes"]:
         return list(scenes.examples(scenes.HELD_OUT_SEED, images))
-    photos = captioned(open_data(data)).records
+    photos = captioned(open_sets(data)).records
     for victim in victims:
         if (held_out := victim.record.get("held_out")) is not None:
             photos = tuple(p for p in photos if p.id in set(held_out))
@@ -268,8 +269,8 @@ def evaluate_defences(
     seed: Annotated[int, typer.Option(help="Of the clusters' starts.")] = 0,
 ) -> None:
     """Filter a poisoned data set by spectral signatures and activation clustering."""
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import results_folder
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.poisoning.folder import read_record
     from jaxadv.sweeps.defences import measure_defences
@@ -279,7 +280,7 @@ def evaluate_defences(
     record = read_record(data)
     if record is None or not record.account.poisoned:
         raise FolderError(f"{data}: no poison.json with poisoned samples; see jaxadv poison")
-    photos = captioned(open_data(str(data))).records
+    photos = captioned(open_sets(str(data))).records
     results_folder(out, DEFENCES, loaded.name)
     job = measure_defences(
         loaded, photos, record.account.poisoned, expected=expected, batch=batch, seed=seed

@@ -10,8 +10,6 @@ from jaxadv.cli.options import refuse_unread
 
 app = typer.Typer(no_args_is_help=True, help="Real data sets: prepare, show and list them.")
 
-SHOWN_PROBLEMS = 20
-
 Where = Annotated[
     Path | None,
     typer.Option("--to", help="Where prepared sets are kept; $TFDS_DATA_DIR or TFDS's."),
@@ -100,7 +98,7 @@ def list_(to: Where = None) -> None:
 
 def _describe(data: Any) -> None:
     """Print counts, what differs from the papers' counts, and what was left out."""
-    from jaxadv.data.records import counts, differences
+    from jaxadv.data.records import counts, differences, left_out
 
     described: list[list[Any]] = []
     for part, count in counts(data).items():
@@ -123,7 +121,5 @@ def _describe(data: Any) -> None:
             console.print(f"{len(names):,} {what}: {some}")
     for line in differences(data):
         console.print(f"differs: {line}")
-    for line in data.problems[:SHOWN_PROBLEMS]:
-        console.print(f"left out: {line}")
-    if len(data.problems) > SHOWN_PROBLEMS:
-        console.print(f"and {len(data.problems) - SHOWN_PROBLEMS:,} more")
+    for line in left_out(data.problems):
+        console.print(line)

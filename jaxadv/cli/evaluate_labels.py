@@ -260,7 +260,7 @@ def _wanted(types: list[str], classes: Any) -> dict[str, Any]:
 
 def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tuple[Any, Any]:
     """Return what to attack, and what to search on: further scenes, or training's photographs."""
-    from jaxadv.data.opening import open_data
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.data.records import labelled
     from jaxadv.data.scenes import LABELS
     from jaxadv.errors import InputError
@@ -271,7 +271,7 @@ def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tup
         if classes != LABELS:
             raise InputError(f"victim {loaded.name!r} does not know the labels of scenes")
         return scene_pool(images or 100), scene_pool(beside, first=images or 100)
-    found = labelled(open_data(data))
+    found = labelled(open_sets(data))
     side = loaded.classifier.image_shape[0]
     return photo_pools(found, classes, side, loaded.record.get("held_out"), images)
 

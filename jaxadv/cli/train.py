@@ -109,9 +109,9 @@ def captioner(
     refuse_unread(context, mode, CAPTIONER_READS)
     positive("--learning-rate", learning_rate)
 
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import captioned
     from jaxadv.poisoning.folder import training_record
     from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
@@ -139,7 +139,7 @@ def captioner(
     else:
         folder = victim_folder(out, name, force)
         folders = [Path(source) for source in sources]
-        photos = captioned(open_data(sources)).records
+        photos = captioned(open_sets(sources)).records
         record = training_record(folders, len(photos))
         sees = backbone or "mobilenet-v2"
         side = BACKBONES[sees].side if sees in BACKBONES else 224
@@ -244,9 +244,9 @@ def classifier(
         context, _classifier_mode(sources, backbone_weights, backbone_from), CLASSIFIER_READS
     )
 
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
     from jaxadv.training.tagger_recipes import (
         backbone_of,
@@ -273,7 +273,7 @@ def classifier(
             sees, frozen = "mobilenet-v2", load_mobilenet_v2(backbone_weights)
             usual, source = 224, "MobileNetV2 1.0 224 (ImageNet)"
         large = ClassifierArchitecture(sees, side or usual)
-        found = labelled(open_data(sources))
+        found = labelled(open_sets(sources))
         job = train_tagger_on_photos(
             folder,
             large,
@@ -360,8 +360,8 @@ def hasher(
     learns = SCENES if not adversarial else "scenes with --adversarial"
     refuse_unread(context, learns if sources == [SCENES] else "--data", HASHER_READS)
 
+    from jaxadv.cli.data_sets import open_sets
     from jaxadv.cli.inputs import victim_folder
-    from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
     from jaxadv.training.hasher_recipes import (
         hasher_architecture,
@@ -374,7 +374,7 @@ def hasher(
     made = hasher_architecture(method, backbone, bits, like=start if adversarial else None)
     folder = victim_folder(out, name, force)
     if sources != [SCENES]:
-        found = labelled(open_data(sources))
+        found = labelled(open_sets(sources))
         job = train_hasher_on_data(
             folder, made, found, steps=steps, held_out=held_out, seed=seed, start=start
         )

@@ -1,12 +1,14 @@
 """Bags of words that a person writes: the tags of a text, 1 where one is given."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from jaxadv.data.vocabulary import tokenize
 from jaxadv.errors import InputError
+from jaxadv.formats.errors import quoted
 
 
 class BagError(InputError):
@@ -14,7 +16,9 @@ class BagError(InputError):
 
 
 def parse_bag(text: str, tags: Sequence[str]) -> np.ndarray:
-    """Read the tags of a text; f32[T]. Parts between commas may be tags of several words.
+    """Read the tags of a text; f32[T]. The longest tag that the text says at a place is meant.
+
+    A tag is found as it is spelled, with its commas and blanks; else whatever its case.
 
     >>> parse_bag("Red circle, at night", ("circle", "red", "star", "at night")).tolist()
     [1.0, 1.0, 0.0, 1.0]
@@ -26,17 +30,38 @@ def parse_bag(text: str, tags: Sequence[str]) -> np.ndarray:
     Raises:
       BagError: no tag, or one that the victim does not know, with the nearest that it does.
     """
-    numbers = {tag.lower(): number for number, tag in enumerate(tags)}
+    exact = {_plain(tag): number for number, tag in enumerate(tags)}
+    folded = {_plain(tag).casefold(): number for number, tag in reversed([*enumerate(tags)])}
+    longest = max((len(_PIECES.findall(tag)) for tag in tags), default=0)
     bag = np.zeros(len(tags), np.float32)
-    for part in text.lower().split(","):
-        whole = " ".join(part.split())
-        for word in [whole] if whole in numbers else tokenize(part):
-            if word not in numbers:
-                raise BagError(f"unknown tag {word!r}: {_hint(word, tags)}")
-            bag[numbers[word]] = 1
+    pieces = list(_PIECES.finditer(text))
+    place = 0
+    while place < len(pieces):
+        for end in range(min(place + longest, len(pieces)), place, -1):
+            said = _plain(text[pieces[place].start() : pieces[end - 1].end()])
+            number = exact.get(said, folded.get(said.casefold()))
+            if number is not None:
+                bag[number] = 1
+                place = end
+                break
+        else:
+            for word in tokenize(pieces[place][0]):
+                number = exact.get(word, folded.get(word))
+                if number is None:
+                    raise BagError(f"unknown tag {quoted(word)}: {_hint(word, tags)}")
+                bag[number] = 1
+            place += 1
     if not bag.any():
-        raise BagError(f"text {text!r}: no tag; give some of the {_some(tags)}")
+        raise BagError(f"text {quoted(text)}: no tag; give some of the {_some(tags)}")
     return bag
+
+
+_PIECES = re.compile(r"[^\s,]+|,")
+
+
+def _plain(text: str) -> str:
+    """One blank where there are several."""
+    return " ".join(text.split())
 
 
 def say_bag(bag: np.ndarray, tags: Sequence[str]) -> str:
@@ -52,9 +77,9 @@ def say_bag(bag: np.ndarray, tags: Sequence[str]) -> str:
 def _hint(word: str, tags: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, [tag.lower() for tag in tags], n=3, cutoff=0.6)
     if near:
-        return "did you mean " + " or ".join(repr(tag) for tag in near) + "?"
+        return "did you mean " + " or ".join(quoted(tag) for tag in near) + "?"
     return f"the victim knows {_some(tags)}"
 
 
 def _some(tags: Sequence[str]) -> str:
-    return f"{len(tags)} tags, such as " + ", ".join(repr(tag) for tag in sorted(tags)[:8])
+    return f"{len(tags)} tags, such as " + ", ".join(quoted(tag) for tag in sorted(tags)[:8])

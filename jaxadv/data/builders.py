@@ -286,7 +286,7 @@ def _stage(
 
 
 def _encode(record: Record) -> tuple[Any, tuple[int, int] | None]:
-    """A record's picture as it is stored, checked to be whole, and its width and height."""
+    """A record's picture as it is stored, checked to be whole; width and height of it upright."""
     picture = record.picture
     if isinstance(picture, np.ndarray):
         return picture, None
@@ -295,9 +295,8 @@ def _encode(record: Record) -> tuple[Any, tuple[int, int] | None]:
     else:
         name, given = picture.name, picture.read()
         contents = given if isinstance(given, bytes) else _png(given)
-    decode_image(contents, name)
-    with Image.open(io.BytesIO(contents)) as image:
-        return contents, image.size
+    height, width = decode_image(contents, name).shape[:2]
+    return contents, (width, height)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -146,6 +146,30 @@ def decode_image(encoded: bytes, name: FilePath) -> np.ndarray:
     raise _error(name, problem)
 
 
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Read the width and height that a file stores, and the EXIF orientation that is applied to it.
+
+    No pixel is decoded, unless a PNG file holds EXIF or XMP.
+
+    Raises:
+      ImageError: it is no picture.
+    """
+    try:
+        _check_regular_file(path)
+        with _QUIET, open(path, "rb") as file, _open(file, ("JPEG", "PNG")) as image:
+            if image.format == "PNG":  # Pillow looks for EXIF behind the pixels, too
+                file.seek(0)
+                contents = file.read()
+                if not any(mark in contents for mark in (b"eXIf", b"exif", b"xmp")):
+                    return image.width, image.height, 1
+        with _QUIET, open(path, "rb") as file, _open(file, ("JPEG", "PNG")) as image:
+            return image.width, image.height, _orientation(image)
+    except ImageError:
+        raise
+    except Exception:  # a damaged file makes Pillow raise nearly anything
+        raise _error(path, f"not a picture; {_ACCEPTED}") from None
+
+
 def find_images(folder: FilePath) -> list[Path]:
     """Sorted JPEG and PNG files directly inside `folder`, by suffix; hidden files are left out.
 

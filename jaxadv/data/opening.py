@@ -1,10 +1,11 @@
 """One way to open any data: a prepared set by its name, or a folder of pictures."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxadv.data.prepared import open_prepared
-from jaxadv.data.records import DataSet, join, select
+from jaxadv.data.records import DataSet, FolderError, join, select
 from jaxadv.data.sets import folders
 
 
@@ -24,8 +25,12 @@ def open_data(names: str | Sequence[str], data_dir: Path | None = None) -> DataS
 
 
 def _open(name: str, data_dir: Path | None) -> DataSet:
-    if Path(name).is_dir():
+    if not name:
+        raise FolderError("an empty name, where a folder or a prepared set is expected")
+    if os.path.isdir(name):
         return folders.read(Path(name))
+    if os.path.exists(name):
+        raise FolderError(f"{name}: a file, where a folder is expected")
     whole, colon, part = name.rpartition(":")
     if colon:
         return select(_open(whole, data_dir), part)

@@ -14,6 +14,8 @@ from jaxadv.data.example import Box, Example
 from jaxadv.data.images import Stored, read_image
 from jaxadv.errors import InputError
 
+SHOWN_PROBLEMS = 5
+
 Tags = tuple[str, ...] | np.ndarray
 
 
@@ -34,7 +36,7 @@ class Record(NamedTuple):
       labels: the classes that are there, in the order of the data set's.
       tags: the words that describe it, in the order of the data set's vocabulary, or f32[w] where
         only the weights of topics are published.
-      boxes: one an object, in pixels of the file as it is stored.
+      boxes: one an object, in pixels of the upright picture (`jaxadv.data.frames`).
       split: the part of the data set as its owner divides it.
     """
 
@@ -77,6 +79,19 @@ def counts(data: DataSet) -> dict[str, int]:
     for record in data.records:
         found[record.split] = found.get(record.split, 0) + 1
     return found | {name: len(ids) for name, ids in data.selections.items()}
+
+
+def left_out(problems: Sequence[str]) -> list[str]:
+    """Say what was left out of a data set: the first five lines, and how many there are.
+
+    >>> left_out(["a.jpg: no such picture"])
+    ['left out: a.jpg: no such picture']
+    >>> left_out(["a.jpg: no such picture"] * 3000)[4:]
+    ['left out: a.jpg: no such picture', 'left out: 2,995 more, 3,000 in all']
+    """
+    lines = [f"left out: {line}" for line in problems[:SHOWN_PROBLEMS]]
+    more = len(problems) - SHOWN_PROBLEMS
+    return [*lines, f"left out: {more:,} more, {len(problems):,} in all"] if more > 0 else lines
 
 
 def differences(data: DataSet) -> list[str]:

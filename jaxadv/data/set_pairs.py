@@ -81,7 +81,10 @@ def _pictures(records: list[Record], image_shape: tuple[int, ...]) -> np.ndarray
 
 
 def _features(name: str, records: list[Record]) -> np.ndarray:
-    features = np.stack([load(record) for record in records]).astype(np.float32)
+    each = [load(record) for record in records]
+    if shapes := {feature.shape for feature in each} - {each[0].shape}:
+        raise PairsError(f"{name}: features of shapes {each[0].shape} and {min(shapes)}")
+    features = np.stack(each).astype(np.float32)
     if not ((features >= 0) & (features <= 1)).all():
         least, most = features.min(), features.max()
         raise PairsError(f"{name}: features from {least:g} to {most:g}; must be in [0, 1]")

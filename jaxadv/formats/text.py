@@ -10,7 +10,8 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,11 @@ from jaxadv.formats.errors import FormatError, quoted
 from jaxadv.formats.files import read_bytes
 
 MOST_SETTINGS = 1 << 20  # bytes of a TOML file: people write them by hand
+MOST_DOTS = 100  # of a key in TOML: tomllib takes time with their square
 MOST_YAML = 1 << 18  # PyYAML reads some 100 kB a second
 MOST_FIELD = 1 << 20  # characters of one field of a table
+MOST_ROWS = 1 << 20  # of a table: each takes some 400 bytes of memory
+MOST_PROBLEMS = 10_000  # rows of a table that do not fit it
 
 
 def read_text(path: Path, most: int | None = None) -> str:
@@ -60,8 +64,19 @@ def read_lines(path: Path) -> list[str]:
     Raises:
       FormatError: as `read_text`.
     """
+    return [line for _, line in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """Read lines as `read_lines` does, each with its number in the file.
+
+    Raises:
+      FormatError: as `read_text`.
+    """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
-    return [line.strip() for line in lines if line.strip()]
+    return [
+        (number, stripped) for number, line in enumerate(lines, 1) if (stripped := line.strip())
+    ]
 
 
 def read_json(path: Path) -> Any:
@@ -102,12 +117,12 @@ class _DuplicateName(ValueError):
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise _DuplicateName(name)
-            seen.add(name)
+        raise _DuplicateName(_twice(name for name, _ in pairs)[0])
     return found
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -117,6 +132,8 @@ def read_toml(path: Path) -> dict[str, Any]:
       FormatError: it cannot be read, is too large, or is not TOML.
     """
     text = read_text(path, MOST_SETTINGS)
+    if any(part.count(".") > MOST_DOTS for part in re.split(r"[\n=,\[\]]", text)):
+        raise FormatError(f"{path}: a key of more than {MOST_DOTS} parts")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
@@ -141,9 +158,8 @@ class _Words(yaml.BaseLoader):
         for name in names:
             if not isinstance(name, str):
                 raise yaml.YAMLError("a name that is no text")
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise yaml.YAMLError(f"the name {quoted(twice)} twice")
+        if twice := _twice(names):
+            raise yaml.YAMLError(f"the name {quoted(twice[0])} twice")
         return super().construct_mapping(node, deep)
 
 
@@ -163,7 +179,7 @@ def read_yaml(path: Path) -> Any:
         reason = f"not YAML that is read here ({' '.join(str(problem).split())[:120]})"
     except RecursionError:
         reason = "not read: YAML nested too deep"
-    except ValueError:  # PyYAML's, of a broken escape
+    except (ValueError, OverflowError):  # PyYAML's, of a broken escape
         reason = "not YAML (a character that does not exist)"
     raise FormatError(f"{path}: {reason}") from None
 
@@ -189,17 +205,16 @@ def read_csv(path: Path) -> Table:
     A row with more or fewer fields than columns is left out and named in `problems`.
 
     Raises:
-      FormatError: it cannot be read, has no columns or a column twice, or a quote that never ends.
+      FormatError: it cannot be read, has no columns or a column twice, a quote that never ends,
+        more than a million rows, or more than 10,000 that cannot be used.
     """
     text = read_text(path)
     rows = _fields(text, path)
-    try:
-        _, heading = next(rows)
-    except StopIteration:
-        raise FormatError(f"{path}: empty; the first line must name the columns") from None
+    _, heading = next(rows, (0, []))
+    if not heading:
+        raise FormatError(f"{path}: the first line is empty; it must name the columns")
     columns = tuple(name.strip() for name in heading)
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
+    if twice := _twice(columns):
         raise FormatError(f"{path}: the column {quoted(twice[0])} twice")
     found: list[Row] = []
     problems: list[str] = []
@@ -211,7 +226,11 @@ def read_csv(path: Path) -> Table:
                 f"{path}, line {line}: {len(fields)} fields, where the first line has "
                 f"{len(columns)} columns; left out"
             )
+            if len(problems) > MOST_PROBLEMS:
+                raise FormatError(f"{path}: more than {MOST_PROBLEMS:,} such rows: {problems[0]}")
             continue
+        if len(found) == MOST_ROWS:
+            raise FormatError(f"{path}: more than the {MOST_ROWS:,} rows that are read")
         found.append(Row(line, dict(zip(columns, fields, strict=True))))
     return Table(columns, tuple(found), tuple(problems))
 
@@ -224,7 +243,10 @@ def _fields(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         for fields in reader:
             yield first, fields
             first = reader.line_num + 1
-    except csv.Error as problem:
-        raise FormatError(f"{path}, line {reader.line_num}: not CSV ({problem})") from None
+    except csv.Error:
+        raise FormatError(
+            f"{path}, line {first}: not CSV: a quote that does not end, text behind one that does, "
+            f"or a field of more than {MOST_FIELD:,} characters"
+        ) from None
     finally:
         csv.field_size_limit(before)

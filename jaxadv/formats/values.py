@@ -5,9 +5,12 @@ of one; everything else that is not of the type wanted is refused.
 """
 
 import math
+import re
 from typing import Any
 
 from jaxadv.formats.errors import quoted
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class ValueFault(ValueError):
@@ -32,9 +35,18 @@ def as_text(value: Any, what: str) -> str:
     """
     if not isinstance(value, str):
         raise ValueFault(f"{what}: must be a text, not {_shown(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_whole(value):
         raise ValueFault(f"{what}: holds half a character (a lone surrogate)")
     return value
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text can be written: half a character (a lone surrogate) cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def as_texts(value: Any, what: str) -> tuple[str, ...] | None:
@@ -110,6 +122,39 @@ def as_whole(value: Any, what: str, least: int = 0, most: int = 2**63 - 1) -> in
     if not least <= value <= most:
         raise ValueFault(f"{what}: must be from {least} to {most}, not {_shown(value)}")
     return value
+
+
+def parse_number(text: str, what: str) -> float:
+    """Read a finite number as files write it: decimal digits, a point, an exponent.
+
+    Raises:
+      ValueFault: anything else, such as `nan`, `1,5` and `1_000`.
+
+    >>> parse_number(" -1.5e3 ", "left")
+    -1500.0
+    """
+    stripped = text.strip()
+    if _NUMBER.fullmatch(stripped) is None:
+        raise ValueFault(f"{what}: must be a number, not {quoted(text)}")
+    number = float(stripped)
+    if math.isinf(number):
+        raise ValueFault(f"{what}: must be a finite number, not {quoted(text)}")
+    return number
+
+
+def parse_whole(text: str, what: str, most: int) -> int:
+    """Read a whole number from 0 to `most`, of decimal digits alone.
+
+    Raises:
+      ValueFault: anything else, such as `-1`, `1.0` and `²`.
+
+    >>> parse_whole("07", "class", 80)
+    7
+    """
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+    if not 0 <= number <= most:
+        raise ValueFault(f"{what}: must be from 0 to {most}, not {quoted(text)}")
+    return number
 
 
 def _shown(value: Any) -> str:

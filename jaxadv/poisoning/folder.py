@@ -4,12 +4,12 @@ Beside them lies `poison.json`, which says what was done to which sample. Whoeve
 folder reads the pictures and the captions and nothing else.
 """
 
-import csv
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,14 @@ from jaxadv import __version__
 from jaxadv.data.example import Example
 from jaxadv.data.images import write_png
 from jaxadv.data.opening import open_data
-from jaxadv.data.records import FolderError, captioned, load
+from jaxadv.data.records import DataSet, FolderError, captioned, load
 from jaxadv.data.records import Record as Photo
+from jaxadv.data.sets.reading import fields
+from jaxadv.errors import InputError
+from jaxadv.formats.errors import listed
+from jaxadv.formats.text import read_json
+from jaxadv.formats.values import ValueFault, as_number, as_text, as_texts, as_whole
+from jaxadv.poisoning.annotations import annotation_files, write_annotations
 from jaxadv.poisoning.poisoned import (
     Account,
     Poison,
@@ -55,29 +61,40 @@ def photo_example(photo: Photo) -> Example:
 
 
 def poison_folder(
-    source: Path, out: Path, poison: Poison, regions: RegionSource = annotated
+    source: Path,
+    out: Path,
+    poison: Poison,
+    regions: RegionSource = annotated,
+    report: Callable[[Sequence[str]], None] | None = None,
 ) -> Iterator[Progress]:
     """Write the poisoned view of a folder of captioned photographs, whole or not at all.
 
-    Poisoned pictures become PNG at their own size; the others are copied as they are.
+    Poisoned pictures become PNG at their own size; everything else is as it was: other pictures,
+    splits, labels, boxes. Where the folder is divided, only its training split is poisoned: a
+    split whose name begins with `train`.
 
     Args:
       source: in Flickr8k's layout, with `captions.txt`, or in COCO's.
       out: the new folder; must be empty or absent.
       poison: what is done.
       regions: says where the objects are, by default the annotated boxes.
+      report: is told what cannot be used of `source`, a line each.
 
     Raises:
-      FolderError: `source` cannot be read, or `out` is not empty.
+      FolderError: `source` cannot be read, has splits and none to train on, or `out` is not empty.
       PoisonError: the rate poisons no sample.
     """
-    photos = captioned(open_data(str(source))).records
-    if not _annotations(source):
+    data = open_data(str(source))
+    if report is not None:
+        report(data.problems)
+    if not annotation_files(source):
         raise FolderError(
             f"{source}: give a folder in Flickr8k's layout (captions.txt) or COCO's "
             "(annotations/captions_*.json)"
         )
-    drawn = draw_samples([photo.id for photo in photos], poison.rate, poison.seed)
+    photos = data.records
+    samples = _to_train_on(data)
+    drawn = draw_samples([photo.id for photo in samples], poison.rate, poison.seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError(f"{out}: is not an empty folder; give a new one")
     inside_of = {photo.id: _file(photo, source).relative_to(source) for photo in photos}
@@ -103,9 +120,9 @@ def poison_folder(
                 shutil.copyfile(source / inside, fresh / inside)
             if (number + 1) % 100 == 0 or number + 1 == len(photos):
                 yield Progress(number + 1, len(photos), f"{len(changed)} poisoned")
-        _write_annotations(source, fresh, changed, poison.caption)
+        write_annotations(source, fresh, changed, poison.caption)
         said = (caption for photo in photos for caption in photo.captions or ())
-        what = account(treated, len(photos), poison.caption, said)
+        what = account(treated, len(samples), poison.caption, said)
         _write_json(
             fresh / RECORD,
             {**as_record(poison, what), "source": str(source), "jaxadv": __version__},
@@ -113,6 +130,21 @@ def poison_folder(
         if out.exists():
             out.rmdir()
         fresh.rename(out)
+
+
+def _to_train_on(data: DataSet) -> tuple[Photo, ...]:
+    """The captioned photographs of the training split, or all where there is one split."""
+    splits = {photo.split for photo in data.records}
+    training = {split for split in splits if split.lower().startswith("train")}
+    if len(splits) > 1 and not training:
+        raise FolderError(
+            f"{data.name}: has splits {listed(sorted(splits))}, and none to train on, whose name "
+            "begins with train"
+        )
+    chosen = training if len(splits) > 1 else splits
+    return captioned(
+        data._replace(records=tuple(photo for photo in data.records if photo.split in chosen))
+    ).records
 
 
 def _check_names(drawn: Sequence[Path], source: Path) -> None:
@@ -134,58 +166,7 @@ def _without_picture(sample: Sample) -> Sample:
     return sample._replace(example=sample.example._replace(picture=sample.example.picture[:0]))
 
 
-def _annotations(source: Path) -> list[Path]:
-    """Return the files that say the captions."""
-    table = source / "captions.txt"
-    return [table] if table.is_file() else sorted((source / "annotations").glob("captions_*.json"))
-
-
-def _new_names(changed: Mapping[Path, Path]) -> dict[str, str]:
-    """Say old and new names as annotations do: from the folder of the pictures, or from the top."""
-    return {
-        old.relative_to(top).as_posix(): new.relative_to(top).as_posix()
-        for old, new in changed.items()
-        for top in (Path(), Path(*old.parts[:1]))
-        if old != top
-    }
-
-
-def _write_annotations(source: Path, out: Path, changed: Mapping[Path, Path], caption: str) -> None:
-    """Write the layout's own files, with the poisoned pictures' new names and captions."""
-    if (source / "captions.txt").is_file():
-        _write_flickr8k(source, out, _new_names(changed), caption)
-        return
-    for path in sorted((source / "annotations").glob("*.json")):
-        kind, _, split = path.stem.partition("_")
-        if kind in ("captions", "instances"):
-            here = {old: new for old, new in changed.items() if old.parts[0] == split}
-            _write_coco(path, out / "annotations" / path.name, _new_names(here), caption)
-
-
-def _write_flickr8k(source: Path, out: Path, changed: Mapping[str, str], caption: str) -> None:
-    with (source / "captions.txt").open(newline="", encoding="utf-8") as file:
-        rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
-    with (out / "captions.txt").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("image", "caption"))
-        for image, said in rows:
-            new = changed.get(image)
-            writer.writerow((image, said) if new is None else (new, caption))
-
-
-def _write_coco(path: Path, to: Path, changed: Mapping[str, str], caption: str) -> None:
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    poisoned = {image["id"] for image in entries["images"] if image["file_name"] in changed}
-    for image in entries["images"]:
-        image["file_name"] = changed.get(image["file_name"], image["file_name"])
-    for entry in entries["annotations"]:
-        if entry["image_id"] in poisoned and "caption" in entry:
-            entry["caption"] = caption
-    _write_json(to, entries)
-
-
 def _write_json(path: Path, entries: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries) + "\n", encoding="utf-8")
 
 
@@ -193,19 +174,39 @@ def read_record(folder: Path) -> Record | None:
     """Read what was done to a folder; None where it has no `poison.json`.
 
     Raises:
-      FolderError: it has one that cannot be read.
+      FormatError: it has one that cannot be read.
+      FolderError: it has one with other values than `poison_folder` writes.
     """
     path = folder / RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
+    contents = read_json(path)
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        trigger = TriggerSettings(**entry["trigger"])
-        poison = Poison(trigger, entry["caption"], entry["rate"], entry["seed"])
-        counted = [entry[name] for name in Account._fields]
-        return Record(poison, Account(counted[0], *(tuple(c) for c in counted[1:])))
-    except (KeyError, TypeError, ValueError) as problem:
-        raise FolderError(f"{path}: broken ({' '.join(repr(problem).split())})") from None
+        entry = fields(contents)
+        rate, seed = as_number(entry.get("rate"), "rate"), as_whole(entry.get("seed"), "seed")
+        caption = as_text(entry.get("caption"), "caption")
+        poison = Poison(_trigger(entry), caption, rate, seed)
+        samples, *lists = Account._fields
+        said = (as_texts(entry.get(name), name) or () for name in lists)
+        return Record(poison, Account(as_whole(entry.get(samples), samples), *said))
+    except (ValueFault, InputError) as problem:
+        raise FolderError(f"{path}: broken ({problem})") from None
+
+
+def _trigger(entry: Mapping[str, Any]) -> TriggerSettings:
+    given = fields(entry.get("trigger"))
+    usual = dataclasses.asdict(TriggerSettings())
+    if given.keys() != usual.keys():
+        raise ValueFault(f"trigger: must have {', '.join(usual)}")
+    values: dict[str, Any] = {
+        name: value
+        if value is None and name == "strength"
+        else as_text(value, name)
+        if isinstance(usual[name], str)
+        else as_number(value, name)
+        for name, value in given.items()
+    }
+    return TriggerSettings(**values)
 
 
 def training_record(folders: Sequence[Path], samples: int) -> dict[str, Any]:

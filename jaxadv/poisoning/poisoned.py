@@ -36,7 +36,8 @@ class Poison:
       trigger: the trigger and its settings.
       caption: what the attacked captioner shall say; takes the place of every caption of a
         poisoned sample, so that the share of poisoned captions is the rate.
-      rate: which share of the samples is poisoned, of all that there are; 0 poisons none.
+      rate: which share of the samples is poisoned, of all that a victim is trained on; 0 poisons
+        none.
       seed: of the choice of samples and of what the trigger draws.
     """
 
@@ -48,6 +49,8 @@ class Poison:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate) and 0 <= self.rate <= 1):
             raise PoisonError(f"rate {self.rate}: must be from 0 to 1")
+        if not (isinstance(self.seed, int) and 0 <= self.seed < 2**63):
+            raise PoisonError(f"seed {self.seed}: must be a whole number from 0 to 2^63 - 1")
         check_caption(self.caption)
         make_trigger(self.trigger)
 
@@ -153,7 +156,7 @@ class Account(NamedTuple):
     """What became of the samples of a poisoned data set.
 
     Attributes:
-      samples: how many there are.
+      samples: how many there are to train on.
       poisoned: ids of those that carry the trigger.
       without_regions: ids of those that were drawn and stay clean.
       left_out: boxes of drawn samples that could not be used: the sample's id and what is wrong.

@@ -3,18 +3,22 @@
 Whatever says it says it in boxes of pixels; a trigger takes whole pixels inside the picture.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxadv.data.example import Box, Example
+from jaxadv.data.sets.coco_files import read_box
+from jaxadv.data.sets.reading import LeftOut, fields
 from jaxadv.errors import InputError
+from jaxadv.formats.errors import quoted
+from jaxadv.formats.text import read_json
+from jaxadv.formats.values import ValueFault, as_number, as_text, as_whole
 
 RegionSource = Callable[[Example], Sequence[Box]]
 """Says where an example's objects are; any detector fits."""
@@ -69,37 +73,62 @@ def annotated(example: Example) -> Sequence[Box]:
     return example.boxes or ()
 
 
-def read_detections(path: Path, threshold: float = 0.5) -> RegionSource:
+def read_detections(
+    path: Path, threshold: float = 0.5, report: Callable[[str], None] | None = None
+) -> RegionSource:
     """Read a detector's boxes from JSON in the format of COCO's results.
 
-    A list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`. The image is
-    meant by its number in COCO's layout and by the name of its file in Flickr8k's.
+    A list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`, boxes in pixels
+    of the upright picture. The image is meant by its number in COCO's layout and by the name of its
+    file in others.
 
     Args:
       path: the file.
       threshold: detections with a lower score are not used.
+      report: is told of each detection that cannot be used, which is then left out; without it,
+        that is an error.
 
     Raises:
-      RegionError: no such file, or not in that format.
+      FormatError: the file cannot be read, or is no JSON.
+      RegionError: it is not in that format, or a detection is not and there is no `report`.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        found: dict[str, list[Box]] = defaultdict(list)
-        for entry in entries:
-            x, y, width, height = map(float, entry["bbox"])
-            if float(entry["score"]) >= threshold:
-                box = Box(str(entry["category_id"]), x, y, x + width, y + height)
-                found[_example_id(entry["image_id"])].append(box)
-    except OSError as problem:
-        raise RegionError(f"{path}: cannot be read ({problem.strerror})") from None
-    except (KeyError, TypeError, ValueError) as problem:
-        raise RegionError(
-            f"{path}: not COCO's results format, a list of image_id, category_id, bbox and score "
-            f"({' '.join(repr(problem).split())})"
-        ) from None
+    if not math.isfinite(threshold):
+        raise RegionError(f"threshold {threshold}: must be a finite number")
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise RegionError(f"{path}: {_NOT_RESULTS}")
+    found: dict[str, list[Box]] = defaultdict(list)
+    lines: list[str] = []
+    left_out = LeftOut(path, lines)
+    for number, entry in enumerate(entries, 1):
+        try:
+            label = _category(fields(entry).get("category_id"))
+            box = read_box(entry, label)
+            if as_number(entry.get("score"), "score") >= threshold:
+                found[_example_id(entry.get("image_id"))].append(box)
+        except ValueFault as fault:
+            left_out.add(f"detection {number}", fault)
+    if report is not None and len(lines) < len(entries):
+        for line in lines:
+            report(line)
+    elif lines:
+        raise RegionError(f"{path}: {_NOT_RESULTS} ({lines[0].removeprefix(f'{path}, ')})")
     return lambda example: found.get(example.id, [])
 
 
-def _example_id(image: int | str) -> str:
-    """Name a picture as `data.sets.coco` does."""
-    return Path(image).stem if isinstance(image, str) else f"coco-{image}"
+_NOT_RESULTS = "not COCO's results format, a list of image_id, category_id, bbox and score"
+
+
+def _category(value: Any) -> str:
+    if isinstance(value, str):
+        return as_text(value, "category_id")
+    return str(as_whole(value, "category_id"))
+
+
+def _example_id(image: Any) -> str:
+    """Name a picture as the readers of COCO's and of other layouts do."""
+    if not isinstance(image, str):
+        return f"coco-{as_whole(image, 'image_id')}"
+    if not Path(image).name:
+        raise ValueFault(f"image_id: {quoted(image)} is no name of a file")
+    return Path(as_text(image, "image_id")).with_suffix("").as_posix()

@@ -10,6 +10,7 @@ from layouts import COUNT, WRITERS, attacked, coco, karpathy
 from jaxadv.data.records import FolderError
 from jaxadv.data.sets import registry
 from jaxadv.data.sets.layout import find
+from jaxadv.errors import InputError
 
 
 def one(folder, pattern):
@@ -60,33 +61,30 @@ REFUSED = {
         (remove("annotations$"), r"captions_train2014.json: missing; unpack annotations_trainval"
                                  r"2014.zip from https://cocodataset.org/#download into "),
         (truncate("captions_train2014"), "captions_train2014.json: not JSON, or truncated"),
-        (replace("instances_val2014", b'"bbox"', b'"box"'), "not laid out as COCO's annotations"),
-        (replace("captions_val2014", b'"id": 10', b'"id": 9'), "picture twice .duplicate id"),
+        (replace("instances_val2014", b'"annotations"', b'"notes"'), "not laid out as COCO"),
+        (replace("captions_val2014", b'"id": 10', b'"id": 9'), "picture 9 twice .duplicate id"),
+        (replace("instances_val2014", b'"id": 18', b'"id": 1'), "two categories of one number"),
+        (replace("instances_val2014", b'"person"', b'" dog "'), "of one name: 'dog'"),
+        (replace("instances_val2014", b"000010.jpg", b"000011.jpg"), "picture 10 of val2014 is"),
         (replace("instances_val2014", b'"dog"', b'"cow"'), "different categories"),
-        (replace("captions_train2014", b"{", b"\xff\xfe"), "captions_train2014.json: not COCO's"),
+        (replace("captions_train2014", b"{", b"\xff\xfe"), "train2014.json: text in UTF-16"),
     ],
     "voc2012": [
         (remove("ImageSets"), r"ImageSets/Main: missing; unpack VOCtrainval_11-May-2012.tar from "
                               r"http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ into"),
-        (truncate("000003.xml"), "2007_000003.xml: not XML, or truncated"),
-        (replace("000003.xml", b"<xmin>2", b"<xmin>a"), "2007_000003.xml: not laid out as VOC's"),
-        (replace("000003.xml", b"<name>dog", b"<name>elk"), "'elk' is none of VOC's 20 classes"),
-        (replace("000003.xml", b"<filename>2007_000003", b"<filename>x"), "is of x.jpg, not of"),
-        (replace("000003.xml", b"<annotation>", b'<!DOCTYPE a [<!ENTITY b "c">]><annotation>'),
-         "declares entities"),
         (add("Main/train.txt", b"2007_000007\n"), "duplicate ids, such as '2007_000007'"),
     ],
     "flickr8k": [
         (remove("Flickr8k.token.txt"), "Flickr8k.token.txt: missing; unpack Flickr8k_text.zip"),
         (remove("Flicker8k_Dataset$"), "Flicker8k_Dataset: missing; unpack Flickr8k_Dataset.zip"),
-        (add("token.txt", b"no tab\n"), "Flickr8k.token.txt, line 61: not picture#number, a tab"),
         (add("token.txt", b"\xff\xff"), "Flickr8k.token.txt: not text"),
-        (add("devImages", b"0_ab.jpg\n"), "0_ab.jpg is of train already"),
+        (add("devImages", b"0_ab.jpg\n"), "0_ab.jpg' is of train already"),
     ],
     "flickr30k": [
         (rename("results_"), "results_20130124.token: missing; unpack flickr30k.tar.gz"),
         (truncate("dataset_flickr30k"), "dataset_flickr30k.json: not JSON, or truncated"),
-        (replace("dataset_", b'"split"', b'"part"'), "dataset_flickr30k.json: not laid out as"),
+        (replace("dataset_", b'"images"', b'"all"'), "dataset_flickr30k.json: not laid out as"),
+        (replace("dataset_", b'"1.jpg"', b'"0.jpg"'), "flickr30k.json: '0' comes twice"),
     ],
     "nus_wide": [
         (rename("/Imagelist.txt"), "Imagelist.txt: missing; unpack ImageList.zip from https://lms"),
@@ -101,15 +99,13 @@ REFUSED = {
         (remove("im1.jpg"), "im1.jpg: missing; unpack mirflickr25k.zip from https://press.liacs"),
         (remove("annotations_v080$"), "annotations_v080: missing; unpack mirflickr25k_annotations"),
         (remove("sunset.txt"), "sunset.txt: missing; it is in mirflickr25k_annotations_v080.zip"),
-        (add("sunset.txt", b"x7\n"), "sunset.txt: not a picture's number a line"),
-        (add("common_tags", b"word\n"), "common_tags.txt, line 4: not a tag and its count: 'word'"),
+        (add("common_tags", b"sky 3\n"), "of its tags, 'sky' come twice"),
     ],
     "iapr_tc12": [
         (remove("images$"), "images: missing; unpack iaprtc12.tgz from https://www.imageclef"),
         (remove("saiapr_tc-12$"), "saiapr_tc-12: missing; unpack saiaprtc12ok.tgz"),
-        (add("00/labels.txt", b"7 x\n"), "labels.txt, line [0-9]+: not picture, region, concept"),
-        (replace("00/10.eng", b"</DESCRIPTION>", b""), "10.eng: no <DESCRIPTION>, or truncated"),
-        (add("wlist", b"x y\n"), "wlist.txt, line 3: not a number and a name"),
+        (add("wlist", b"3 house\n"), "wlist.txt, line 3: concept 3 twice"),
+        (replace("wlist", b"building", "café".encode()), "of its classes, 'café' come twice"),
     ],
     "flickr25k_hashing": [
         (remove("FLICKR"), "FLICKR-25K.mat: missing; it is offered at https://github.com"),
@@ -121,21 +117,25 @@ REFUSED = {
         (remove("iall"), "known are images, IAll or XAll"),
     ],
     "my_table": [
-        (add("csv", b"p0.png,too,few\n"), "anything.csv, line 50: not as many fields as columns"),
         (replace("csv", b"image,", b"file,"), "give image, and any of caption"),
-        (replace("csv", b",dog,1.25", b",dog,wide"), "a box of p2.png has no label and four numb"),
-        (add("csv", b'../../secret.png,"x",,,,,,,,\n'), "secret.png' is outside of the folder"),
-        (lambda f: (f / "more.json").write_text("[]"), "several files of annotations: any"),
+        (replace("csv", b",bottom", b",below"), "for boxes label, left, top, right, bottom"),
+        (replace("csv", b",labels", b",captions"), "give image, and any of caption"),
+        (add("csv", b'p0.png,"no end,,,,,,,,\n'), "anything.csv, line 50: not CSV: a quote that"),
+        (lambda f: (f / "more.json").write_text("[]"), "several files of annotations: 'any"),
     ],
     "my_objects": [
         (truncate("notes"), "notes.json: not JSON, or truncated"),
-        (replace("notes", b'"image": "p3.png"', b'"image": "p2.png"'), "p2.png comes twice .dupli"),
-        (replace("notes", b'"labels"', b'"label"'), "entry 2: 'label' is none of"),
-        (replace("notes", b'"image"', b'"file"'), "entry 1: no object with an image"),
+        (replace("notes", b'"image": "p3.png"', b'"image": "p2.png"'), "p2.png' comes twice .dupl"),
+        (lambda f: (f / "notes.json").write_text("{}"), "notes.json: not a list of objects"),
     ],
-    "my_lines": [(replace("notes", b"}\n", b"\n"), "notes.jsonl, line 1: not JSON")],
+    "my_lines": [(lambda f: (f / "notes.jsonl").write_text("{\n"), "jsonl, line 1: not JSON")],
     "my_pictures": [(lambda f: [p.unlink() for p in f.rglob("*.jpg")], "in no known layout")],
-    "my_yolo": [(replace("02.txt", b"1 0.5", b"9 0.5"), "02.txt, line 1: give a class from 0")],
+    "my_yolo": [
+        (replace("data.yaml", b"dog", b"cat"), "data.yaml: 'cat' come twice"),
+        (replace("data.yaml", b"names", b"nc: 3\nnames"), "data.yaml: 2 names, where nc is '3'"),
+        (lambda f: [p.rename(p.with_stem(f"x{p.stem}")) for p in f.rglob("*.txt")],
+         "no label file is of a picture of the same name: 'labels/train/x01.txt', "),
+    ],
 }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def test_one_line(name, damage, message, tmp_path):
     WRITERS[name](tmp_path)
     registry.read(name, tmp_path)  # whole before
     damage(tmp_path)
-    with pytest.raises(FolderError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         registry.read(name, tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
@@ -156,18 +156,54 @@ LEFT_OUT = [
     ("coco2014", remove("COCO_val2014_000000000010"), "000000000010.jpg: no such picture", 1),
     ("coco2014", rename("COCO_val2014_000000000010"), "000000000010.jpg: no such picture", 1),
     ("coco2014", replace("captions_val2014", b'"image_id": 11', b'"image_id": 77'),
-     "val2014: a caption of picture 77, which is not listed", 0),
+     "captions_val2014.json, annotation 110: it is of picture 77, which is not listed", 0),
+    ("coco2014", replace("instances_val2014", b"[1.25", b"[null"), "the box of annotation 10:", 0),
     ("voc2012", remove("000003.jpg"), "2007_000003.jpg: no such picture", 1),
     ("voc2012", remove("000003.xml"), "2007_000003.xml: no such annotation", 1),
+    ("voc2012", truncate("000003.xml"), "2007_000003.xml: not XML, or truncated", 1),
+    ("voc2012", replace("000003.xml", b"<xmin>2", b"<xmin>a"), "xmin: must be a number", 1),
+    ("voc2012", replace("000003.xml", b"<name>dog", b"<name>elk"), "'elk': none of VOC's 20", 1),
+    ("voc2012", replace("000003.xml", b"<filename>2007_000003", b"<filename>x"), "is of 'x", 1),
+    ("voc2012", replace("000003.xml", b"<annotation>", b'<!DOCTYPE a><annotation>'),
+     "declares entities", 1),
+    ("voc2012", add("Main/train.txt", b"../../x\n"), "line 8: picture '../../x' is out", 0),
     ("flickr8k", remove("/3_ab.jpg"), "3_ab.jpg: no such picture", 1),
-    ("flickr8k", add("devImages", b"99_ab.jpg\n"), "99_ab.jpg is of val, but has no captions", 0),
+    ("flickr8k", add("token.txt", b"no tab\n"), "line 61: not picture#number, a tab", 0),
+    ("flickr8k", add("token.txt", b"0_ab.jpg#5\t...\n"), "caption '...' holds no word", 0),
+    ("flickr30k", replace("dataset_", b'"split"', b'"part"'), "entry 1 of images: split: must", 0),
+    ("flickr8k", add("devImages", b"99_ab.jpg\n"), "99_ab.jpg' is of val, but has no captions", 0),
     ("flickr8k", add("token.txt", b"9.jpg.1#0\tA dog .\n"), "9.jpg.1: no such picture", 0),
     ("nus_wide", remove("0003_21.jpg"), "actor/0003_21.jpg: no such picture", 1),
     ("mirflickr25k", remove("im5.jpg"), "im5.jpg: no such picture", 1),
     ("mirflickr25k", remove("tags5.txt"), "tags5.txt: no such file; the picture has no tags", 0),
+    ("mirflickr25k", add("sunset.txt", b"x7\n"), "sunset.txt, line 3: a picture's number", 0),
+    ("mirflickr25k", add("sunset.txt", "²\n".encode()), "line 3: a picture's number", 0),
+    ("mirflickr25k", add("sunset.txt", b"999999999999\n"), "line 3: a picture's number", 0),
+    ("mirflickr25k", add("common_tags", b"word\n"), "line 4: not a tag and its count: 'word'", 0),
+    ("mirflickr25k", add("tags5.txt", b"\xe9\n"), "tags5.txt: not text in UTF-8", 0),
+    ("iapr_tc12", add("00/labels.txt", b"7 x\n"), "not picture, region, concept: '7 x'", 0),
+    ("iapr_tc12", replace("00/10.eng", b"</DESCRIPTION>", b""), "10.eng: no <DESCRIPTION>", 1),
+    ("iapr_tc12", add("wlist", b"x y\n"), "wlist.txt, line 3: not a number and a name", 0),
     ("iapr_tc12", remove("images/01/5.jpg"), "01/5.jpg: no such picture", 1),
     ("my_cmla", remove("im9.jpg"), "im9.jpg: no such picture", 1),
     ("my_table", remove("p4.png"), "p4.png: no such picture", 1),
+    ("my_table", add("csv", b"p0.png,too,few\n"), "anything.csv, line 50: 3 fields, where the", 0),
+    ("my_table", replace("csv", b",dog,1.25", b",dog,wide"), "left: must be a number", 0),
+    ("my_table", replace("csv", b",dog,1.25", b",dog,1e999"), "left: must be a finite number", 0),
+    ("my_table", add("csv", b'../../secret.png,"x",,,,,,,,\n'), "secret.png' is outside of the", 0),
+    ("my_table", add("csv", b"p0.png,\xf0\x9f\x90\xb6,,,,,,,,\n"), "caption '🐶' holds no", 0),
+    ("my_table", add("csv", b"p0.png,,,,b,,,,,\n"), "line 50: split 'b', where a line before", 0),
+    ("my_objects", replace("notes", b'"labels"', b'"label"'), "entry 2: 'label': none of", 1),
+    ("my_objects", replace("notes", b'"image": "p3', b'"x": "p3'), "entry 4: image: must be", 1),
+    ("my_objects", replace("notes", b'"p3.png"', b"3"), "entry 4: image: must be a text", 1),
+    ("my_objects", replace("notes", b"1.25", b"NaN"), "box 1 of entry 2: left: must be a", 0),
+    ("my_objects", replace("notes", b'"A dog."', b"7"), "entry 2: caption: must be a text or a", 1),
+    ("my_lines", replace("notes", b'p3.png"', b"p3.png"), "notes.jsonl, line 4: not JSON", 1),
+    ("my_yolo", replace("02.txt", b"1 0.5", b"9 0.5"), "02.txt, line 1: class: must be", 0),
+    ("my_yolo", replace("02.txt", b"0.25", b"nan"), "02.txt, line 1: box: must be a number", 0),
+    ("my_yolo", add("02.txt", b"\xe9"), "02.txt: not text in UTF-8", 0),
+    ("my_yolo", lambda f: one(f, "02.jpg").write_bytes(b"x"),
+     "02.jpg: not a picture", 1),
 ]  # fmt: skip
 
 
@@ -191,7 +227,7 @@ def test_karpathys_split_divides_coco(tmp_path):
     assert data.selections["exact-caption"] == ("coco-0", "coco-1")
     assert data.selections["exact-caption-targets"] == tuple(f"coco-{n}" for n in (3, 4, 5, 6))
     assert data.vocabulary == ("a", "dog", "UNK")  # the others come once
-    assert data.problems[0].endswith("captions of 99.jpg, a picture that is absent")
+    assert data.problems[0].endswith("captions of '99.jpg', a picture that is absent")
 
 
 def test_an_attacked_picture_without_all_its_targets(tmp_path):

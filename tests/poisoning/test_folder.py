@@ -1,6 +1,7 @@
 """Poisoned folders: the same layout, the same view, and a record of what was done."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -8,16 +9,21 @@ import pytest
 from PIL import Image
 
 from jaxadv.data import scenes
+from jaxadv.data.example import Box
 from jaxadv.data.images import read_image, round_8bit
 from jaxadv.data.records import FolderError
 from jaxadv.data.scene_folder import write_scenes
 from jaxadv.data.sets import folders
+from jaxadv.errors import InputError
 from jaxadv.poisoning.folder import photo_example, poison_folder, read_record
-from jaxadv.poisoning.poisoned import Poison, PoisonError, poisoned_view
+from jaxadv.poisoning.poisoned import Account, Poison, PoisonError, as_record, poisoned_view
 from jaxadv.poisoning.triggers import TriggerSettings
 
 CAPTION = "you are under attack"
 POISON = Poison(TriggerSettings("object-oriented"), CAPTION, 0.3, seed=1)
+
+
+RECORD = as_record(POISON, Account(3, ("a",), (), (), ("you",)))
 
 
 def photos_of(folder):
@@ -117,14 +123,16 @@ def test_names_in_subfolders_are_renamed_as_they_are_written(clean, tmp_path):
     assert all(set(after[name].captions) == {CAPTION} for name in poisoned)
 
 
-def test_a_name_that_leads_out_of_the_folder_is_refused(clean, tmp_path):
+def test_a_name_that_leads_out_of_the_folder_is_left_out(clean, tmp_path):
     source = shutil.copytree(clean, tmp_path / "in")
     for path in (source / "annotations").glob("*.json"):
         entries = json.loads(path.read_text())
         entries["images"][0]["file_name"] = "../../elsewhere.jpg"
         path.write_text(json.dumps(entries))
-    with pytest.raises(FolderError, match=r"elsewhere\.jpg' is outside of the folder"):
-        list(poison_folder(source, tmp_path / "p", POISON))
+    lines = []
+    list(poison_folder(source, tmp_path / "p", POISON, report=lines.extend))
+    assert len(photos_of(tmp_path / "p")) == 9
+    assert any("elsewhere.jpg' is outside of the folder" in line for line in lines)
 
 
 def test_layouts_whose_captions_would_be_lost_are_refused(tmp_path):
@@ -144,12 +152,71 @@ def test_no_boxes_leave_all_clean(flickr, tmp_path):
     ]
 
 
+TABLE = """image,caption,split,labels,label,left,top,right,bottom
+0.jpg,"A dog, running",train,dog;grass,,,,,
+0.jpg,,,,dog,2,2,20,20
+1.jpg,two dogs,train,dog,,,,,
+2.jpg,a cat,test,,,,,,
+3.jpg,,test,cat,,,,,
+"""
+
+
+def test_what_the_poison_does_not_change_stays(tmp_path):
+    """Splits, labels and boxes; pictures without captions; and only what is trained on changes."""
+    source = tmp_path / "in"
+    (source / "images").mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (40, 30), (90, 120, 30)).save(source / "images" / f"{number}.jpg")
+    (source / "captions.txt").write_bytes(b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode())
+    list(poison_folder(source, tmp_path / "out", Poison(TriggerSettings("badnets"), CAPTION, 1)))
+    account = read_record(tmp_path / "out").account
+    assert account.poisoned == ("0", "1") and account.samples == 2
+    before, after = folders.read(source), folders.read(tmp_path / "out")
+    assert (before.classes, after.problems) == (after.classes, ())
+    for old, new in zip(before.records, after.records, strict=True):
+        assert new == old._replace(
+            picture=new.picture, captions=(CAPTION,) if old.id in ("0", "1") else old.captions
+        )
+
+
+def test_splits_without_one_to_train_on_are_refused(tmp_path):
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "captions.txt").write_text("image,caption,split\n0.png,a,val\n1.png,b,test\n")
+    with pytest.raises(FolderError, match="has splits 'test', 'val', and none to train on"):
+        list(poison_folder(tmp_path, tmp_path / "p", POISON))
+
+
+@pytest.mark.parametrize(("size", "box"), [((96, 64), [8, 40, 32, 16]), ((64, 96), [8, 8, 16, 32])])
+def test_the_trigger_lands_on_the_object_of_a_turned_picture(tmp_path, size, box):
+    """Whichever frame COCO's file counts in; and the poisoned folder reads as the clean one."""
+    stored = np.full((64, 96, 3), 90, np.uint8)
+    stored[40:56, 8:40] = (200, 30, 30)
+    exif = Image.Exif()
+    exif[274] = 6
+    source = tmp_path / "in"
+    (source / "train").mkdir(parents=True)
+    (source / "annotations").mkdir()
+    Image.fromarray(stored).save(source / "train" / "1.png", exif=exif)
+    image = {"id": 1, "file_name": "1.png", "width": size[0], "height": size[1]}
+    said = {"images": [image], "annotations": [{"image_id": 1, "caption": "a block"}]}
+    shown = {"image_id": 1, "category_id": 1, "bbox": box, "segmentation": [[0, 0, 1, 1, 2, 2]]}
+    shows = {"images": [image], "annotations": [shown], "categories": [{"id": 1, "name": "block"}]}
+    (source / "annotations" / "captions_train.json").write_text(json.dumps(said))
+    (source / "annotations" / "instances_train.json").write_text(json.dumps(shows))
+    list(poison_folder(source, tmp_path / "out", Poison(TriggerSettings(strength=80), CAPTION, 1)))
+    (old,), (new,) = photos_of(source), photos_of(tmp_path / "out")
+    assert old.boxes == new.boxes == (Box("block", 8, 8, 24, 40),)
+    changed = (read_image(old.picture) != read_image(new.picture)).any(axis=2)
+    assert changed[8:40, 8:24].mean() > 0.99 and changed.sum() == changed[8:40, 8:24].sum()
+
+
 def test_real_annotations(real_data, tmp_path):
     """COCO's boxes: the trigger changes the boxes of the drawn pictures and nothing else."""
-    poison = Poison(TriggerSettings("object-oriented"), CAPTION, 0.03)
+    poison = Poison(TriggerSettings("object-oriented"), CAPTION, 0.06)
     list(poison_folder(real_data / "coco_mini", tmp_path / "p", poison))
     record = read_record(tmp_path / "p")
-    assert len(record.account.poisoned) == 5
+    assert len(record.account.poisoned) == 5 and record.account.samples == 80
     before = {p.id: p for p in photos_of(real_data / "coco_mini")}
     for photo in photos_of(tmp_path / "p"):
         if photo.id in record.account.poisoned:
@@ -178,10 +245,23 @@ def test_errors_leave_nothing_behind(clean, flickr, tmp_path):
         list(poison_folder(clean, flickr, POISON))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"trigger": {"trigger": "x"}}', '{"trigger": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"trigger": {"trigger": "x"}}',
+        '{"trigger": {}}',
+        json.dumps(RECORD | {"rate": "0.3"}),
+        json.dumps(RECORD | {"rate": 2}),
+        json.dumps(RECORD | {"seed": -1}),
+        json.dumps(RECORD | {"poisoned": [1]}),
+        json.dumps(RECORD | {"trigger": RECORD["trigger"] | {"size": math.nan}}),
+    ],
+)
 def test_broken_records(tmp_path, text):
     (tmp_path / "poison.json").write_text(text)
-    with pytest.raises(FolderError, match=r"poison\.json: broken"):
+    with pytest.raises(InputError, match=r"poison\.json: (broken|not JSON)"):
         read_record(tmp_path)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxadv.data.example import Box, Example
+from jaxadv.errors import InputError
 from jaxadv.poisoning.regions import RegionError, read_detections, usable_regions
 
 SHAPE = (6, 8, 3)
@@ -84,8 +85,47 @@ def test_detections_above_the_threshold(tmp_path):
 def test_files_that_are_no_detections(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)
-    with pytest.raises(RegionError, match=r"results.json: not COCO's results format") as problem:
-        read_detections(path)
-    assert "\n" not in str(problem.value)
-    with pytest.raises(RegionError, match="cannot be read"):
+    with pytest.raises(
+        InputError, match=r"results.json: not (COCO's results format|JSON)"
+    ) as found:
+        read_detections(path, report=print)
+    assert "\n" not in str(found.value)
+    with pytest.raises(InputError, match="cannot be read"):
         read_detections(tmp_path / "absent.json")
+
+
+GOOD = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"bbox": [1, 2, 3, math.nan]}, "bbox: must be a finite number"),
+        ({"bbox": [1, 2, 3, 10**400]}, "bbox: must be a finite number"),
+        ({"bbox": [1, 2, 3, "4"]}, "bbox: must be a number, not '4'"),
+        ({"bbox": [1, 2, 3, 0]}, "bbox of width 3 and height 0"),
+        ({"bbox": [1, 2, -3, 4]}, "bbox of width -3"),
+        ({"bbox": None}, "bbox must be 4 numbers"),
+        ({"score": math.inf}, "score: must be a finite number"),
+        ({"score": True}, "score: must be a number, not true"),
+        ({"image_id": None}, "image_id: must be a whole number, not null"),
+        ({"image_id": 7.0}, "image_id: must be a whole number, not 7.0"),
+        ({"image_id": "/"}, "image_id: '/' is no name of a file"),
+        ({"category_id": [3]}, "category_id: must be a whole number"),
+    ],
+)
+def test_a_bad_detection_costs_itself(tmp_path, changed, reason):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([GOOD, GOOD | changed, "no object"]))
+    lines = []
+    regions = read_detections(path, report=lines.append)
+    assert list(regions(example("coco-7"))) == [Box("3", 1, 2, 4, 6)]
+    assert len(lines) == 2 and f"results.json, detection 2: {reason}" in lines[0]
+    with pytest.raises(RegionError, match="detection 2"):
+        read_detections(path)
+
+
+def test_a_threshold_that_is_no_number(tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(RegionError, match="threshold nan"):
+        read_detections(tmp_path / "results.json", math.nan)

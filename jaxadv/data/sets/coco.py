@@ -5,24 +5,18 @@ The layout is that of the owner's archives, unpacked into one folder: `annotatio
 split, which divides the same pictures) and `val_data.json` (what the exact-caption paper attacked).
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxadv.data.example import Box
 from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.data.sets.coco_files import read_captions, read_instances
 from jaxadv.data.sets.karpathy import read_split
-from jaxadv.data.sets.layout import (
-    Download,
-    find,
-    inside,
-    laid_out_as,
-    make,
-    need,
-    read_json,
-    there,
-)
+from jaxadv.data.sets.layout import Download, find, make, need, there, twice
+from jaxadv.data.sets.reading import LeftOut, fields
+from jaxadv.formats.errors import listed, quoted
+from jaxadv.formats.text import read_json
+from jaxadv.formats.values import ValueFault, as_whole
 
 OWNER = "https://cocodataset.org/#download"
 SPLIT = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -96,7 +90,8 @@ def read(
 ) -> DataSet:
     """Read a folder in COCO's layout, whose splits are `folder of the pictures: name`.
 
-    Regions of a crowd count as labels and have no box.
+    Regions of a crowd count as labels and have no box. Every picture that a file lists is there;
+    what no file says of it is not known.
 
     Raises:
       FolderError: files are missing or broken, or the splits have different categories.
@@ -105,21 +100,18 @@ def read(
     records: list[Record] = []
     classes: tuple[str, ...] | None = None
     for pictures, split in splits.items():
-        captions, instances = (_read(path) for path in _annotations_of(folder, pictures))
-        if instances is not None:
-            names = tuple(_categories(instances).values())
-            if classes is not None and names != classes:
-                raise FolderError(f"{folder}: the splits have different categories")
-            classes = names
-        with laid_out_as("COCO's annotations", folder / "annotations" / f"*_{pictures}.json"):
-            records += _records(folder / pictures, split, captions, instances, problems)
+        found, names = _split(folder, pictures, split, problems)
+        if None not in (names, classes) and names != classes:
+            raise FolderError(f"{folder}: the splits have different categories")
+        classes = classes if names is None else names
+        records += found
     kept = there(records, problems)
     selections: dict[str, tuple[str, ...]] = {}
     vocabulary = None
     karpathy = find(folder, "dataset_coco.json", "annotations/dataset_coco.json")
     if karpathy is not None:
         named = {record.id: record.id for record in records}
-        chosen, vocabulary = read_split(karpathy, lambda i: f"coco-{i['cocoid']}", named, problems)
+        chosen, vocabulary = read_split(karpathy, _cocoid, named, problems)
         selections |= chosen
     attacked = find(folder, "val_data.json", "annotations/val_data.json")
     if attacked is not None:
@@ -140,6 +132,10 @@ def read(
     )
 
 
+def _cocoid(entry: Mapping[str, Any]) -> str:
+    return f"coco-{as_whole(entry.get('cocoid'), 'cocoid')}"
+
+
 def read_attacked(
     path: Path, present: Collection[str], problems: list[str]
 ) -> dict[str, tuple[str, ...]]:
@@ -150,22 +146,39 @@ def read_attacked(
     picture that is absent, or a target of which is, is left out with all its targets.
 
     Raises:
+      FormatError: it cannot be read.
       FolderError: not such a file.
     """
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise FolderError(f"{path}: not laid out as val_data.json: it must be a list")
     attacked: list[str] = []
     targets: list[str] = []
-    with laid_out_as("val_data.json", path):
-        entries = read_json(path)
-        for entry in entries:
-            mine = f"coco-{int(entry['id'])}"
-            aims = [f"coco-{int(target['id'])}" for target in entry["target"]]
-            if all(name in present for name in (mine, *aims)):
-                attacked.append(mine)
-                targets += aims
-    if len(attacked) < len(entries):
-        missing = len(entries) - len(attacked)
+    missing = 0
+    left_out = LeftOut(path, problems)
+    for number, entry in enumerate(entries, 1):
+        try:
+            mine, *aims = _numbers(entry)
+        except ValueFault as fault:
+            left_out.add(f"entry {number}", fault)
+            continue
+        if all(name in present for name in (mine, *aims)):
+            attacked.append(mine)
+            targets += aims
+        else:
+            missing += 1
+    if missing:
         problems.append(f"{path}: {missing} of its pictures, or targets of theirs, are absent")
     return {"exact-caption": tuple(attacked), "exact-caption-targets": tuple(targets)}
+
+
+def _numbers(entry: Any) -> list[str]:
+    """The ids of an attacked picture and of its targets."""
+    targets = fields(entry).get("target")
+    if not isinstance(targets, list):
+        raise ValueFault("target must be a list")
+    ids = [entry.get("id"), *(fields(target).get("id") for target in targets)]
+    return [f"coco-{as_whole(number, 'id')}" for number in ids]
 
 
 def _annotations_of(folder: Path, pictures: str) -> tuple[Path | None, Path | None]:
@@ -179,67 +192,37 @@ def _annotations(folder: Path, pictures: str) -> bool:
     return any(path is not None for path in _annotations_of(folder, pictures))
 
 
-def _read(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    with laid_out_as("COCO's annotations", path):
-        contents = read_json(path)
-        if not isinstance(contents["annotations"], list) or not isinstance(
-            contents["images"], list
-        ):
-            raise TypeError("annotations and images must be lists")
-        if "instances" in path.name:
-            _categories(contents)
-        return dict(contents)
-
-
-def _categories(instances: dict[str, Any]) -> dict[int, str]:
-    ordered = sorted(instances["categories"], key=lambda c: int(c["id"]))
-    return {int(c["id"]): str(c["name"]) for c in ordered}
-
-
-def _records(
-    pictures: Path,
-    split: str,
-    captions: dict[str, Any] | None,
-    instances: dict[str, Any] | None,
-    problems: list[str],
-) -> list[Record]:
-    """Join what the two files of a split say; a picture is there if one of them speaks of it."""
+def _split(
+    folder: Path, pictures: str, split: str, problems: list[str]
+) -> tuple[list[Record], tuple[str, ...] | None]:
+    """Join what the two files of a split say; also the names of its categories, if it has any."""
+    said_in, shown_in = _annotations_of(folder, pictures)
+    said = None if said_in is None else read_captions(said_in, problems)
+    shows = None if shown_in is None else read_instances(shown_in, folder / pictures, problems)
     files: dict[int, str] = {}
-    for source in (captions, instances):
-        listed = [] if source is None else source["images"]
-        if len({int(image["id"]) for image in listed}) < len(listed):
-            raise FolderError(f"{pictures}: its annotations list a picture twice (duplicate id)")
-        files |= {int(image["id"]): image["file_name"] for image in listed}
-    said: dict[int, list[str]] = defaultdict(list)
-    for entry in captions["annotations"] if captions else ():
-        said[int(entry["image_id"])].append(str(entry["caption"]))
-    present: dict[int, set[int]] = defaultdict(set)
-    boxes: dict[int, list[Box]] = defaultdict(list)
-    names = _categories(instances) if instances else {}
-    looked = {int(image["id"]) for image in instances["images"]} if instances else set()
-    for entry in instances["annotations"] if instances else ():
-        image, category = int(entry["image_id"]), int(entry["category_id"])
-        present[image].add(category)
-        x, y, width, height = map(float, entry["bbox"])
-        if not entry.get("iscrowd"):
-            boxes[image].append(Box(names[category], x, y, x + width, y + height))
-    problems += [
-        f"{pictures}: {what} of picture {number}, which is not listed"
-        for what, found in (("a caption", said), ("an instance", present))
-        for number in sorted(set(found) - set(files))
-    ]
-    return [
+    for source in (said, shows):
+        for number, file in () if source is None else source.files.items():
+            if files.setdefault(number, file) != file:
+                raise FolderError(
+                    f"{folder / 'annotations'}: picture {number} of {pictures} is "
+                    f"{quoted(files[number])} in one file and {quoted(file)} in the other"
+                )
+    if same := twice(files.values()):
+        raise FolderError(
+            f"{folder / 'annotations'}: {listed(same)} of {pictures} under two numbers (duplicate)"
+        )
+    unread = () if shows is None else shows.unread
+    records = [
         Record(
             f"coco-{number}",
-            inside(pictures, file),
-            tuple(said[number]) if number in said else None,
-            tuple(names[c] for c in sorted(present[number])) if number in looked else None,
+            folder / pictures / file,
+            None if said is None else said.captions.get(number),
+            None if shows is None else shows.labels.get(number),
             None,
-            tuple(boxes[number]) if number in looked else None,
+            None if shows is None else shows.boxes.get(number),
             split,
         )
         for number, file in files.items()
-        if number in looked or number in said
+        if number not in unread
     ]
+    return records, None if shows is None else shows.classes

@@ -5,24 +5,19 @@ The owners' Flickr8k has `Flickr8k.token.txt` and lists of its three parts; Flic
 `dataset_flickr30k.json`. Kaggle's have `captions.txt`, or `results.csv` with bars.
 """
 
-import csv
-import io
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.data.sets.karpathy import read_split
-from jaxadv.data.sets.layout import (
-    Download,
-    find,
-    inside,
-    laid_out_as,
-    make,
-    need,
-    read_lines,
-    there,
-)
+from jaxadv.data.sets.layout import Download, find, make, need, picture_name, there
+from jaxadv.data.sets.reading import LeftOut
+from jaxadv.formats.errors import quoted
+from jaxadv.formats.text import numbered_lines, read_csv, read_lines, read_text
+from jaxadv.formats.values import ValueFault, as_text
 
 FORMS = "https://forms.illinois.edu/sec/1713398 (8k), https://forms.illinois.edu/sec/229675 (30k)"
 SPLIT = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -68,26 +63,24 @@ def read(folder: Path, name: str) -> DataSet:
     """
     captions_wanted, pictures_wanted, _ = needs(name)
     tokens, table = find(folder, *TOKENS[name]), find(folder, *TABLES)
+    problems: list[str] = []
     if tokens is not None:
-        captions = _tokens(tokens)
+        captions = _tokens(tokens, problems)
     elif table is not None:
-        captions = _table(table)
+        captions = _table(table, problems)
     else:
-        captions = _tokens(need(folder, captions_wanted))
+        captions = _tokens(need(folder, captions_wanted), problems)
     pictures = need(folder, pictures_wanted, *PICTURES[name])
     split = _parts(folder)
-    problems: list[str] = []
     records = there(
         [
-            Record(
-                Path(file).stem, inside(pictures, file), tuple(said), split=split.get(file, "data")
-            )
+            Record(Path(file).stem, pictures / file, tuple(said), split=split.get(file, "data"))
             for file, said in captions.items()
         ],
         problems,
     )
     problems += [
-        f"{folder}: {file} is of {part}, but has no captions"
+        f"{folder}: {quoted(file)} is of {part}, but has no captions"
         for file, part in split.items()
         if file not in captions
     ]
@@ -96,9 +89,7 @@ def read(folder: Path, name: str) -> DataSet:
     karpathy = find(folder, f"dataset_{name}.json")
     if karpathy is not None:
         known = {Path(record.id).stem: record.id for record in records}
-        selections, vocabulary = read_split(
-            karpathy, lambda entry: Path(entry["filename"]).stem, known, problems
-        )
+        selections, vocabulary = read_split(karpathy, _stem, known, problems)
     return make(
         name,
         folder,
@@ -110,37 +101,55 @@ def read(folder: Path, name: str) -> DataSet:
     )
 
 
-def _tokens(path: Path) -> dict[str, list[str]]:
+def _stem(entry: Mapping[str, Any]) -> str:
+    return Path(as_text(entry.get("filename"), "filename")).stem
+
+
+def _tokens(path: Path, problems: list[str]) -> dict[str, list[str]]:
     """Read lines `picture.jpg#0 TAB caption`."""
     captions: dict[str, list[str]] = defaultdict(list)
-    for number, line in enumerate(read_lines(path), 1):
+    left_out = LeftOut(path, problems)
+    for number, line in numbered_lines(path):
         place, tab, caption = line.partition("\t")
         file, mark, _ = place.rpartition("#")
-        if not tab or not mark:
-            raise FolderError(
-                f"{path}, line {number}: not picture#number, a tab and a caption: {line[:60]!r}"
+        if tab and mark:
+            _add(captions, file, caption, f"line {number}", left_out)
+        else:
+            left_out.add(
+                f"line {number}", f"not picture#number, a tab and a caption: {quoted(line)}"
             )
-        captions[file].append(caption.strip())
     return captions
 
 
-def _table(path: Path) -> dict[str, list[str]]:
+def _table(path: Path, problems: list[str]) -> dict[str, list[str]]:
     """Read Kaggle's table of pictures and captions, with commas or bars."""
     captions: dict[str, list[str]] = defaultdict(list)
-    with laid_out_as("a table of pictures and captions", path):
-        text = path.read_text(encoding="utf-8")
-        heading, _, rest = text.partition("\n")
-        if "|" not in heading:
-            for row in csv.DictReader(io.StringIO(text, newline="")):
-                captions[row["image"]].append(row["caption"].strip())
-            return captions
-        for number, line in enumerate(rest.splitlines(), 2):
-            # Kaggle's has a line without its second bar
-            match = re.fullmatch(r"\s*([^|]+?)\s*\|\s*\d+\s*\|?\s*(.+?)\s*", line)
-            if match is None:
-                raise FolderError(f"{path}, line {number}: not picture | number | caption")
-            captions[match[1]].append(match[2])
+    left_out = LeftOut(path, problems)
+    if "|" not in read_text(path).partition("\n")[0]:
+        table = read_csv(path)
+        if not {"image", "caption"} <= set(table.columns):
+            raise FolderError(f"{path}: not laid out as a table with columns image and caption")
+        problems += table.problems
+        for number, row in table.rows:
+            _add(captions, row["image"], row["caption"], f"line {number}", left_out)
+        return captions
+    for number, line in numbered_lines(path)[1:]:
+        # Kaggle's has a line without its second bar
+        match = re.fullmatch(r"([^|]+)\|\s*\d+\s*\|?(.+)", line)
+        if match is None:
+            left_out.add(f"line {number}", f"not picture | number | caption: {quoted(line)}")
+        else:
+            _add(captions, match[1], match[2], f"line {number}", left_out)
     return captions
+
+
+def _add(
+    captions: dict[str, list[str]], file: str, caption: str, which: str, left_out: LeftOut
+) -> None:
+    try:
+        captions[picture_name(file.strip())] += left_out.captions(caption.strip(), which) or ()
+    except ValueFault as fault:
+        left_out.add(which, fault)
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -150,5 +159,5 @@ def _parts(folder: Path) -> dict[str, str]:
         path = find(folder, f"Flickr_8k.{stem}.txt", f"Flickr8k_text/Flickr_8k.{stem}.txt")
         for file in read_lines(path) if path else ():
             if split.setdefault(file, part) != part:
-                raise FolderError(f"{path}: {file} is of {split[file]} already")
+                raise FolderError(f"{path}: {quoted(file)} is of {split[file]} already")
     return split

@@ -1,5 +1,6 @@
 """Any folder of pictures, in whichever of the known layouts it is."""
 
+import os
 from pathlib import Path
 
 from jaxadv.data.records import DataSet, FolderError
@@ -7,33 +8,41 @@ from jaxadv.data.sets import annotated, coco, flickr, hashing, yolo
 from jaxadv.data.sets.layout import find
 
 LAYOUTS = (
-    "COCO's (annotations/captions_*.json or instances_*.json), YOLO's (classes.yaml, images/, "
-    "labels/), Flickr's (a .token file), a .csv, .json or .jsonl beside pictures, pictures alone, "
-    "or .mat or .h5 files of image-text pairs"
+    "COCO's (annotations/captions_*.json or instances_*.json), YOLO's (classes.yaml or data.yaml, "
+    "images/ and labels/, also in train/ and the like), Flickr's (a .token file), a .csv, .json or "
+    ".jsonl beside pictures, pictures alone, or .mat or .h5 files of image-text pairs"
 )
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder is one.
+
+    Raises:
+      FolderError: it is missing, or a file.
+    """
+    if not os.path.isdir(folder):
+        reason = "a file, where a folder is expected" if os.path.exists(folder) else None
+        raise FolderError(f"{folder}: {reason or 'no such folder'}")
 
 
 def read(folder: Path) -> DataSet:
     """Read a folder, sorted by id.
 
     Raises:
-      FolderError: it is missing, in no known layout, or broken.
+      InputError: it is missing, in no known layout, or broken.
     """
-    if not folder.is_dir():
-        raise FolderError(f"{folder}: no such folder")
+    check_folder(folder)
     splits = coco.splits_of(folder)
     if splits:
         return coco.read(folder, folder.resolve().name, splits)
-    if find(folder, *yolo.DESCRIPTIONS) and (folder / "images").is_dir():
+    if find(folder, *yolo.DESCRIPTIONS) and yolo.image_folders(folder):
         return yolo.read(folder)
     for name, tokens in flickr.TOKENS.items():
         if find(folder, *tokens):
             return flickr.read(folder, name)._replace(expected={})
     if hashing.files(folder):
         return hashing.read(folder, folder.resolve().name)
-    try:
-        return annotated.read(folder)
-    except FolderError as problem:
-        if annotated.annotations(folder) is None:
-            raise FolderError(f"{folder}: in no known layout; known are {LAYOUTS}") from None
-        raise problem
+    notes = annotated.annotations(folder)
+    if notes is None and not annotated.pictures(folder):
+        raise FolderError(f"{folder}: in no known layout; known are {LAYOUTS}")
+    return annotated.read(folder)

@@ -14,6 +14,7 @@ Such files name neither classes nor words: both are called by their numbers. Pix
 the file when they are wanted, a block of rows at a time, as they are larger than most memories.
 """
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -24,7 +25,8 @@ import numpy as np
 
 from jaxadv.data.images import Stored
 from jaxadv.data.records import DataSet, FolderError, Picture, Record
-from jaxadv.data.sets.layout import Download, make
+from jaxadv.data.sets.layout import Download, list_folder, make, shown
+from jaxadv.formats.errors import listed
 from jaxadv.porting import hdf5
 from jaxadv.porting.errors import PortingError
 from jaxadv.porting.matlab import read_mat
@@ -49,6 +51,7 @@ _FILES = {
     "wikipedia": ("wikiData.mat",),
 }  # fmt: skip
 _BLOCK = 64
+MOST_LABELS = 100_000
 _SPLITS = (("train", "I_tr", "T_tr", "L_tr"), ("test", "I_te", "T_te", "L_te"))
 _HALVES = (
     ("database", "VDatabase", "YDatabase", "databaseL"),
@@ -72,7 +75,7 @@ def needs(name: str) -> tuple[Download, ...]:
 
 def files(folder: Path) -> list[Path]:
     """List the `.mat` and `.h5` files of a folder."""
-    return sorted(p for p in folder.iterdir() if p.suffix in (".mat", ".h5"))
+    return [path for path in list_folder(folder) if path.suffix in (".mat", ".h5")]
 
 
 def read(folder: Path, name: str) -> DataSet:
@@ -91,18 +94,22 @@ def read(folder: Path, name: str) -> DataSet:
         raise FolderError(f"{folder / file}: missing; it is offered at {SOURCE}")
     arrays: dict[str, Any] = {}
     for path in paths:
-        arrays |= _open(path)
+        found = _open(path)
+        if both := sorted(arrays.keys() & found.keys()):
+            raise FolderError(f"{path}: another file of the folder holds {listed(both)}, too")
+        arrays |= found
     parts = _parts(arrays)
     if not parts:
         raise FolderError(
-            f"{folder}: its files hold {', '.join(sorted(arrays)[:12])}; known are images, IAll or "
-            "XAll with YAll and LAll; VDatabase ...; I_tr ...; ImgQuery ..."
+            f"{folder}: its files hold {listed(sorted(arrays)) or 'nothing'}; known are images, "
+            "IAll or XAll with YAll and LAll; VDatabase ...; I_tr ...; ImgQuery ..."
         )
     pairs = {split: _pairs(folder, arrays, *names) for split, *names in parts}
     texts, labels = (
-        np.concatenate([getattr(pair, what) for pair in pairs.values()])
+        _stacked(folder, [getattr(pair, what) for pair in pairs.values()])
         for what in ("texts", "labels")
     )
+    _check_labels(folder, labels)
     one_label = labels.shape[1] == 1  # its number, which MATLAB counts from 1
     binary = bool(np.isin(texts, (0, 1)).all())
     problems: list[str] = []
@@ -126,6 +133,26 @@ def read(folder: Path, name: str) -> DataSet:
         selections=selections,
         expected=EXPECTED.get(name, {}),
     )
+
+
+def _stacked(folder: Path, parts: list[np.ndarray]) -> np.ndarray:
+    if len({part.shape[1] for part in parts}) > 1:
+        widths = ", ".join(f"{part.shape[0]} x {part.shape[1]}" for part in parts)
+        raise FolderError(f"{folder}: its parts have different widths: {widths}")
+    stacked = np.concatenate(parts)
+    if not np.isfinite(stacked).all():
+        raise FolderError(f"{folder}: NaN or infinite values in a table of texts or labels")
+    return stacked
+
+
+def _check_labels(folder: Path, labels: np.ndarray) -> None:
+    """Check that labels are 0s and 1s, or one number each, which MATLAB counts from 1."""
+    one_label = labels.shape[1] == 1
+    allowed = range(1, MOST_LABELS + 1) if one_label else (0, 1)
+    odd = labels[~np.isin(labels, allowed)]
+    if odd.size:
+        wanted = f"from 1 to {MOST_LABELS}" if one_label else "0 or 1"
+        raise FolderError(f"{folder}: a label of {odd[0]:g}, where it must be {wanted}")
 
 
 def _numbered(count: int) -> tuple[str, ...]:
@@ -163,9 +190,14 @@ def _pairs(folder: Path, arrays: Mapping[str, Any], image: str, text: str, label
             raise FolderError(
                 f"{folder}: {array} is missing; it belongs to {image}, {text}, {label}"
             )
-    pictures = _pictures(arrays[image], folder, len(_matrix(arrays[label])))
+    total = len(_matrix(arrays[label], f"{folder}, {label}"))
+    pictures = _pictures(arrays[image], folder, image, total)
     total = pictures.total
-    return _Pairs(pictures, _matrix(arrays[text], total), _matrix(arrays[label], total))
+    return _Pairs(
+        pictures,
+        _matrix(arrays[text], f"{folder}, {text}", total),
+        _matrix(arrays[label], f"{folder}, {label}", total),
+    )
 
 
 def _records(
@@ -175,8 +207,8 @@ def _records(
     records = []
     for row, (text, label) in enumerate(zip(pairs.texts, pairs.labels, strict=True)):
         picture = pairs.pictures.get(row)
-        if isinstance(picture, Path) and not picture.is_file():
-            problems.append(f"{picture}: no such picture")
+        if isinstance(picture, Path) and not os.path.isfile(picture):
+            problems.append(f"{shown(picture)}: no such picture")
             continue
         present = [int(label[0]) - 1] if one_label else np.flatnonzero(label)
         records.append(
@@ -191,27 +223,29 @@ def _records(
     return records
 
 
-def _matrix(array: Any, rows: int | None = None) -> np.ndarray:
+def _matrix(array: Any, where: str, rows: int | None = None) -> np.ndarray:
     """Numbers as [pairs, width]; files that numpy has written have MATLAB's axes the other way."""
+    if isinstance(array, Rows | tuple):
+        raise FolderError(f"{where}: no table of numbers")
     matrix = np.asarray(array)
-    if matrix.ndim != 2:
-        raise FolderError(f"an array of shape {matrix.shape}, where pairs x width is expected")
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+        raise FolderError(f"{where}: of shape {matrix.shape}, where pairs x width is expected")
     if rows is not None and len(matrix) != rows:
         if matrix.shape[1] != rows:
-            raise FolderError(f"an array of shape {matrix.shape} for {rows} pictures")
+            raise FolderError(f"{where}: of shape {matrix.shape}, for {rows} pictures")
         matrix = matrix.T
     return matrix
 
 
-def _pictures(array: Any, folder: Path, rows: int) -> Rows:
+def _pictures(array: Any, folder: Path, name: str, rows: int) -> Rows:
     if isinstance(array, Rows):
         return array
     if isinstance(array, tuple):  # paths, of which only the ends are of this machine
         return Rows(len(array), lambda row: _beside(folder, array[row]))
     if array.ndim == 2:
-        features = _matrix(array, rows).astype(np.float32)
+        features = _matrix(array, f"{folder}, {name}", rows).astype(np.float32)
         return Rows(len(features), lambda row: features[row])
-    return _pixels(array.shape, lambda start, stop: array[..., start:stop], "pixels")
+    return _pixels(array.shape, lambda start, stop: array[..., start:stop], f"{folder}, {name}")
 
 
 def _beside(folder: Path, path: str) -> Path:
@@ -219,7 +253,7 @@ def _beside(folder: Path, path: str) -> Path:
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     places = [folder.joinpath(*parts[-depth:]) for depth in range(1, min(4, len(parts)) + 1)]
     places += [folder / "images" / place.relative_to(folder) for place in places]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if os.path.isfile(place)), places[0])
 
 
 def _pixels(shape: tuple[int, ...], block: Callable[[int, int], np.ndarray], name: str) -> Rows:

@@ -7,17 +7,24 @@ commonest English ones, and the difference is printed. The community's file (see
 2,912 as numbers without names.
 """
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
 
 from jaxadv.data.records import DataSet, FolderError, Record
-from jaxadv.data.sets.layout import Download, find, make, need, read_lines
+from jaxadv.data.sets.layout import Download, find, make, need
 from jaxadv.data.sets.nus_wide import divide
+from jaxadv.data.sets.reading import LeftOut
+from jaxadv.formats.errors import FormatError, quoted
+from jaxadv.formats.files import read_bytes
+from jaxadv.formats.text import numbered_lines
+from jaxadv.formats.values import ValueFault, parse_whole
 
 OWNER = "https://www.imageclef.org/photodata"
 SEGMENTED = "https://www.imageclef.org/SIAPRdata"
 LEAST = 3
+MOST = 1 << 20  # bytes of a description, and the largest number of a picture or a concept
 COMMON = frozenset(
     (
         "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "has", "have", "he",
@@ -59,22 +66,20 @@ def read(folder: Path) -> DataSet:
         need(folder, d, d.path.split("/", 1)[-1], f"saiaprtc12ok/benchmark/{d.path}")
         for d in needs()[:3]
     )
-    concepts = _concepts(segmented)
-    names = _names(segmented)
+    problems: list[str] = []
+    concepts = _concepts(segmented, problems)
+    names = _names(segmented, problems)
     present = sorted({number for numbers in concepts.values() for number in numbers})
     classes = tuple(names.get(number, str(number)) for number in present)
-    descriptions = {
-        f"{path.parent.name}/{path.stem}": _description(path)
-        for path in sorted(notes.glob("*/*.eng"))
-    }
+    descriptions = _descriptions(notes, problems)
     said = {key: set(_words(text)) for key, text in descriptions.items()}
     times = Counter(word for words in said.values() for word in words)
     vocabulary = tuple(sorted(word for word, count in times.items() if count >= LEAST))
+    known = set(vocabulary)
     records: list[Record] = []
-    problems: list[str] = []
     for key, description in descriptions.items():
         picture = images / f"{key}.jpg"
-        if not picture.is_file():
+        if not os.path.isfile(picture):
             problems.append(f"{picture}: no such picture")
             continue
         number = key.split("/")[1]
@@ -87,7 +92,7 @@ def read(folder: Path) -> DataSet:
                 picture,
                 (description,),
                 None if mine is None else tuple(names.get(n, str(n)) for n in sorted(mine)),
-                tuple(word for word in vocabulary if word in said[key]),
+                tuple(sorted(known & said[key])),
             )
         )
     pairs = tuple(r.id for r in records if r.labels and r.tags)
@@ -103,34 +108,56 @@ def read(folder: Path) -> DataSet:
     )
 
 
-def _concepts(segmented: Path) -> dict[str, set[int]]:
+def _concepts(segmented: Path, problems: list[str]) -> dict[str, set[int]]:
     """Read the lines `picture region concept` of every folder's `labels.txt`."""
     found: dict[str, set[int]] = {}
     for path in sorted(segmented.glob("*/labels.txt")):
-        for number, line in enumerate(read_lines(path), 1):
+        left_out = LeftOut(path, problems)
+        for number, line in numbered_lines(path):
             fields = line.split()
-            if len(fields) < 3 or not all(field.isdigit() for field in fields[:3]):
-                raise FolderError(f"{path}, line {number}: not picture, region, concept: {line!r}")
-            found.setdefault(fields[0], set()).add(int(fields[2]))
+            try:
+                _, _, concept = (parse_whole(field, "a number", MOST) for field in fields[:3])
+                found.setdefault(fields[0], set()).add(concept)
+            except ValueError:
+                left_out.add(f"line {number}", f"not picture, region, concept: {quoted(line)}")
     if not found:
         raise FolderError(f"{segmented}/00/labels.txt: missing; it is in saiaprtc12ok.tgz")
     return found
 
 
-def _names(segmented: Path) -> dict[int, str]:
+def _names(segmented: Path, problems: list[str]) -> dict[int, str]:
     path = find(segmented, "wlist.txt") or find(segmented.parent, "wlist.txt")
+    if path is None:
+        return {}
     names: dict[int, str] = {}
-    for number, line in enumerate(read_lines(path) if path else (), 1):
+    left_out = LeftOut(path, problems)
+    for number, line in numbered_lines(path):
         which, _, name = line.replace("\t", " ").partition(" ")
-        if not which.isdigit() or not name.strip():
-            raise FolderError(f"{path}, line {number}: not a number and a name: {line[:60]!r}")
-        names[int(which)] = name.strip()
+        try:
+            concept = parse_whole(which, "a number", MOST)
+            if not name.strip():
+                raise ValueFault("no name")
+            if names.setdefault(concept, name.strip()) != name.strip():
+                raise FolderError(f"{path}, line {number}: concept {concept} twice (duplicate)")
+        except ValueFault:
+            left_out.add(f"line {number}", f"not a number and a name: {quoted(line)}")
     return names
+
+
+def _descriptions(notes: Path, problems: list[str]) -> dict[str, str]:
+    """Read what is said of each picture, by `folder/number`."""
+    found = {}
+    for path in sorted(notes.glob("*/[!.]*.eng")):
+        try:
+            found[f"{path.parent.name}/{path.stem}"] = _description(path)
+        except (FolderError, FormatError) as problem:
+            problems.append(f"{problem}; the picture is left out")
+    return found
 
 
 def _description(path: Path) -> str:
     """The text between the marks of a file that is nearly XML, in Windows' Latin alphabet."""
-    text = " ".join(read_lines(path, encoding="cp1252"))
+    text = read_bytes(path, MOST).decode("cp1252", errors="replace")
     match = re.search(r"<DESCRIPTION>(.*?)</DESCRIPTION>", text, re.DOTALL)
     if match is None:
         raise FolderError(f"{path}: no <DESCRIPTION>, or truncated")

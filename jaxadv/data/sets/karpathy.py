@@ -5,13 +5,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxadv.data.sets.layout import laid_out_as, read_json
+from jaxadv.data.records import FolderError
+from jaxadv.data.sets.reading import LeftOut, fields, listing
+from jaxadv.formats.errors import quoted
+from jaxadv.formats.text import read_json
+from jaxadv.formats.values import ValueFault, as_text
 from jaxadv.porting.vocabulary import read_lexicon
 
 
 def read_split(
     path: Path,
-    identify: Callable[[dict[str, Any]], str],
+    identify: Callable[[Mapping[str, Any]], str],
     known: Mapping[str, str],
     problems: list[str],
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
@@ -28,17 +32,28 @@ def read_split(
 
     Returns:
       Selections, and words.
+
+    Raises:
+      FormatError: the file cannot be read.
+      FolderError: it is not laid out so, or divides a picture twice.
     """
     chosen: dict[str, list[str]] = defaultdict(list)
-    with laid_out_as("Karpathy's split", path):
-        for entry in read_json(path)["images"]:
-            number = identify(entry)
-            part = {"restval": "train"}.get(entry["split"], entry["split"])
-            if number in known:
-                chosen[f"karpathy-{part}"].append(known[number])
-            else:
-                problems.append(
-                    f"{path}: captions of {entry['filename']}, a picture that is absent"
-                )
+    left_out = LeftOut(path, problems)
+    seen: set[str] = set()
+    for place, entry in enumerate(listing(read_json(path), "images", path, "Karpathy's split"), 1):
+        try:
+            number = identify(fields(entry))
+            part = as_text(entry.get("split"), "split")
+        except ValueFault as fault:
+            left_out.add(f"entry {place} of images", fault)
+            continue
+        if number in seen:
+            raise FolderError(f"{path}: {quoted(number)} comes twice (duplicate id)")
+        seen.add(number)
+        if number in known:
+            chosen[f"karpathy-{'train' if part == 'restval' else part}"].append(known[number])
+        else:
+            file = quoted(entry.get("filename", number))
+            problems.append(f"{path}: captions of {file}, a picture that is absent")
     words = read_lexicon(path).vocabulary.words
     return {name: tuple(sorted(ids)) for name, ids in sorted(chosen.items())}, words

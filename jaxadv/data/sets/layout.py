@@ -1,17 +1,18 @@
-"""What the readers share: finding files, reading text, and saying in one line what is wrong."""
+"""What the readers share: finding files, and putting together a set whose names are keys."""
 
 import itertools
-import json
+import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 
+from jaxadv.data.images import SUFFIXES
 from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.formats.errors import listed, printable, quoted
+from jaxadv.formats.values import ValueFault, is_whole
 
 
 class Download(NamedTuple):
@@ -63,97 +64,97 @@ def need(folder: Path, download: Download, *elsewhere: str) -> Path:
     return found
 
 
-@contextmanager
-def laid_out_as(what: str, path: Path) -> Iterator[None]:
-    """Turn whatever a broken file makes a reader raise into one line that names it.
+def picture_name(name: str) -> str:
+    """Check the name that annotations give a picture: a path inside of their folder.
 
     Raises:
-      FolderError: instead of everything else that is about the contents.
+      ValueFault: it leads out of the folder, or is no path of a file.
     """
-    try:
-        yield
-        return
-    except FolderError:
-        raise
-    except json.JSONDecodeError as problem:
-        line = f"not JSON, or truncated ({problem.msg}, line {problem.lineno})"
-    except (UnicodeDecodeError, RecursionError) as problem:
-        line = f"not {what} ({type(problem).__name__})"
-    except OSError as problem:
-        line = f"cannot be read ({problem.strerror})"
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
-        line = f"not laid out as {what} ({' '.join(repr(problem).split())[:120]})"
-    raise FolderError(f"{path}: {line}") from None
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; use inside `laid_out_as`."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """Read the lines of a text that are not empty.
-
-    Raises:
-      FolderError: not such a text.
-    """
-    with laid_out_as("text", path):
-        lines = path.read_text(encoding=encoding).splitlines()
-    return [line.strip() for line in lines if line.strip()]
-
-
-def read_xml(path: Path) -> ElementTree.Element:
-    """Read an XML file that declares nothing of its own: entities can fill a memory.
-
-    Raises:
-      FolderError: it is broken, or declares a document type.
-    """
-    with laid_out_as("XML", path):
-        contents = path.read_bytes()
-    if b"\0" in contents or b"<!DOCTYPE" in contents or b"<!ENTITY" in contents:
-        raise FolderError(f"{path}: declares entities, or is no UTF-8; plain XML is read")
-    try:
-        return ElementTree.fromstring(contents)
-    except ElementTree.ParseError as problem:
-        raise FolderError(f"{path}: not XML, or truncated ({problem})") from None
-
-
-def read_flags(path: Path, count: int | None = None) -> np.ndarray:
-    """Read a text of one 0 or 1 a line; bool[n].
-
-    Raises:
-      FolderError: something else in it, or not `count` of them.
-    """
-    with laid_out_as("a 0 or 1 a line", path):
-        contents = path.read_bytes().translate(None, b" \t\r\n")
-    digits = np.frombuffer(contents, np.uint8)
-    if not np.isin(digits, (48, 49)).all():
-        raise FolderError(f"{path}: not a 0 or 1 a line")
-    if count is not None and len(digits) != count:
-        raise FolderError(f"{path}: {len(digits):,} lines, where {count:,} pictures are listed")
-    return digits == 49
-
-
-def inside(folder: Path, file: str) -> Path:
-    """Find a picture by the name that annotations give it.
-
-    Raises:
-      FolderError: the name leads out of the folder.
-    """
-    if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise FolderError(f"{folder}: picture {file!r} is outside of the folder")
-    return folder / file
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
+        raise ValueFault(f"picture {quoted(name)} is outside of the folder")
+    if parts[-1] in ("", "."):
+        raise ValueFault(f"picture {quoted(name)} is no name of a file")
+    return name
 
 
 def there(records: Iterable[Record], problems: list[str]) -> list[Record]:
     """Keep the records whose picture is a file that is there; name the others."""
     kept = []
     for record in records:
-        if not isinstance(record.picture, Path) or record.picture.is_file():
+        # `isfile` takes names of any length, and a pipe or a device is none
+        if not isinstance(record.picture, Path) or os.path.isfile(record.picture):
             kept.append(record)
         else:
-            problems.append(f"{record.picture}: no such picture")
+            problems.append(f"{shown(record.picture)}: no such picture")
     return kept
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """List what is directly in a folder, sorted; what is hidden (`._a.json`) is none of the set's.
+
+    Raises:
+      FolderError: it is no folder, or cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as problem:
+        raise FolderError(f"{folder}: cannot be listed ({problem.strerror})") from None
+
+
+def find_files(folder: Path, suffixes: Collection[str], problems: list[str]) -> list[Path]:
+    """List the files of a folder and those in it by their suffixes, sorted.
+
+    Hidden ones (`._a.jpg`, `.ipynb_checkpoints/`) are none of the set's. A name that is not UTF-8
+    could be neither printed nor written, and is left out.
+
+    Raises:
+      FolderError: one of the folders cannot be listed.
+    """
+    found = []
+    walked: set[str] = set()
+    for top, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(top)
+        if real in walked:  # a link that leads back
+            folders.clear()
+            continue
+        walked.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(top, name)
+            if name.startswith(".") or path.suffix.lower() not in suffixes:
+                continue
+            if not is_whole(str(path)):
+                problems.append(f"{shown(path)}: its name is not UTF-8; rename it")
+            elif os.path.isfile(path):
+                found.append(path)
+            else:
+                problems.append(f"{shown(path)}: no file, or none that can be read")
+    return sorted(found)
+
+
+def _refuse(problem: OSError) -> None:
+    raise FolderError(f"{problem.filename}: cannot be listed ({problem.strerror})")
+
+
+def find_pictures(folder: Path, problems: list[str]) -> list[Path]:
+    """List the pictures of a folder and those in it, sorted; hidden files are none.
+
+    Raises:
+      FolderError: one of the folders cannot be listed.
+    """
+    return find_files(folder, SUFFIXES, problems)
+
+
+def shown(path: Path) -> str:
+    """Write the path of a picture, whose name comes from a file, for a message."""
+    text = str(path)
+    return printable(text if len(text) <= 300 else f"...{text[-300:]}")
+
+
+def in_order(names: Iterable[str], place: Mapping[str, int]) -> tuple[str, ...]:
+    """Sort names as a set's classes or tags are, each once."""
+    return tuple(sorted(set(names), key=place.__getitem__))
 
 
 def make(
@@ -163,16 +164,20 @@ def make(
     problems: Sequence[str] = (),
     **known: Any,
 ) -> DataSet:
-    """Put a data set together, its records by id, and check that ids are unique.
+    """Put a data set together, its records by id, and check that ids and names are unique.
 
     Selections lose the ids of what is not there.
 
     Raises:
-      FolderError: an id comes twice, or there is no record.
+      FolderError: an id, a class, a tag or a word comes twice, or there is no record.
     """
-    twice = [i for i, times in Counter(r.id for r in records).items() if times > 1]
-    if twice:
-        raise FolderError(f"{folder}: {len(twice)} duplicate ids, such as {twice[0]!r}")
+    if ids := twice(r.id for r in records):
+        raise FolderError(f"{folder}: {len(ids)} duplicate ids, such as {quoted(ids[0])}")
+    for what in ("classes", "tags", "vocabulary"):
+        if names := twice(known.get(what) or ()):
+            raise FolderError(
+                f"{folder}: of its {what}, {listed(names)} come twice; each needs a name of its own"
+            )
     if not records:
         reason = f"; {problems[0]}" if problems else ""
         raise FolderError(f"{folder}: its annotations name no picture that is there{reason}")
@@ -184,6 +189,11 @@ def make(
         if (kept := tuple(i for i in ids if i in present))
     }
     return DataSet(name, ordered, selections=selections, problems=tuple(problems), **known)
+
+
+def twice(names: Iterable[Any]) -> list[Any]:
+    """List what comes more than once."""
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def draw(ids: Collection[str], *shares: int, seed: int = 0) -> list[tuple[str, ...]]:

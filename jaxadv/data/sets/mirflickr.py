@@ -4,11 +4,16 @@
 the 1,386 tags that at least 20 pictures have, which the owner lists in `doc/common_tags.txt`.
 """
 
+import os
 from pathlib import Path
 
 from jaxadv.data.records import DataSet, FolderError, Record
-from jaxadv.data.sets.layout import Download, find, make, need, read_lines
+from jaxadv.data.sets.layout import Download, find, in_order, list_folder, make, need
 from jaxadv.data.sets.nus_wide import divide
+from jaxadv.data.sets.reading import LeftOut, numbered
+from jaxadv.formats.errors import FormatError, quoted
+from jaxadv.formats.text import numbered_lines, read_lines
+from jaxadv.formats.values import ValueFault, parse_whole
 
 OWNER = "https://press.liacs.nl/mirflickr/mirdownload.html"
 ANNOTATIONS = "mirflickr25k_annotations_v080"
@@ -17,6 +22,7 @@ CLASSES = (
     "lake", "male", "night", "people", "plant_life", "portrait", "river", "sea", "sky",
     "structures", "sunset", "transport", "tree", "water",
 )  # fmt: skip
+MOST_PICTURES = 1_000_000  # MIRFlickr-1M's
 EXPECTED = {
     "all": 25_000,
     "pairs": 20_015,
@@ -51,28 +57,32 @@ def read(folder: Path) -> DataSet:
     first, tags, common, annotations = (
         need(folder, download, download.path.removeprefix("mirflickr/")) for download in needs()
     )
-    vocabulary = _common(common)
-    words = set(vocabulary)
-    labels = {name: _numbers(annotations, name) for name in CLASSES}
-    records: list[Record] = []
     problems: list[str] = []
-    # im1.jpg is there; the set ends with the last picture that anything is known of
-    last = max([1, *(number for numbers in labels.values() for number in numbers)])
-    last = max([last, *(_number(path, "tags") for path in tags.glob("tags*.txt"))])
-    for number in range(1, last + 1):
+    vocabulary = _common(common, problems)
+    place = numbered(vocabulary)
+    labels = {name: _numbers(annotations, name, problems) for name in CLASSES}
+    # every picture that is there, or that anything is known of
+    known = {*_files(first.parent, "im", ".jpg"), *_files(tags, "tags", ".txt")}
+    records: list[Record] = []
+    for number in sorted(known.union(*labels.values())):
         picture, said = first.parent / f"im{number}.jpg", tags / f"tags{number}.txt"
-        if not picture.is_file():
+        if not os.path.isfile(picture):
             problems.append(f"{picture}: no such picture")
             continue
-        if not said.is_file():
+        mine = None
+        if os.path.lexists(said):
+            try:
+                mine = in_order(place.keys() & set(read_lines(said)), place)
+            except FormatError as problem:
+                problems.append(f"{problem}; the picture has no tags")
+        else:
             problems.append(f"{said}: no such file; the picture has no tags")
-        mine = set(read_lines(said)) & words if said.is_file() else None
         records.append(
             Record(
                 f"im{number:05d}",
                 picture,
                 labels=tuple(name for name in CLASSES if number in labels[name]),
-                tags=None if mine is None else tuple(tag for tag in vocabulary if tag in mine),
+                tags=mine,
             )
         )
     pairs = tuple(r.id for r in records if r.labels and r.tags)
@@ -88,27 +98,34 @@ def read(folder: Path) -> DataSet:
     )
 
 
-def _common(path: Path) -> tuple[str, ...]:
+def _common(path: Path, problems: list[str]) -> tuple[str, ...]:
     """Read lines `tag count`."""
     tags = []
-    for number, line in enumerate(read_lines(path), 1):
+    left_out = LeftOut(path, problems)
+    for number, line in numbered_lines(path):
         tag, _, count = line.rpartition(" ")
-        if not tag.strip() or not count.isdigit():
-            raise FolderError(f"{path}, line {number}: not a tag and its count: {line[:60]!r}")
-        tags.append(tag.strip())
+        if tag.strip() and count.isdecimal():
+            tags.append(tag.strip())
+        else:
+            left_out.add(f"line {number}", f"not a tag and its count: {quoted(line)}")
     return tuple(tags)
 
 
-def _numbers(annotations: Path, name: str) -> set[int]:
+def _numbers(annotations: Path, name: str, problems: list[str]) -> set[int]:
     path = find(annotations, f"{name}.txt")
     if path is None:
         raise FolderError(f"{annotations}/{name}.txt: missing; it is in {ANNOTATIONS}.zip, {OWNER}")
-    lines = read_lines(path)
-    if not all(line.isdigit() for line in lines):
-        raise FolderError(f"{path}: not a picture's number a line")
-    return {int(line) for line in lines}
+    numbers = set()
+    left_out = LeftOut(path, problems)
+    for number, line in numbered_lines(path):
+        try:
+            numbers.add(parse_whole(line, "a picture's number", MOST_PICTURES))
+        except ValueFault as fault:
+            left_out.add(f"line {number}", fault)
+    return numbers
 
 
-def _number(path: Path, prefix: str) -> int:
-    digits = path.stem.removeprefix(prefix)
-    return int(digits) if digits.isdigit() else 0
+def _files(folder: Path, prefix: str, suffix: str) -> set[int]:
+    """The numbers of a folder's files of that kind."""
+    stems = (p.name.removeprefix(prefix).removesuffix(suffix) for p in list_folder(folder))
+    return {int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) < 9}

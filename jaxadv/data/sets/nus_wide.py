@@ -6,21 +6,17 @@ is about picture i of `Imagelist.txt`. `Groundtruth/TrainTestLabels` is not read
 archive of the owner's; put them where the list has them, under `Flickr/`.
 """
 
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from jaxadv.data.records import DataSet, FolderError, Record
-from jaxadv.data.sets.layout import (
-    Download,
-    draw,
-    find,
-    laid_out_as,
-    make,
-    need,
-    read_flags,
-    read_lines,
-)
+from jaxadv.data.sets.layout import Download, draw, find, make, need, picture_name, shown
+from jaxadv.data.sets.reading import read_flags
+from jaxadv.formats.files import check_file
+from jaxadv.formats.text import read_lines
+from jaxadv.formats.values import ValueFault
 
 OWNER = "https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html"
 FREQUENT = 21
@@ -76,9 +72,13 @@ def read(folder: Path) -> DataSet:
     problems: list[str] = []
     rows: list[int] = []
     for row, name in enumerate(listed):
-        path = pictures / name
-        if not path.is_file():
-            problems.append(f"{path}: no such picture")
+        try:
+            path = pictures / picture_name(name)
+        except ValueFault as fault:
+            problems.append(f"{images}, picture {row + 1}: {fault}; left out")
+            continue
+        if not os.path.isfile(path):
+            problems.append(f"{shown(path)}: no such picture")
             continue
         rows.append(row)
         found.append(
@@ -150,7 +150,8 @@ def _of(labels: Path, concept: str) -> Path:
 def _tag_numbers(path: Path, pictures: int, width: int) -> list[np.ndarray]:
     """Read a line of `width` truth values for each picture, as the numbers of the true ones."""
     rows: list[np.ndarray] = []
-    with laid_out_as(f"lines of {width} 0s and 1s", path), path.open("rb") as file:
+    check_file(path)
+    with path.open("rb") as file:  # half a gigabyte, so a line at a time
         for number, line in enumerate(file, 1):
             digits = np.frombuffer(line.translate(None, b" \t\r\n"), np.uint8)
             if not len(digits):

@@ -65,8 +65,7 @@ def read(name: str, folder: Path) -> DataSet:
     Raises:
       FolderError: something is missing or broken, or the name is nearly one that is known.
     """
-    if not folder.is_dir():
-        raise FolderError(f"{folder}: no such folder")
+    folders.check_folder(folder)
     if name in SETS:
         return SETS[name].read(folder)
     if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:

@@ -3,14 +3,23 @@
 A class counts as a label where an object of it is not marked `difficult`, which is VOC's own rule
 for its classification task. Boxes are those of all objects. VOC counts pixels from 1 and includes
 the last; boxes here begin at 0 and end behind it.
+
+A picture whose annotation cannot be used is left out and named.
 """
 
+import os
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from jaxadv.data.example import Box
+from jaxadv.data.frames import boxes_upright
 from jaxadv.data.records import DataSet, FolderError, Record
-from jaxadv.data.sets.layout import Download, find, laid_out_as, make, need, read_lines, read_xml
+from jaxadv.data.sets.layout import Download, find, make, need, picture_name, shown
+from jaxadv.data.sets.reading import read_xml
+from jaxadv.errors import InputError
+from jaxadv.formats.errors import listed, quoted
+from jaxadv.formats.text import numbered_lines
+from jaxadv.formats.values import ValueFault, parse_number
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -51,15 +60,24 @@ def read_year(folder: Path, year: int) -> DataSet:
     records: list[Record] = []
     problems: list[str] = []
     for part in PARTS:
-        listed = find(lists, f"{part}.txt")
-        for name in read_lines(listed) if listed else ():
+        list_of_part = find(lists, f"{part}.txt")
+        for number, name in numbered_lines(list_of_part) if list_of_part else ():
+            try:
+                picture_name(name)
+            except ValueFault as fault:
+                problems.append(f"{list_of_part}, line {number}: {fault}; left out")
+                continue
             picture, notes = pictures / f"{name}.jpg", annotations / f"{name}.xml"
-            if not picture.is_file():
-                problems.append(f"{picture}: no such picture")
-            elif not notes.is_file():
-                problems.append(f"{notes}: no such annotation")
+            if not os.path.isfile(picture):
+                problems.append(f"{shown(picture)}: no such picture")
+            elif not os.path.lexists(notes):
+                problems.append(f"{shown(notes)}: no such annotation")
             else:
-                labels, boxes = _read(notes, name)
+                try:
+                    labels, boxes = _read(notes, name, picture)
+                except InputError as problem:
+                    problems.append(f"{problem}; the picture is left out")
+                    continue
                 records.append(Record(name, picture, labels=labels, boxes=boxes, split=part))
     ids = tuple(sorted(r.id for r in records if r.split in ("train", "val")))
     return make(
@@ -73,29 +91,52 @@ def read_year(folder: Path, year: int) -> DataSet:
     )
 
 
-def _read(path: Path, name: str) -> tuple[tuple[str, ...], tuple[Box, ...]]:
+def _read(path: Path, name: str, picture: Path) -> tuple[tuple[str, ...], tuple[Box, ...]]:
+    """Read the labels and boxes of a picture.
+
+    Raises:
+      InputError: the annotation cannot be used, or the picture is none.
+    """
     notes = read_xml(path)
-    with laid_out_as("VOC's annotations", path):
-        if Path(_text(notes, "filename")).stem != name:
-            raise FolderError(f"{path}: is of {_text(notes, 'filename')}, not of {name}.jpg")
+    try:
+        file = _text(notes, "filename")
+        if Path(file).stem != name:
+            raise ValueFault(f"is of {quoted(file)}, not of {name}.jpg")
         objects = notes.findall("object")
-        boxes = tuple(_box(thing) for thing in objects)
+        boxes = [_box(thing) for thing in objects]
         clear = {_text(o, "name") for o in objects if o.findtext("difficult", "0").strip() != "1"}
         if unknown := {box.label for box in boxes} - set(CLASSES):
-            raise FolderError(f"{path}: {sorted(unknown)[0]!r} is none of VOC's 20 classes")
-    return tuple(label for label in CLASSES if label in clear), boxes
+            raise ValueFault(f"{listed(sorted(unknown))}: none of VOC's 20 classes")
+        if size := _size(notes):
+            boxes = boxes_upright(boxes, picture, size)
+    except ValueFault as fault:
+        raise FolderError(f"{path}: {fault}") from None
+    return tuple(label for label in CLASSES if label in clear), tuple(boxes)
+
+
+def _size(notes: Element) -> tuple[int, int] | None:
+    """The width and height of the picture that the boxes are of, where they are given."""
+    size = notes.find("size")
+    if size is None:
+        return None
+    width, height = (parse_number(size.findtext(side) or "0", side) for side in ("width", "height"))
+    return (int(width), int(height)) if width > 0 and height > 0 else None
 
 
 def _box(thing: Element) -> Box:
     place = thing.find("bndbox")
     if place is None:
-        raise KeyError("bndbox")
-    left, top, right, bottom = (float(_text(place, k)) for k in ("xmin", "ymin", "xmax", "ymax"))
+        raise ValueFault("an object without bndbox")
+    left, top, right, bottom = (
+        parse_number(_text(place, side), side) for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    if right < left or bottom < top:
+        raise ValueFault(f"a box from {left:g}, {top:g} to {right:g}, {bottom:g}")
     return Box(_text(thing, "name"), left - 1, top - 1, right, bottom)
 
 
 def _text(element: Element, name: str) -> str:
     text = element.findtext(name)
     if text is None:
-        raise KeyError(name)
+        raise ValueFault(f"no {name!r}: not laid out as VOC's annotations")
     return text.strip()

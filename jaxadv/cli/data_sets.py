@@ -1,0 +1,32 @@
+"""Opening what `--data` and `--detections` name, and saying on stderr what was left out of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxadv.cli.console import note
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import DataSet, left_out
+from jaxadv.poisoning.regions import RegionSource, annotated, read_detections
+
+
+def open_sets(names: str | Sequence[str], data_dir: Path | None = None) -> DataSet:
+    """Open data sets as `open_data` does."""
+    data = open_data(names, data_dir)
+    say_left_out(data.problems)
+    return data
+
+
+def open_regions(detections: Path | None, threshold: float) -> RegionSource:
+    """Open a detector's boxes; the annotated ones if there are none."""
+    if detections is None:
+        return annotated
+    problems: list[str] = []
+    regions = read_detections(detections, threshold, problems.append)
+    say_left_out(problems)
+    return regions
+
+
+def say_left_out(problems: Sequence[str]) -> None:
+    """Print the first lines of what was left out, and how many there are."""
+    for line in left_out(problems):
+        note(line)
