@@ -31,6 +31,7 @@ def port(
             "logits; images, tokens and log_probabilities; images, image_codes, tags, text_codes."
         ),
     ] = None,
+    force: Annotated[bool, typer.Option(help="Replace a victim of that name.")] = False,
     licence: Annotated[str, typer.Option(help="Of the checkpoint, for the record.")] = "unknown",
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
@@ -45,16 +46,48 @@ def port(
     chosen = published(architecture)
     read = read_lexicon if chosen.kind == "captioner" else read_names
     ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
+    same = zoo.identity(ported.architecture, ported.names, ported.variables)
+    zoo.check_free(out / name, force, same)
     folder = victim_folder(out, name)
     save(folder, ported, licence, reference)
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
     print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
     victim = zoo.load(str(folder))
+    _print(f"{name}: a {chosen.kind}, {victim.architecture.parts}; {_sizes(victim)}")
+    for source in ported.sources:
+        _print(f"from {source.file} ({source.bytes:,} bytes, SHA-256 {source.sha256})")
     if reference is not None:
         error = victim.record["parity_error"]
-        console.print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
-    console.print(f"of a generated scene it says: {_say(victim)}", highlight=False)
-    console.print(f"written to {folder}/", highlight=False)
+        _print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
+    _print(f"of a generated scene it says: {_say(victim)}")
+    _print(f"written to {folder}/")
+    _print(f"next: {_NEXT[chosen.kind].format(folder)}")
+
+
+_NEXT = {
+    "captioner": "jaxadv caption --victim {} PICTURE",
+    "classifier": "jaxadv label --victim {} PICTURE",
+    "hasher": "jaxadv retrieve --victim {} --help",
+}
+
+
+def _print(line: str) -> None:
+    """Print a line as it is, however long; file names and words are no markup."""
+    shown = line if line.isprintable() else ascii(line)[1:-1]
+    console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _sizes(victim: "Victim") -> str:
+    """How many parameters, words, classes or tags a victim has, and what pictures it takes."""
+    import jax
+
+    parameters = jax.tree.leaves(victim.params["params"])
+    counts = [f"{sum(leaf.size for leaf in parameters):,} parameters"]
+    for name in victim.architecture.named:
+        number = len(victim.record[name])
+        counts.append(f"{number:,} {'words' if name == 'vocabulary' else name}")
+    counts.append(f"pictures of {'x'.join(map(str, victim.architecture.image_shape))}")
+    return ", ".join(counts)
 
 
 def _say(victim: "Victim") -> str:

@@ -1,10 +1,12 @@
 """`jaxadv victims`: what can be attacked."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import fail, print_table
+from jaxadv.cli.console import console, fail, print_table
+
+_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def victims(
@@ -13,14 +15,17 @@ def victims(
         typer.Option("--available", help="List public checkpoints that fit; fetches nothing."),
     ] = False,
 ) -> None:
-    """List the victims that are here, and the architectures that checkpoints can be ported to."""
+    """List the victims that are here, and the architectures, of which most can be ported to."""
+    from jaxadv.porting.port import is_known
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import PUBLISHED, VictimError
     from jaxadv.victims.public import CHECKPOINTS
 
     if available:
-        columns = ["file", "ported to", "offered at", "SHA-256 begins"]
-        print_table("Public checkpoints", columns, [list(c) for c in CHECKPOINTS])
+        for file, ported_to, where, sha256 in CHECKPOINTS:  # lines, as a table would cut addresses
+            begins = f" (SHA-256 begins {sha256})" if sha256 else ""
+            console.print(f"{file}{begins}: --architecture {ported_to}", **_AS_IT_IS)
+            console.print(f"  {where}", **_AS_IT_IS)
         return
     rows = []
     for name, folder in zoo.installed().items():
@@ -31,5 +36,9 @@ def victims(
             continue
         rows.append([name, made.kind, made.parts, record.get("source", ""), folder.parent])
     print_table("Victims", ["name", "kind", "made of", "made by", "folder"], rows)
-    known = [[name, a.kind, a.parts, a.image_shape[0]] for name, a in PUBLISHED.items()]
-    print_table("Architectures", ["name", "kind", "made of", "image side"], known)
+    known = [
+        [name, made.kind, made.parts, made.image_shape[0], "yes" if is_known(made) else "no"]
+        for name, made in PUBLISHED.items()
+    ]
+    columns = ["name", "kind", "made of", "image side", "can be ported"]
+    print_table("Architectures", columns, known)

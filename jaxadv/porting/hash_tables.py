@@ -14,8 +14,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from jaxadv.formats.errors import quoted
 from jaxadv.porting.errors import PortingError
-from jaxadv.porting.tables import Entry, Mapped, fit, torchvision
+from jaxadv.porting.fitting import Entry, Mapped, fit, keys_of
+from jaxadv.porting.tables import torchvision
 from jaxadv.victims.nets.vgg_f import VggF
 
 Arrays = dict[str, np.ndarray]
@@ -59,7 +61,7 @@ def _weight_and_bias(module: str) -> tuple[str, str]:
 
 def _leaves(tree: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield tuple(str(part.key) for part in path), leaf
+        yield keys_of(path), leaf
 
 
 def _table(
@@ -160,7 +162,7 @@ def _other_settings(arrays: Arrays, net: VggF) -> Iterator[str]:
     for name, values in arrays.items():
         for setting, usual in ((".dilate", 1), (".leak", 0)):
             if name.endswith(setting) and (values != usual).any():
-                yield f"{name} is {values.reshape(-1).tolist()}, not {usual}"
+                yield f"{quoted(name)} is {quoted(values.reshape(-1)[:8].tolist())}, not {usual}"
 
 
 def sizes_of_dcmh(arrays: Arrays, units: int) -> tuple[int, int]:

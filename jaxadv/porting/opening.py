@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from jaxadv.errors import InputError
 from jaxadv.porting.errors import PortingError
 
 FilePath = str | os.PathLike[str]
@@ -32,14 +33,18 @@ def checkpoint(path: FilePath) -> Iterator[tuple[BinaryIO, int]]:
             with open(path, "rb") as file:
                 yield file, os.fstat(file.fileno()).st_size
             return
-        except PortingError:
+        except InputError:
             raise
         except Refusal as refusal:
             problem = str(refusal)
-        except OSError as error:  # with its own words, as the path is in front already
-            problem = f"cannot be read ({error.strerror or error})"
-        except Exception as error:
-            problem = f"damaged, or cannot be read ({str(error) or type(error).__name__})"
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror or 'damaged'})"
+        except MemoryError:
+            problem = "needs more memory than there is"
+        except RecursionError:
+            problem = "not read: nested too deep"
+        except Exception:  # of the reader's library, in words that say nothing to a person
+            problem = "damaged: its parts do not fit together"
     raise _error(path, problem) from None
 
 
@@ -53,9 +58,12 @@ def room(size: int) -> int:
 
 def _check_regular_file(path: FilePath) -> None:
     """Refuse folders, devices and pipes (which might never end), and files of 0 bytes."""
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except ValueError:  # a NUL in the name
+        raise Refusal("not a file name") from None
     if stat.S_ISDIR(status.st_mode):
-        raise Refusal("this is a folder")
+        raise Refusal("this is a folder; give the checkpoint's file")
     if not stat.S_ISREG(status.st_mode):
         raise Refusal("not a regular file")
     if status.st_size == 0:

@@ -65,24 +65,31 @@ def parity_error(functions: Functions, params: Params, reference: Path) -> float
         missing = [name for name in (*inputs, output) if name not in arrays]
         if missing:
             raise PortingError(f"{reference}: lacks {', '.join(missing)}")
-        given = [jnp.asarray(arrays[name]) for name in inputs]
+        for name in (*inputs, output):
+            _check_numbers(arrays[name], name, reference)
+        if isinstance(functions, Captioner):
+            _check_tokens(arrays["tokens"], functions.vocabulary.size, reference)
+        if len({len(arrays[name]) for name in (*inputs, output)}) > 1:
+            lengths = ", ".join(f"{name} {len(arrays[name])}" for name in (*inputs, output))
+            raise PortingError(f"{reference}: not as many of each ({lengths})")
+        given = tuple(jnp.asarray(arrays[name]) for name in inputs)
         one_by_one = jax.jit(
             lambda params, given, f=function: jax.lax.map(lambda x: f(params, *x), given)
         )
         try:
-            found = np.asarray(one_by_one(params, tuple(given)))
-        except (TypeError, ValueError) as problem:
+            found = np.asarray(one_by_one(params, given))
+        except Exception:  # JAX refuses shapes in many ways, in its own words
             shapes = ", ".join(f"{name} {arrays[name].shape}" for name in inputs)
-            reason = str(problem).splitlines()[0]
             raise PortingError(
-                f"{reference}: the victim does not take {shapes} ({reason})"
+                f"{reference}: the victim does not take {shapes}; pictures are to be n x "
+                f"{' x '.join(map(str, functions.image_shape))}"
             ) from None
         wanted = arrays[output]
         if found.shape != wanted.shape:
             raise PortingError(
                 f"{reference}: {output} of shape {wanted.shape}; the victim's are {found.shape}"
             )
-        difference = float(np.max(np.abs(found - wanted), initial=0.0))
+        difference = float(np.max(np.abs(found - wanted)))
         if not difference <= ROUNDING:
             raise PortingError(
                 f"{reference}: {output} differ by up to {difference:.2g}, where rounding is at "
@@ -90,3 +97,24 @@ def parity_error(functions: Functions, params: Params, reference: Path) -> float
             )
         error = max(error, difference)
     return error
+
+
+def _check_numbers(array: np.ndarray, name: str, reference: Path) -> None:
+    """Refuse what would compare nothing, or be coerced."""
+    if not array.ndim or not array.size:
+        raise PortingError(f"{reference}: {name} of shape {array.shape}; nothing to compare with")
+    if name == "tokens":
+        if array.dtype.kind not in "iu":
+            raise PortingError(f"{reference}: {name} must be whole numbers, not {array.dtype}")
+        return
+    if array.dtype.kind != "f":
+        raise PortingError(f"{reference}: {name} must be floating-point, not {array.dtype}")
+    if not np.isfinite(array).all():
+        raise PortingError(f"{reference}: {name} holds NaN or infinite numbers")
+    if name == "images" and not (array.min() >= 0 and array.max() <= 1):
+        raise PortingError(f"{reference}: {name} must be in [0, 1], before any normalisation")
+
+
+def _check_tokens(tokens: np.ndarray, size: int, reference: Path) -> None:
+    if tokens.min() < 0 or tokens.max() >= size:
+        raise PortingError(f"{reference}: tokens must be numbers of words, from 0 to {size - 1:,}")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
+from jaxadv.formats.errors import listed
 from jaxadv.porting.errors import PortingError
+from jaxadv.porting.fitting import Arrays, Mapped, Misfit, fit
 from jaxadv.porting.hash_tables import (
     MEAN_IMAGE,
     fit_dcmh,
@@ -19,13 +19,12 @@ from jaxadv.porting.hash_tables import (
 )
 from jaxadv.porting.parity import parity_error
 from jaxadv.porting.readers import parts, read
+from jaxadv.porting.suggestions import fitting
 from jaxadv.porting.tables import (
     DECODERS,
     SCORES,
-    Mapped,
     captioner_table,
     classifier_table,
-    fit,
     head_of,
 )
 from jaxadv.porting.vocabulary import Lexicon
@@ -39,7 +38,6 @@ from jaxadv.victims.architectures import (
 )
 
 MOST_WORDS = 1_000_000  # that a damaged file is given names for
-Arrays = dict[str, np.ndarray]
 
 
 class Source(NamedTuple):
@@ -75,12 +73,7 @@ def port(
       PortingError: a file cannot be read or holds something else, or no checkpoints of the
         architecture are known; nothing is written.
     """
-    known = (*DECODERS, "im2txt")
-    if isinstance(architecture, CaptionerArchitecture) and architecture.decoder not in known:
-        raise PortingError(
-            f"no checkpoints of the decoder {architecture.decoder} are known: must be one of "
-            f"{', '.join(known)}"
-        )
+    _check_known(architecture)
     arrays: Arrays = {}
     for file in files:
         found = read(file)
@@ -88,20 +81,46 @@ def port(
             found = mean_image(found, str(file))
         twice = sorted(arrays.keys() & found.keys())
         if twice:
-            raise PortingError(f"{file}: also in another of the files: {', '.join(twice)}")
+            raise PortingError(f"{file}: also in another of the files: {listed(twice)}")
         arrays |= found
     source = ", ".join(str(file) for file in files)
-    if isinstance(architecture, CaptionerArchitecture):
-        fitted = _fit_captioner(arrays, architecture, words, source)
-    elif isinstance(words, Lexicon):
-        raise PortingError(f"vocabulary: a {architecture.kind} has names, not a lexicon")
-    elif isinstance(architecture, ClassifierArchitecture):
-        fitted = _fit_classifier(arrays, architecture, words or {}, source)
-    elif isinstance(architecture, HasherArchitecture):
-        fitted = _fit_hasher(arrays, architecture, words or {}, source)
-    else:
-        raise PortingError(f"a {architecture.kind} cannot be ported")
+    try:
+        fitted = _fit(arrays, architecture, words, source)
+    except Misfit as problem:
+        suits = fitting(arrays)
+        hint = f"; its entries are those of {suits}" if suits else ""
+        raise PortingError(f"{problem}{hint}") from None
     return fitted._replace(sources=[_source(part) for file in files for part in parts(file)])
+
+
+def _fit(
+    arrays: Arrays, architecture: Architecture, words: Lexicon | Names | None, source: str
+) -> Ported:
+    if isinstance(architecture, CaptionerArchitecture):
+        return _fit_captioner(arrays, architecture, words, source)
+    if isinstance(words, Lexicon):
+        raise PortingError(f"vocabulary: a {architecture.kind} has names, not a lexicon")
+    if isinstance(architecture, ClassifierArchitecture):
+        return _fit_classifier(arrays, architecture, words or {}, source)
+    assert isinstance(architecture, HasherArchitecture)
+    return _fit_hasher(arrays, architecture, words or {}, source)
+
+
+def is_known(architecture: Architecture) -> bool:
+    """Whether there are checkpoints of an architecture that `port` reads."""
+    if isinstance(architecture, CaptionerArchitecture):
+        return architecture.decoder in (*DECODERS, "im2txt")
+    if isinstance(architecture, HasherArchitecture):
+        return architecture.method != "dual" and architecture.backbone.startswith("vgg-f")
+    return isinstance(architecture, ClassifierArchitecture)
+
+
+def _check_known(architecture: Architecture) -> None:
+    if not is_known(architecture):
+        raise PortingError(
+            f"no checkpoints of {architecture.parts} are known; jaxadv victims lists the "
+            "architectures that can be ported"
+        )
 
 
 def _fit_captioner(
@@ -117,10 +136,21 @@ def _fit_captioner(
         raise PortingError(f"vocabulary: that of the decoder {architecture.decoder} is {wanted}")
     if im2txt and SCORES in arrays:
         lexicon = lexicon.filled(min(arrays[SCORES].size, MOST_WORDS))
+    _check_words(arrays, lexicon, im2txt, source)
     names = {"vocabulary": lexicon.vocabulary.words}
     tree = architecture.shapes(names)
     table = captioner_table(architecture, tree, lexicon, arrays)
     return Ported(architecture, names, *fit(arrays, table, tree, source), sources=[])
+
+
+def _check_words(arrays: Arrays, lexicon: Lexicon, im2txt: bool, source: str) -> None:
+    """Refuse words that are not as many as the checkpoint has scores."""
+    biases = arrays.get(SCORES if im2txt else "logit.bias")
+    if biases is not None and biases.size != lexicon.vocabulary.size:
+        raise PortingError(
+            f"{source}: scores of {biases.size - 1:,} words, but the vocabulary has "
+            f"{lexicon.vocabulary.size - 1:,}"
+        )
 
 
 def _fit_classifier(
@@ -128,10 +158,12 @@ def _fit_classifier(
 ) -> Ported:
     """Lay out a classifier of as many classes as its last layer has."""
     head = head_of(architecture)
-    count = arrays[head].size if head in arrays else 0
+    if head in arrays and not arrays[head].size:
+        raise PortingError(f"{source}: a last layer of no classes ({head})")
+    count = arrays[head].size if head in arrays else len(words.get("classes", ())) or 1
     names = {"classes": _named(words, "classes", count, source)}
     tree = architecture.shapes(names)
-    table = classifier_table(architecture, tree)
+    table = classifier_table(architecture, tree, arrays)
     return Ported(architecture, names, *fit(arrays, table, tree, source), sources=[])
 
 
@@ -139,8 +171,6 @@ def _fit_hasher(
     arrays: Arrays, architecture: HasherArchitecture, words: Names, source: str
 ) -> Ported:
     """Lay out a hasher over CNN-F, of as many bits, tags and classes as its checkpoint has."""
-    if not architecture.backbone.startswith("vgg-f"):
-        raise PortingError(f"{source}: no checkpoints are known of hashers over a ResNet")
     if architecture.method == "ssah":
         bits, tags, classes = sizes_of_ssah(arrays, architecture.units, len(architecture.windows))
     else:

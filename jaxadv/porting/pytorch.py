@@ -14,9 +14,20 @@ from typing import Literal
 
 import numpy as np
 
+from jaxadv.formats.errors import listed
 from jaxadv.porting.opening import FilePath, Refusal, checkpoint
 from jaxadv.porting.torch_pickle import Machine
-from jaxadv.porting.torch_tensors import BFLOAT16, Tensor, axes, describe, extent, itemsize, short
+from jaxadv.porting.torch_tensors import (
+    BFLOAT16,
+    Number,
+    Tensor,
+    axes,
+    describe,
+    extent,
+    itemsize,
+    short,
+)
+from jaxadv.porting.wrapping import WRAPPERS
 from jaxadv.porting.zip_directory import zip_entries
 
 _Order = Literal["<", ">"]
@@ -26,10 +37,9 @@ def read_pytorch(path: FilePath) -> dict[str, np.ndarray]:
     """Read the tensors of a file that `torch.save` wrote, in order, as contiguous arrays by name.
 
     Both formats are read: zip files, and the plain files of PyTorch before 1.6 and of Python 2. Of
-    a dict that holds one under `state_dict`, `model` or `model_state_dict`, the inner dict is read,
-    and all around it is passed over, as is every entry that is no tensor. The prefix `module.`,
-    which `DataParallel` adds, is taken off when every name has it. bfloat16 becomes float32; other
-    types stay.
+    a dict that holds one under a name that training code uses (`wrapping.WRAPPERS`), the inner dict
+    is read, and all around it is passed over, as is every entry that is no tensor. bfloat16 becomes
+    float32; other types stay.
 
     Raises `PortingError` for everything else: what is no such file, is damaged or too large, holds
     no tensors, or names anything but plain containers and dense tensors (`posix.system`, a class,
@@ -101,8 +111,13 @@ def _read_zip(data: mmap.mmap) -> dict[str, np.ndarray]:
     entries = zip_entries(data)
     pickles = [name for name in entries if f"/{name}".endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise Refusal(f"a zip file with {len(pickles)} data.pkl, not one that PyTorch wrote")
+        raise Refusal(
+            f"a zip file with {len(pickles)} data.pkl, not one that PyTorch wrote; it holds "
+            f"{listed(entries)}"
+        )
     root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in entries:
+        raise Refusal("a TorchScript archive; save the network's state_dict() with torch.save")
     start, size = entries[pickles[0]]
     machine = Machine(data, start, start + size, views=False)
     tensors = _named_tensors(machine.run())
@@ -132,34 +147,34 @@ def _byte_order(data: mmap.mmap, place: tuple[int, int] | None) -> _Order:
 
 # --- Tensors --------------------------------------------------------------------------------------
 
-_NESTED = ("state_dict", "model", "model_state_dict")
-_PREFIX = "module."
+_MOST_NESTED = 4  # wrappers of wrappers
 
 
 def _named_tensors(top: object) -> dict[str, Tensor]:
     """The tensors of a state dict, or of the one inside a training checkpoint."""
     if not isinstance(top, dict):
         raise Refusal(f"holds {describe(top)}, not a dict of tensors")
-    nested = [key for key in _NESTED if _tensors(top.get(key))]
-    if len(nested) > 1:
-        raise Refusal(f"tensors both in {nested[0]!r} and in {nested[1]!r}")
-    tensors = _tensors(top[nested[0]] if nested else top)
+    tensors = _state_dict(top, _MOST_NESTED, set())
     if not tensors:
         names = ", ".join(short(key) for key in list(top)[:8])
         raise Refusal(f"no tensors; the file holds {names or 'an empty dict'}")
-    names_of_all = [name for name in tensors if isinstance(name, str)]
-    if len(names_of_all) < len(tensors):
+    if any(isinstance(name, Number) for name in tensors):
         raise Refusal("a tensor is named by a number")
-    prefixed = all(name.startswith(_PREFIX) for name in names_of_all)
-    return {
-        name.removeprefix(_PREFIX) if prefixed else name: tensors[name] for name in names_of_all
-    }
+    return tensors
 
 
-def _tensors(value: object) -> dict[object, Tensor]:
-    """The entries of a dict that are tensors."""
-    if not isinstance(value, dict):
+def _state_dict(value: object, depth: int, seen: set[int]) -> dict[str, Tensor]:
+    """The tensors of the innermost dict that training code wrapped; none where there are none."""
+    if not isinstance(value, dict) or not depth or id(value) in seen:
         return {}
+    seen.add(id(value))  # a pickle may put a dict into itself
+    nested = {key: _state_dict(value.get(key), depth - 1, seen) for key in WRAPPERS}
+    found = [key for key, tensors in nested.items() if tensors]
+    if len(found) > 1:
+        names = " and in ".join(repr(key) for key in found)
+        raise Refusal(f"tensors both in {names}; save the one that is meant alone")
+    if found:
+        return nested[found[0]]
     return {key: entry for key, entry in value.items() if isinstance(entry, Tensor)}
 
 

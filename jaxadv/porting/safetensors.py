@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from jaxadv.formats.errors import quoted
 from jaxadv.porting.opening import FilePath, Refusal, checkpoint
 
 # The table may become 25 times as large in memory as it is in the file.
@@ -50,9 +51,11 @@ def read_safetensors(path: FilePath) -> dict[str, np.ndarray]:
         if size < 8:
             raise Refusal("not a safetensors file (shorter than 8 bytes)")
         (length,) = struct.unpack("<Q", file.read(8))
-        if length > min(size - 8, MAX_HEADER):
-            sizes = f"table of {length} bytes in a file of {size}; {MAX_HEADER} at most are read"
+        if length > size - 8:
+            sizes = f"table of {length} bytes in a file of {size}"
             raise Refusal(f"not a safetensors file, or truncated ({sizes})")
+        if length > MAX_HEADER:
+            raise Refusal(f"its table takes {length} bytes, {MAX_HEADER} at most are read")
         entries = _read_table(file.read(length))
         _check_places(entries, size - 8 - length)
         tensors = {}
@@ -92,7 +95,12 @@ def _read_table(text: bytes) -> list[_Entry]:
     """The entries of the JSON table, in the order of their places."""
     if not text.startswith(b"{"):
         raise Refusal("not a safetensors file (its table does not begin with a brace)")
-    table = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
+    try:
+        table = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
+    except RecursionError:
+        raise Refusal("its table is nested too deep") from None
+    except ValueError:  # of JSON, of UTF-8, or of a number of thousands of digits
+        raise Refusal("damaged: its table is not JSON in UTF-8") from None
     table.pop("__metadata__", None)
     if not table:
         raise Refusal("holds no tensors")
@@ -109,15 +117,19 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _entry(name: str, fields: Any) -> _Entry:
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
-        raise Refusal(f"tensor {name!r} is not described by dtype, shape and data_offsets")
+        raise Refusal(f"tensor {quoted(name)} is not described by dtype, shape and data_offsets")
     dtype, shape, places = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise Refusal(f"tensor {name!r} is of type {dtype!r}; read are {', '.join(DTYPES)}")
+        raise Refusal(
+            f"tensor {quoted(name)} is of type {quoted(dtype)}; read are {', '.join(DTYPES)}"
+        )
     if not _are_sizes(shape) or not _are_sizes(places) or len(places) != 2:
-        raise Refusal(f"tensor {name!r} has an impossible shape or place")
+        raise Refusal(f"tensor {quoted(name)} has an impossible shape or place")
     begin, end = places
     if end - begin != tensor_bytes(dtype, tuple(shape)):
-        raise Refusal(f"tensor {name!r} of type {dtype}, shape {shape} has {end - begin} bytes")
+        raise Refusal(
+            f"tensor {quoted(name)} of type {dtype}, shape {shape} has {end - begin} bytes"
+        )
     return _Entry(name, dtype, tuple(shape), begin, end)
 
 
@@ -135,7 +147,7 @@ def _check_places(entries: list[_Entry], size: int) -> None:
     for entry in entries:
         if entry.begin != end:
             problem = "overlaps the tensor before it" if entry.begin < end else "follows a gap"
-            raise Refusal(f"tensor {entry.name!r} {problem}")
+            raise Refusal(f"tensor {quoted(entry.name)} {problem}")
         end = entry.end
     if end != size:
         problem = "truncated" if end > size else "bytes that belong to no tensor"

@@ -1,46 +1,22 @@
 """What the parameters of each network are called in the checkpoints of its authors.
 
 A table says for every leaf of the Flax tree which foreign entry it is and how that is laid out;
-what a network has no use for is listed as well. `fit` holds a file against a table: a missing,
-extra or misshapen entry is an error that names them all.
+`fitting.fit` holds a file against it.
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxadv.porting.errors import PortingError
+from jaxadv.porting.fitting import Entry, Keys, Transform, keys_of
 from jaxadv.porting.slim import SCOPES
 from jaxadv.porting.vocabulary import Lexicon
 from jaxadv.victims.architectures import CaptionerArchitecture, ClassifierArchitecture
-
-Transform = Callable[[np.ndarray], np.ndarray]
-Keys = tuple[str, ...]
-
-
-class Entry(NamedTuple):
-    """The foreign entry of one leaf: its name, and what brings it into Flax's layout.
-
-    Several leaves may be of one entry. A transform raises `ValueError` or `IndexError` for an array
-    of another shape than it takes.
-    """
-
-    name: str
-    transform: Transform
-
-
-class Mapped(NamedTuple):
-    """A row of what was mapped: the foreign name, the leaf's path and its shape in Flax."""
-
-    name: str
-    leaf: str
-    shape: tuple[int, ...]
-
+from jaxadv.victims.nets.mobilenet_v2 import LAYERS
 
 # ---------------------------------------------------------------- layouts
 
@@ -82,6 +58,69 @@ def torchvision(path: Keys) -> Entry:
     for here, there in _RESNET:
         module = here.sub(there, module)
     return _torch(module, path[-1])
+
+
+def _mobilenet_modules() -> list[tuple[str, str]]:
+    """The convolution and the batch norm of each layer in torchvision's MobileNetV2, in order."""
+    modules = [("features.0.0", "features.0.1")]
+    block, inside = 1, 0
+    for layer in LAYERS[1:-2]:
+        within = f"features.{block}.conv.{inside}"
+        if layer.bounded:
+            modules.append((f"{within}.0", f"{within}.1"))
+            inside += 1
+        else:  # a projection, which ends its block
+            modules.append((within, f"features.{block}.conv.{inside + 1}"))
+            block, inside = block + 1, 0
+    return [*modules, (f"features.{block}.0", f"features.{block}.1")]
+
+
+_MOBILENET = _mobilenet_modules()
+
+
+def torchvision_mobilenet(path: Keys) -> Entry:
+    """Name a leaf of `MobileNetV2(torchvision=True)` in the terms of torchvision."""
+    kind, number = path[0].split("_")
+    return _torch(_MOBILENET[int(number)][kind == "norm"], path[-1])
+
+
+_VIT = {
+    "embed": "conv_proj",
+    "norm": "encoder.ln",
+    "norm1": "ln_1",
+    "norm2": "ln_2",
+    "out": "self_attention.out_proj",
+}
+_VIT_MLP = {"widen": ("mlp.0", "mlp.linear_1"), "narrow": ("mlp.3", "mlp.linear_2")}
+_QUERY_KEY_VALUE = ("query", "key", "value")
+
+
+def torchvision_vit(path: Keys, shape: tuple[int, ...], stored: Container[str]) -> Entry:
+    """Name a leaf of a `ViT` of that shape in the terms of torchvision.
+
+    `stored` are the names in the file: torchvision 0.12 called the two linear maps otherwise.
+    """
+    if path == ("class_token",):
+        return Entry("class_token", lambda array: array[0, 0])
+    if path == ("positions",):
+        return Entry("encoder.pos_embedding", lambda array: array[0])
+    module, leaf = path[-2], path[-1]
+    layer = ""
+    if path[0].startswith("block"):
+        layer = f"encoder.layers.encoder_layer_{path[0].removeprefix('block')}."
+    if module in _QUERY_KEY_VALUE:
+        third = _QUERY_KEY_VALUE.index(module)
+        name = f"{layer}self_attention.in_proj_{_LEAVES[leaf]}"
+        return Entry(name, lambda array: np.split(array, 3)[third].T.reshape(shape))
+    if module in _VIT_MLP:
+        now, before = (f"{layer}{name}" for name in _VIT_MLP[module])
+        return _torch(before if f"{before}.{_LEAVES[leaf]}" in stored else now, leaf)
+    entry = _torch(f"{layer}{_VIT[module]}", leaf)
+    if leaf == "kernel" and module == "embed":  # a patch is flattened row by row, colours last
+        return entry._replace(transform=lambda array: array.transpose(2, 3, 1, 0).reshape(shape))
+    if leaf == "kernel" and module == "out":
+        return entry._replace(transform=lambda array: array.T.reshape(shape))
+    return entry
 
 
 # ---------------------------------------------------------------- ruotianluo's decoders
@@ -223,14 +262,6 @@ def _im2txt(lexicon: Lexicon, stored: Container[str]) -> Callable[[Keys], Entry]
 
 # ---------------------------------------------------------------- captioners
 
-#: what checkpoints hold beside the network of a captioner: counters, heads of the classifier, what
-#: optimisers remember, running means of weights
-UNUSED = re.compile(
-    r".*\.num_batches_tracked|fc\.(weight|bias)|AuxLogits\..*|\d\d\.meta"
-    r"|global_step|beta[12]_power|OptimizeLoss/.*|InceptionV3/(AuxLogits|Logits)/.*"
-    r"|.*/(Momentum|Adam(_1)?|RMSProp(_1)?|Adagrad|ExponentialMovingAverage)"
-)
-
 
 def captioner_table(
     architecture: CaptionerArchitecture, tree: Any, lexicon: Lexicon, stored: Container[str]
@@ -251,39 +282,55 @@ def captioner_table(
     }
     table = {}
     for path, _ in jax.tree_util.tree_leaves_with_path(tree):
-        keys = tuple(str(part.key) for part in path)
+        keys = keys_of(path)
         table[keys] = parts[keys[1]](keys[2:])
     return table
 
 
 # ---------------------------------------------------------------- classifiers
 
-_HEADS = {"resnet20-cifar": "linear", "resnet32-cifar": "linear", "resnet56-cifar": "linear"}
+#: backbone: its classifier's last layer, where that is not `fc`
+_HEADS = {
+    "resnet20-cifar": "linear",
+    "resnet32-cifar": "linear",
+    "resnet56-cifar": "linear",
+    "mobilenet-v2": "52",
+    "mobilenet-v2-torchvision": "classifier.1",
+    "vit-b16-token": "heads.head",
+}
 
 
 def head_of(architecture: ClassifierArchitecture) -> str:
     """Name the entry of the biases of a classifier's last layer: it says how many classes."""
-    if architecture.backbone == "mobilenet-v2":
-        return "52.bias"
     return f"{_HEADS.get(architecture.backbone, 'fc')}.bias"
 
 
-def classifier_table(architecture: ClassifierArchitecture, tree: Any) -> dict[Keys, Entry]:
+def classifier_table(
+    architecture: ClassifierArchitecture, tree: Any, stored: Container[str]
+) -> dict[Keys, Entry]:
     """Name every leaf of a classifier's variables in torchvision's terms, or those of its file.
 
-    CIFAR-10's residual networks are akamaster/pytorch_resnet_cifar10's; MobileNetV2 is a file of
-    numbered layers (`nets.mobilenet_v2`).
+    CIFAR-10's residual networks are akamaster/pytorch_resnet_cifar10's; TensorFlow's MobileNetV2 is
+    a file of numbered layers (`nets.mobilenet_v2`).
+
+    Args:
+      architecture: what the classifier is made of.
+      tree: its variables.
+      stored: the names in the files, where torchvision renamed what it stores.
     """
-    numbered = architecture.backbone == "mobilenet-v2"
     head = head_of(architecture).removesuffix(".bias")
     table = {}
-    for path, _ in jax.tree_util.tree_leaves_with_path(tree):
-        keys = tuple(str(part.key) for part in path)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        keys = keys_of(path)
         if keys[1] == "fc":
             entry = _torch(head, keys[-1])
             table[keys] = entry._replace(transform=_flat) if keys[-1] == "kernel" else entry
-        elif numbered:
+        elif architecture.backbone == "mobilenet-v2":
             table[keys] = _torch(keys[-2].removeprefix("conv_"), keys[-1])
+        elif architecture.backbone == "mobilenet-v2-torchvision":
+            table[keys] = torchvision_mobilenet(keys[2:])
+        elif architecture.backbone == "vit-b16-token":
+            table[keys] = torchvision_vit(keys[2:], leaf.shape, stored)
         else:
             table[keys] = torchvision(keys[2:])
     return table
@@ -292,52 +339,3 @@ def classifier_table(architecture: ClassifierArchitecture, tree: Any) -> dict[Ke
 def _flat(array: np.ndarray) -> np.ndarray:
     """A linear map OI, or a 1x1 convolution that is one, -> IO."""
     return array.reshape(array.shape[:2]).T
-
-
-def fit(
-    arrays: dict[str, np.ndarray], table: Mapping[Keys, Entry], tree: Any, source: str
-) -> tuple[Any, list[Mapped]]:
-    """Lay a checkpoint's arrays out as the Flax tree.
-
-    Args:
-      arrays: what the files hold; what is laid out is taken from it, so that it is held once.
-      table: which entry each leaf is.
-      tree: the expected variables, as `jax.eval_shape` gives them.
-      source: the files, for the error.
-
-    Returns:
-      the variables, and what was mapped.
-
-    Raises:
-      PortingError: entries are missing, left over, or of another shape; all are named.
-    """
-    uses = Counter(entry.name for entry in table.values())
-    problems = [f"missing {name}" for name in sorted(uses.keys() - arrays.keys())]
-    extra = sorted(n for n in arrays.keys() - uses.keys() if not UNUSED.fullmatch(n))
-    problems += [f"unexpected {name} {arrays[name].shape}" for name in extra]
-    mapped: list[Mapped] = []
-
-    def take(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        keys = tuple(str(part.key) for part in path)
-        entry = table[keys]
-        if entry.name not in arrays:
-            return np.empty(0)
-        uses[entry.name] -= 1
-        stored = arrays[entry.name] if uses[entry.name] else arrays.pop(entry.name)
-        try:
-            value = entry.transform(stored)
-        except (ValueError, IndexError):
-            problems.append(f"{entry.name} {stored.shape} does not become {leaf.shape}")
-            return stored
-        if value.shape != leaf.shape:
-            problems.append(
-                f"{entry.name} {stored.shape} is {value.shape} in Flax's layout, "
-                f"expected is {leaf.shape}"
-            )
-        mapped.append(Mapped(entry.name, "/".join(keys), value.shape))
-        return np.ascontiguousarray(value, leaf.dtype)
-
-    variables = jax.tree_util.tree_map_with_path(take, tree)
-    if problems:
-        raise PortingError(f"{source}: {len(problems)} entries do not fit: {'; '.join(problems)}")
-    return variables, mapped

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from jaxadv.formats.errors import quoted
 from jaxadv.porting.opening import FilePath, Refusal, checkpoint
 from jaxadv.porting.safetensors import read_tensor, tensor_bytes
 
@@ -30,6 +31,8 @@ _FOOTER = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER = 5  # a block's compression and checksum
 
+_MOST_NUMBER = 7  # of the fields that are read
+_SLICES = 7  # a variable's field of its partitions
 _STRING = 7
 _DTYPES = {
     1: "F32",
@@ -79,6 +82,16 @@ def read_tensorflow(path: FilePath) -> dict[str, np.ndarray]:
         with checkpoint(name) as (file, size):
             tensors |= _read_shard(file, size, [e for e in entries if e.shard == shard])
     return {entry.name: tensors[entry.name] for entry in entries}
+
+
+def is_index(end: bytes) -> bool:
+    """Whether the last 8 bytes of a file are those of a bundle's index."""
+    return int.from_bytes(end, "little") == _MAGIC
+
+
+def is_data(path: FilePath) -> bool:
+    """Whether a file has the name of a bundle's data, `.data-00000-of-00001`."""
+    return re.search(r"\.data-\d{5}-of-\d{5}\Z", os.fspath(path)) is not None
 
 
 def bundle_files(path: FilePath) -> list[Path]:
@@ -160,7 +173,7 @@ def _unmask(masked: int) -> int:
 
 def _read_index(data: bytes) -> tuple[int, list[_Entry]]:
     """The number of shards, and the entries of the variables that are numbers."""
-    if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
+    if len(data) < _FOOTER or not is_index(data[-8:]):
         raise Refusal("not the index of a TensorFlow checkpoint, or truncated")
     footer = data[-_FOOTER:]
     _, position = _handle(footer, 0)
@@ -187,7 +200,9 @@ def _pairs(data: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]
         for key, value in _block(data, (offset, size)):
             count += 1
             if last is not None and key <= last:
-                raise Refusal(f"damaged index: variable {_text(key)!r} is out of order, or twice")
+                raise Refusal(
+                    f"damaged index: variable {quoted(_text(key))} is out of order, or twice"
+                )
             if count > MAX_ENTRIES:
                 raise Refusal(f"more than {MAX_ENTRIES} variables")
             last = key
@@ -264,9 +279,17 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         yield tag >> 3, part if wire == 2 else int.from_bytes(part, "little")
 
 
+def _last(message: bytes) -> dict[int, int | bytes]:
+    """The last value of each field with a number that is known here.
+
+    Others are passed over: a file could choose numbers that collide in the dict.
+    """
+    return {number: value for number, value in _fields(message) if number <= _MOST_NUMBER}
+
+
 def _read_header(message: bytes) -> int:
     """The number of shards of a `BundleHeaderProto`."""
-    fields = dict(_fields(message))
+    fields = _last(message)
     shards = fields.get(1, 0)
     if not isinstance(shards, int) or not 0 < shards < 100_000:
         raise Refusal("damaged index: an impossible number of data files")
@@ -278,40 +301,41 @@ def _read_header(message: bytes) -> int:
 def _read_entry(key: bytes, message: bytes, shards: int) -> _Entry | None:
     """What a `BundleEntryProto` says of a variable, None of text."""
     name = _text(key)
-    fields = list(_fields(message))
-    if any(number == 7 for number, _ in fields):
-        raise Refusal(f"variable {name!r} is partitioned; save it in one piece")
-    last = dict(fields)
+    last = _last(message)
+    if _SLICES in last:
+        raise Refusal(f"variable {quoted(name)} is partitioned; save it in one piece")
     kind = last.get(1, 0)
     if kind == _STRING:
         return None
     if not isinstance(kind, int) or kind not in _DTYPES:
-        raise Refusal(f"variable {name!r} is of TensorFlow's type {kind!r}, not numbers")
+        raise Refusal(f"variable {quoted(name)} is of TensorFlow's type {kind!s:.20}, not numbers")
     shape = _read_shape(name, last.get(2, b""))
     numbers = [last.get(number, 0) for number in (3, 4, 5, 6)]
     shard, offset, size, masked = (n if isinstance(n, int) else -1 for n in numbers)
     if not 0 <= shard < shards or min(offset, size, masked) < 0:
-        raise Refusal(f"variable {name!r} has an impossible place")
+        raise Refusal(f"variable {quoted(name)} has an impossible place")
     dtype = _DTYPES[kind]
     if size != tensor_bytes(dtype, shape):
-        raise Refusal(f"variable {name!r} of type {dtype}, shape {shape} has {size} bytes")
+        raise Refusal(f"variable {quoted(name)} of type {dtype}, shape {shape} has {size} bytes")
     return _Entry(name, dtype, shape, shard, offset, size, _unmask(masked))
 
 
 def _read_shape(name: str, message: int | bytes) -> tuple[int, ...]:
     """The sizes of a `TensorShapeProto`."""
     if not isinstance(message, bytes):
-        raise Refusal(f"variable {name!r} has no shape")
+        raise Refusal(f"variable {quoted(name)} has no shape")
     sizes = []
     for number, value in _fields(message):
         if number != 2 or not isinstance(value, bytes):
-            raise Refusal(f"variable {name!r} has an unknown shape")
-        size = dict(_fields(value)).get(1, 0)
+            raise Refusal(f"variable {quoted(name)} has an unknown shape")
+        size = _last(value).get(1, 0)
         if not isinstance(size, int) or size >= 1 << 63:
-            raise Refusal(f"variable {name!r} has an impossible shape")
+            raise Refusal(f"variable {quoted(name)} has an impossible shape")
         sizes.append(size)
     if len(sizes) > MAX_RANK:
-        raise Refusal(f"variable {name!r} has {len(sizes)} dimensions, {MAX_RANK} at most are read")
+        raise Refusal(
+            f"variable {quoted(name)} has {len(sizes)} dimensions, {MAX_RANK} at most are read"
+        )
     return tuple(sizes)
 
 
@@ -320,10 +344,12 @@ def _read_shard(file: BinaryIO, size: int, entries: list[_Entry]) -> dict[str, n
     end = 0
     for entry in sorted(entries, key=lambda entry: (entry.offset, entry.size)):
         if entry.offset < end:
-            raise Refusal(f"variable {entry.name!r} overlaps another one")
+            raise Refusal(f"variable {quoted(entry.name)} overlaps another one")
         end = entry.offset + entry.size
         if end > size:
-            raise Refusal(f"truncated: variable {entry.name!r} ends at {end}, the file at {size}")
+            raise Refusal(
+                f"truncated: variable {quoted(entry.name)} ends at {end}, the file at {size}"
+            )
     tensors = {}
     for entry in entries:
         _verify(file, entry)
@@ -343,14 +369,14 @@ def _verify(file: BinaryIO, entry: _Entry) -> None:
         crc = crc32c(piece, crc)
         left -= len(piece)
     if crc != entry.checksum:
-        raise Refusal(f"damaged: the checksum of variable {entry.name!r} is wrong")
+        raise Refusal(f"damaged: the checksum of variable {quoted(entry.name)} is wrong")
 
 
 def _text(key: bytes) -> str:
     try:
         name = key.decode()
     except UnicodeDecodeError:
-        raise Refusal(f"damaged index: a variable is named {key!r}") from None
+        raise Refusal(f"damaged index: a variable is named {quoted(key)}") from None
     if not name.isprintable():
-        raise Refusal(f"damaged index: a variable is named {name!r}")
+        raise Refusal(f"damaged index: a variable is named {quoted(name)}")
     return name

@@ -18,6 +18,7 @@ from jaxadv.porting.torch_tensors import (
     DTYPES,
     STORAGES,
     Name,
+    Number,
     Storage,
     Tensor,
     checked_tensor,
@@ -29,6 +30,7 @@ from jaxadv.porting.torch_tensors import (
 _STEPS = 1_000_000  # of all pickles of a file; a tensor takes about 25
 _PICKLE_BYTES = 2**23
 _LINE_BYTES = 256
+_MEMO_NUMBERS = 255  # that may come in any order
 
 _ATTRIBUTE = "_metadata"  # what `Module.state_dict` hangs on its OrderedDict
 
@@ -151,7 +153,12 @@ class Machine:
         return values
 
     def memorise(self, number: int) -> None:
-        """Remember the last value under a number."""
+        """Remember the last value under a number; picklers count them up.
+
+        Numbers that a file chooses freely could collide in the dict, as `Number` explains.
+        """
+        if number > max(len(self._memo) + 1, _MEMO_NUMBERS):
+            raise Refusal(f"damaged pickle: value {number} is remembered before those below it")
         self._memo[number] = self.top()
 
     def memorise_next(self) -> None:
@@ -174,7 +181,9 @@ class Machine:
 
     def _set_item(self, target: dict, key: object, value: object) -> None:
         # Tuples are no keys here: hashing one that is nested deeply never ends, or overflows.
-        if not isinstance(key, str) and not (type(key) is int and abs(key) < 2**63):
+        if type(key) is int and abs(key) < 2**63:
+            key = Number(key)
+        if not isinstance(key, str):
             raise Refusal(f"a dict key is {describe(key)}, neither a name nor a number")
         if key in target:
             raise Refusal(f"the name {short(key)} occurs twice in a dict")
@@ -203,7 +212,8 @@ class Machine:
         if full in STORAGES or full in DTYPES or full in _CALLS:
             return Name(full)
         raise Refusal(
-            f"refused: {short(full)[1:-1]} is neither a plain container nor a dense tensor"
+            f"refused: {short(full)[1:-1]} is neither a plain container nor a dense tensor; save "
+            "the network's state_dict() alone"
         )
 
     def call(self) -> object:

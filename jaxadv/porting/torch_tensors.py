@@ -55,6 +55,20 @@ class Name:
     name: str
 
 
+class Number(str):
+    """A number that is the key of a dict, as a text that no name is equal to.
+
+    Python hashes numbers to themselves, so that a file could choose ones that collide, and each new
+    key would be held against all before it. Texts are hashed with a secret.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, number: int) -> "Number":
+        """Write the number behind a 0 byte."""
+        return super().__new__(cls, f"\0{number}")
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """`count` elements from element `start` on of the stored numbers named `key`."""
@@ -133,6 +147,8 @@ def is_natural(value: object) -> bool:
 
 def short(value: object) -> str:
     """A name or number from the file, fit for one line; of other values only what they are."""
+    if isinstance(value, Number):
+        return value[1:]
     if isinstance(value, str):
         return quote(value)
     return clip(str(value)) if isinstance(value, int) else describe(value)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.errors import InputError
+from jaxadv.formats.errors import quoted
+from jaxadv.formats.values import ValueFault, as_number, as_whole
 from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.classifier import MultiLabelClassifier
 from jaxadv.victims.hasher import CrossModalHasher
@@ -39,6 +41,13 @@ Colour = tuple[float, float, float]
 Names = Mapping[str, tuple[str, ...]]
 """What a victim's numbers mean: `vocabulary`, or `classes`, or `tags` and `classes`."""
 Functions = Captioner | MultiLabelClassifier | CrossModalHasher
+
+# The largest sizes that are accepted: a record is a file that somebody may have damaged.
+MOST_SIDE = 4096  # pixels
+MOST_FEATURES = 1_000_000
+MOST_UNITS = 65_536
+MOST_WORDS = 1_000  # of a caption
+MOST_WINDOWS = 32
 
 _HALF: Colour = (0.5, 0.5, 0.5)  # takes [0, 1] to [-1, 1]
 
@@ -107,7 +116,9 @@ BACKBONES: dict[str, Backbone] = {
     "inception-v3-slim": Backbone(partial(InceptionV3, count_border=False), 299, _HALF, _HALF),
     "mobilenet-v2": Backbone(mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD),
     "vit-small": Backbone(lambda: vit.ViT(patch=8, width=64, layers=4, heads=4), 64),
+    "mobilenet-v2-torchvision": Backbone(partial(mobilenet_v2.MobileNetV2, torchvision=True), 224),
     "vit-b16": Backbone(vit.vit_b16, 224),
+    "vit-b16-token": Backbone(partial(vit.vit_b16, token=True), 224),
 }
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {
@@ -151,6 +162,11 @@ class CaptionerArchitecture:
     def __post_init__(self) -> None:
         _known(self.decoder, DECODERS, "decoder")
         _known(self.backbone, BACKBONES, "backbone")
+        _check_sizes(self, units=MOST_UNITS, max_length=MOST_WORDS, side=MOST_SIDE)
+        if self.grid is not None:
+            _check_sizes(self, grid=MOST_SIDE)
+        if not 0 <= _checked(as_number, self.dropout, "dropout") < 1:
+            raise VictimError(f"dropout: must be at least 0 and below 1, not {self.dropout}")
 
     @property
     def parts(self) -> str:
@@ -178,8 +194,7 @@ class CaptionerArchitecture:
 
     def variables(self, vocabulary_size: int) -> Params:
         """Return the shapes and types of the network's variables."""
-        net = self.network(vocabulary_size)
-        return jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(self.image_shape))
+        return _shapes(self.network(vocabulary_size), self.image_shape)
 
     def captioner(self, vocabulary: Vocabulary) -> Captioner:
         """Build the pure functions."""
@@ -212,6 +227,7 @@ class ClassifierArchitecture:
 
     def __post_init__(self) -> None:
         _known(self.backbone, BACKBONES, "backbone")
+        _check_sizes(self, side=MOST_SIDE)
 
     @property
     def parts(self) -> str:
@@ -230,8 +246,7 @@ class ClassifierArchitecture:
 
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""
-        net = self.network(len(names["classes"]))
-        return jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(self.image_shape))
+        return _shapes(self.network(len(names["classes"])), self.image_shape)
 
     def functions(self, names: Names) -> MultiLabelClassifier:
         """Its pure functions."""
@@ -267,6 +282,12 @@ class HasherArchitecture:
     def __post_init__(self) -> None:
         _known(self.method, METHODS, "method")
         _known(self.backbone, FEATURES, "backbone")
+        most = MOST_FEATURES if self.backbone == "features" else MOST_SIDE
+        _check_sizes(self, side=most, bits=MOST_UNITS, units=MOST_UNITS, semantic=MOST_UNITS)
+        if not isinstance(self.windows, tuple | list) or len(self.windows) > MOST_WINDOWS:
+            raise VictimError(f"windows: must be a list of at most {MOST_WINDOWS} sizes")
+        for size in self.windows:
+            _checked(as_whole, size, "windows", 1, MOST_WORDS)
         object.__setattr__(self, "windows", tuple(self.windows))  # JSON has lists
 
     @property
@@ -287,8 +308,7 @@ class HasherArchitecture:
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""
         net = self.network(len(names["classes"]))
-        inputs = jnp.zeros(self.image_shape), jnp.zeros(len(names["tags"]))
-        return jax.eval_shape(net.init, jax.random.key(0), *inputs)
+        return _shapes(net, self.image_shape, (len(names["tags"]),))
 
     def functions(self, names: Names) -> CrossModalHasher:
         """Its pure functions."""
@@ -330,9 +350,28 @@ METHODS: dict[str, Callable[[nn.Module, int, HasherArchitecture], HashNet]] = {
 }
 
 
+def _shapes(net: nn.Module, *inputs: tuple[int, ...]) -> Params:
+    """Shapes and types of a network's variables, given inputs of these shapes; nothing is made."""
+    given = [jax.ShapeDtypeStruct(shape, jnp.zeros(()).dtype) for shape in inputs]
+    return jax.eval_shape(net.init, jax.random.key(0), *given)
+
+
 def _known(name: str, table: dict[str, Any], what: str) -> None:
-    if name not in table:
-        raise VictimError(f"unknown {what} {name!r}: must be one of {', '.join(table)}")
+    if not isinstance(name, str) or name not in table:
+        raise VictimError(f"unknown {what} {quoted(name)}: must be one of {', '.join(table)}")
+
+
+def _check_sizes(made: Any, **most: int) -> None:
+    """Check that attributes are whole numbers from 1 to the largest that is accepted."""
+    for name, largest in most.items():
+        _checked(as_whole, getattr(made, name), name, 1, largest)
+
+
+def _checked(check: Callable[..., Any], value: Any, *what: Any) -> Any:
+    try:
+        return check(value, *what)
+    except ValueFault as fault:
+        raise VictimError(str(fault)) from None
 
 
 PUBLISHED: dict[str, Architecture] = {
@@ -366,6 +405,8 @@ PUBLISHED: dict[str, Architecture] = {
     "inception-v3-300": ClassifierArchitecture("inception-v3", 300),
     "inception-v3-imagenet": ClassifierArchitecture("inception-v3-half", 299),
     "mobilenet-v2": ClassifierArchitecture("mobilenet-v2", 224),
+    "mobilenet-v2-torchvision": ClassifierArchitecture("mobilenet-v2-torchvision", 224),
+    "vit-b16": ClassifierArchitecture("vit-b16-token", 224),
     "resnet20-cifar": ClassifierArchitecture("resnet20-cifar", 32),
     "resnet32-cifar": ClassifierArchitecture("resnet32-cifar", 32),
     "resnet56-cifar": ClassifierArchitecture("resnet56-cifar", 32),

@@ -8,17 +8,25 @@ then among those shipped with the package; a path to such a folder works too.
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import tensorstore
 from orbax.checkpoint import v1 as ocp
 
 import jaxadv
+from jaxadv.formats.errors import FormatError, listed, quoted
+from jaxadv.formats.text import read_json
+from jaxadv.formats.values import ValueFault, as_text
 from jaxadv.victims.architectures import (
     PUBLISHED,
     Architecture,
@@ -98,42 +106,109 @@ def load(name: str) -> Victim:
 
     Raises:
       VictimError: there is none of that name (the message lists those there are), or its record
-        and its weights do not fit.
+        and its weights are damaged or do not fit.
     """
-    folder = Path(name)
-    if not (folder / "record.json").is_file():
-        known = installed()
-        if name not in known:
-            if name in PUBLISHED:
-                raise VictimError(
-                    f"{name!r} is an architecture without weights: jaxadv port makes a victim of "
-                    f"it from a checkpoint (--architecture {name})"
-                )
-            raise VictimError(
-                f"no victim {name!r}: installed are {', '.join(known) or 'none'}; a folder with "
-                "record.json works too"
-            )
-        folder = known[name]
+    folder = _find(name)
     architecture, names, record = read_record(folder)
-    params = _restore(folder / "weights", architecture.shapes(names))
+    params = _restore(folder / "weights", _shapes(folder, architecture, names))
     if digest(params) != record.get("weights_sha256"):
         raise VictimError(f"{folder / 'weights'}: changed since record.json was written (SHA-256)")
     return Victim(folder.name, architecture.functions(names), params, architecture, record)
+
+
+def _find(name: str) -> Path:
+    if os.path.isfile(os.path.join(name, "record.json")):
+        return Path(name)
+    known = installed()
+    if name in known:
+        return known[name]
+    if name in PUBLISHED:
+        raise VictimError(
+            f"{name!r} is an architecture without weights: jaxadv port makes a victim of it from a "
+            f"checkpoint (--architecture {name})"
+        )
+    there = ", ".join(known) or "none"
+    if os.path.isfile(name):
+        raise VictimError(
+            f"{name}: a file, where a victim's folder or name is expected; jaxadv port makes a "
+            f"victim of a checkpoint; installed are {there}"
+        )
+    what = "a folder without record.json, so " if os.path.isdir(name) else ""
+    raise VictimError(
+        f"{what}no victim {quoted(name)}: installed are {there}; a folder with record.json works "
+        "too"
+    )
 
 
 def read_record(folder: Path) -> tuple[Architecture, Names, dict[str, Any]]:
     """Read what a victim is made of, what its numbers mean, and the whole record.
 
     Raises:
-      VictimError: the record cannot be read.
+      VictimError: the record cannot be read, has values that no victim has, or names that changed
+        since it was written.
     """
+    path = folder / "record.json"
     try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        architecture: Architecture = KINDS[record["kind"]](**record["architecture"])
-        names = {name: tuple(map(str, record[name])) for name in architecture.named}
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as problem:
-        raise VictimError(f"{folder / 'record.json'}: not a victim's record ({problem})") from None
+        record = read_json(path)
+    except FormatError as problem:
+        raise VictimError(f"{problem}; a victim's record is expected") from None
+    if not isinstance(record, dict):
+        raise VictimError(f"{path}: not a victim's record, which is an object")
+    try:
+        architecture = _architecture(record)
+        names = {name: _names(record, name) for name in architecture.named}
+    except (ValueFault, VictimError) as problem:
+        raise VictimError(f"{path}: not a victim's record ({problem})") from None
+    for name, texts in names.items():
+        if _digest_of_names(texts) != record.get(f"{name}_sha256"):
+            raise VictimError(f"{path}: its {name} changed since it was written (SHA-256)")
     return architecture, names, record
+
+
+def _architecture(record: dict[str, Any]) -> Architecture:
+    """Make the architecture that a record describes, which checks its values."""
+    kind = record.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueFault(f"kind: must be one of {', '.join(KINDS)}, not {quoted(kind)}")
+    values = record.get("architecture")
+    if not isinstance(values, dict):
+        raise ValueFault("architecture: must be an object")
+    fields = dataclasses.fields(KINDS[kind])
+    unknown = values.keys() - {field.name for field in fields}
+    if unknown:
+        raise ValueFault(f"architecture: unknown are {listed(sorted(unknown))}")
+    missing = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in values]
+    if missing:
+        raise ValueFault(f"architecture: missing are {listed(missing)}")
+    made: Architecture = KINDS[kind](**values)
+    return made
+
+
+def _names(record: dict[str, Any], what: str) -> tuple[str, ...]:
+    """Return the names of a record: texts, none of which is there twice."""
+    values = record.get(what)
+    if not isinstance(values, list):
+        raise ValueFault(f"{what}: must be a list of texts")
+    names = tuple(as_text(value, what) for value in values)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueFault(f"{what}: there twice are {listed(twice)}")
+    return names
+
+
+def _shapes(folder: Path, architecture: Architecture, names: Names) -> Params:
+    """Shapes of the variables; JAX refuses sizes that do not go together in many ways."""
+    try:
+        return architecture.shapes(names)
+    except Exception:
+        raise VictimError(
+            f"{folder / 'record.json'}: no network can be made of its architecture "
+            f"({architecture.parts}, pictures of {'x'.join(map(str, architecture.image_shape))})"
+        ) from None
+
+
+def _digest_of_names(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def digest(params: Params) -> str:
@@ -146,16 +221,104 @@ def digest(params: Params) -> str:
     return total.hexdigest()
 
 
+def identity(architecture: Architecture, names: Names, params: Params) -> dict[str, Any]:
+    """Return what a record says that two victims alike have in common, as JSON has it."""
+    made: dict[str, Any] = {
+        "kind": architecture.kind,
+        "architecture": dataclasses.asdict(architecture),  # type: ignore[call-overload]
+        "weights_sha256": digest(params),
+        **{f"{name}_sha256": _digest_of_names(names[name]) for name in architecture.named},
+    }
+    return dict(json.loads(json.dumps(made)))
+
+
 def _restore(path: Path, expected: Any) -> Params:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), expected
     )
+    _check_files(path)
+    said = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # Orbax logs what files hold, beside what it raises
     try:
+        _read_once(path)
         return ocp.load(path.absolute(), abstract)
-    except (ValueError, FileNotFoundError, KeyError) as problem:
-        reason = str(problem).strip().splitlines()[0]
-        raise VictimError(f"{path}: weights do not fit the record ({reason})") from None
+    except Exception:  # of many kinds, in pages of its own words
+        logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
+        raise VictimError(
+            f"{path}: weights do not fit the record, or are damaged or truncated; copy the "
+            "victim's folder again, or make it anew (jaxadv port, jaxadv train)"
+        ) from None
+    finally:
+        logging.disable(said)
+
+
+def _read_once(path: Path) -> None:
+    """Read what is stored in order: where that fails, Orbax's threads would print tracebacks."""
+    base = {"driver": "file", "path": f"{path.absolute() / 'state'}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    for key in store.list().result():
+        store.read(key).result()
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    """Leave out what asyncio says when Orbax's tasks end that nobody waits for after a failure."""
+    return "orbax" not in record.getMessage()
+
+
+def _check_files(path: Path) -> None:
+    """Refuse weights that are not files inside the folder: links lead out, pipes never end."""
+    odd = [path] if path.is_symlink() or not path.is_dir() else []
+    for place, folders, files in os.walk(path):
+        odd += [Path(place) / name for name in folders if (Path(place) / name).is_symlink()]
+        odd += [
+            Path(place) / name
+            for name in files
+            if not S_ISREG((Path(place) / name).lstat().st_mode)
+        ]
+    if odd:
+        raise VictimError(
+            f"{odd[0]}: weights must be files in the victim's own folder; copy the folder again"
+        )
+
+
+def _is_plain(mode: int) -> bool:
+    return S_ISREG(mode) or S_ISDIR(mode)
+
+
+def check_free(folder: Path, force: bool, same: Mapping[str, Any] | None = None) -> None:
+    """Check that a victim's folder can be written: nothing is there, or a victim to be replaced.
+
+    Args:
+      folder: where it would be written.
+      force: replace a victim that is there.
+      same: the `identity` of the victim to be written; one that has the same may be replaced.
+
+    Raises:
+      VictimError: something is there that is not to be replaced, or no folder can be of that name.
+    """
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "not a file name"
+        line = f"{quoted(folder.name)}: no victim can be called that ({reason})"
+        raise VictimError(line) from None
+    if not (folder / "record.json").is_file():
+        raise VictimError(f"{folder}: there, and no victim, so not replaced; choose another name")
+    if not force and (same is None or not _is_same(folder, same)):
+        raise VictimError(
+            f"{folder}: a victim of that name is there; give --force to replace it, or another name"
+        )
+
+
+def _is_same(folder: Path, same: Mapping[str, Any]) -> bool:
+    try:
+        _, _, record = read_record(folder)
+    except VictimError:
+        return False
+    return all(record.get(name) == value for name, value in same.items())
 
 
 def save(
@@ -173,17 +336,13 @@ def save(
     folder.parent.mkdir(parents=True, exist_ok=True)
     written = {
         "kind": architecture.kind,
-        "architecture": dataclasses.asdict(architecture),  # type: ignore[call-overload]
+        "architecture": None,  # the identity has it; here it keeps its place
         **record,
         "jaxadv": jaxadv.__version__,
-        "weights_sha256": digest(params),
-        **{
-            f"{name}_sha256": hashlib.sha256("\n".join(names[name]).encode()).hexdigest()
-            for name in architecture.named
-        },
+        **identity(architecture, names, params),
         **{name: list(names[name]) for name in architecture.named},
     }
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".victim-") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
         ocp.save((fresh / "weights").absolute(), params)

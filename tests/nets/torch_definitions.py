@@ -324,3 +324,95 @@ def assert_same_features(
                 for entry in path:
                     want = want[entry.key]
                 assert largest_difference(np.asarray(mean), want) < tolerance
+
+
+class _Layer(nn.Sequential):
+    """A convolution, its batch norm and ReLU6, as torchvision names them: 0, 1."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
+        super().__init__()
+        wide = expansion * inputs
+        expand = [_Layer(inputs, wide, 1)] if expansion > 1 else []
+        project = [nn.Conv2d(wide, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        self.conv = nn.Sequential(*expand, _Layer(wide, wide, 3, stride, wide), *project)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        return self.conv(x) + x if self.shortcut else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """With the paper's table 2, padding and names of torchvision."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        layers, inputs = [_Layer(3, 32, 3, 2)], 32
+        table = "1 16 1 1, 6 24 2 2, 6 32 3 2, 6 64 4 2, 6 96 3 1, 6 160 3 2, 6 320 1 1"
+        for row in table.split(", "):
+            expansion, outputs, blocks, stride = map(int, row.split())
+            for number in range(blocks):
+                first = stride if number == 0 else 1
+                layers.append(InvertedResidual(inputs, outputs, first, expansion))
+                inputs = outputs
+        self.features = nn.Sequential(*layers, _Layer(320, 1280, 1))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+class _EncoderLayer(nn.Module):
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=1e-6)
+        self.self_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Dropout(0.0),
+            nn.Linear(4 * width, width),
+            nn.Dropout(0.0),
+        )
+
+    def forward(self, z):
+        normed = self.ln_1(z)
+        z = z + self.self_attention(normed, normed, normed, need_weights=False)[0]
+        return z + self.mlp(self.ln_2(z))
+
+
+class _Encoder(nn.Module):
+    def __init__(self, tokens: int, width: int, layers: int, heads: int):
+        super().__init__()
+        self.pos_embedding = nn.Parameter(torch.zeros(1, tokens, width))
+        made = {f"encoder_layer_{n}": _EncoderLayer(width, heads) for n in range(layers)}
+        self.layers = nn.Sequential()
+        for name, layer in made.items():
+            self.layers.add_module(name, layer)
+        self.ln = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, z):
+        return self.ln(self.layers(z + self.pos_embedding))
+
+
+class VisionTransformer(nn.Module):
+    """The classifier of Dosovitskiy et al. with torchvision's names."""
+
+    def __init__(self, side: int, patch: int, width: int, layers: int, heads: int, classes: int):
+        super().__init__()
+        self.conv_proj = nn.Conv2d(3, width, patch, patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.encoder = _Encoder(1 + (side // patch) ** 2, width, layers, heads)
+        self.heads = nn.Sequential()
+        self.heads.add_module("head", nn.Linear(width, classes))
+
+    def forward(self, x):
+        patches = self.conv_proj(x).flatten(2).transpose(1, 2)
+        first = self.class_token.expand(len(x), 1, -1)
+        return self.heads(self.encoder(torch.cat([first, patches], 1))[:, 0])

@@ -142,7 +142,8 @@ def test_what_does_not_fit_is_named(pair, decoder, tmp_path):
     with pytest.raises(PortingError) as caught:
         port([pair.files[0], broken], architecture_of(decoder), LEXICON)
     line = str(caught.value)
-    for part in (str(broken), "missing logit.bias", "unexpected surplus", "logit.weight (9, 12)"):
+    missing, extra = "1 missing: 'logit.bias'", "1 unexpected: 'surplus' (2,)"
+    for part in (str(broken), missing, extra, "'logit.weight' (9, 12)"):
         assert part in line
     assert "\n" not in line
 

@@ -156,7 +156,7 @@ REFUSED = {
         pack([("a.npy", npy(header=header("|b1"), data=b"\2"))]),
         "neither 0 nor 1",
     ),
-    "checksum": (patched(pack([("a.npy", ONE)]), 180, b"\7"), "CRC"),
+    "checksum": (patched(pack([("a.npy", ONE)]), 180, b"\7"), "damaged"),
     "bomb": (bomb(), "unpacks to 120000"),
     "hidden bomb": (hidden_bomb(), "damaged"),
 }

@@ -70,12 +70,22 @@ def test_error_is_the_largest_difference(kind, tmp_path):
             lambda a, out: a | {out: a[out] + 0.01},
             "differ by up to 0.01, where rounding is at most",
         ),
-        (lambda a, out: a | {out: a[out] * np.nan}, "differ by up to nan"),
+        (lambda a, out: a | {out: a[out] * np.nan}, "{output} holds NaN or infinite"),
+        (lambda a, out: {k: v[:0] for k, v in a.items()}, "nothing to compare with"),
+        (lambda a, out: a | {"images": a["images"][:0]}, "nothing to compare with"),
+        (lambda a, out: a | {"images": a["images"][:2]}, "not as many of each"),
+        (lambda a, out: a | {"images": a["images"] * 255}, r"must be in \[0, 1\]"),
+        (lambda a, out: a | {"images": a["images"] > 0.5}, "floating-point, not bool"),
+        (lambda a, out: a | {out: a[out].astype(int)}, "{output} must be floating-point"),
+        (lambda a, out: a | {out: np.float32(1)}, "nothing to compare with"),
         (lambda a, out: {k: v for k, v in a.items() if k != out}, "lacks {output}"),
         (lambda a, out: a | {out: a[out][..., :-1]}, "{output} of shape .*; the victim's are"),
         (lambda a, out: a | {"images": a["images"][:, :-1]}, "the victim does not take images"),
     ],
-    ids=["other", "nan", "missing", "shape", "inputs"],
+    ids=[
+        *("other", "nan", "none", "no images", "fewer", "bytes", "bool", "whole", "number"),
+        *("missing", "shape", "inputs"),
+    ],
 )
 def test_what_differs_is_named(kind, change, line, tmp_path):
     victim, params, output = VICTIMS[kind]
@@ -83,6 +93,18 @@ def test_what_differs_is_named(kind, change, line, tmp_path):
     with pytest.raises(PortingError, match=line.format(output=output)) as caught:
         parity_error(victim, params, path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [-1, 99])
+def test_tokens_must_be_words(token, tmp_path):
+    victim, params, _ = VICTIMS["captioner"]
+    arrays = reference_of("captioner")
+    arrays["tokens"][0, 0] = token
+    with pytest.raises(PortingError, match="tokens must be numbers of words, from 0 to 4"):
+        parity_error(victim, params, written(tmp_path / "reference.npz", arrays))
+    arrays["tokens"] = arrays["tokens"].astype(np.float32)
+    with pytest.raises(PortingError, match="tokens must be whole numbers"):
+        parity_error(victim, params, written(tmp_path / "reference.npz", arrays))
 
 
 def test_the_record_says_the_error_and_a_failure_leaves_nothing(tmp_path):

@@ -65,12 +65,12 @@ def _layer(layers, name):
         ("pool5", {"stride": np.array([2, 2, 2])}, r"stride \[nan, nan\]"),
         ("conv1", {"stride": 2}, "conv1 has windows"),
         ("conv2", {"pad": 1}, "conv2 has windows"),
-        ("conv3", {"dilate": 2}, r"conv3.dilate is \[2\], not 1"),
-        ("relu4", {"leak": 0.1}, r"relu4.leak is \[0.1\], not 0"),
+        ("conv3", {"dilate": 2}, r"'conv3.dilate' is '\[2\]', not 1"),
+        ("relu4", {"leak": 0.1}, r"'relu4.leak' is '\[0.1\]', not 0"),
         ("norm1", {"param": np.array([5, 1, 2e-5, 0.75])}, "norm1 has parameters"),
         ("norm2", {"param": np.array([5, 2])}, "norm2 has parameters"),
-        ("fc7", {"weights": [np.zeros((1, 1, 3, 3)), np.zeros(3)]}, r"fc7.weight \(1, 1, 3, 3\)"),
-        ("fc6", {"name": "fc9"}, "missing fc6.bias.*unexpected fc9.weight"),
+        ("fc7", {"weights": [np.zeros((1, 1, 3, 3)), np.zeros(3)]}, r"'fc7.weight' \(1, 1, 3, 3\)"),
+        ("fc6", {"name": "fc9"}, "missing: 'fc6.bias'.*unexpected: .*'fc9.weight'"),
     ],
 )
 def test_another_network_is_refused_by_name(hashers, name, changes, says, tmp_path):
@@ -99,5 +99,5 @@ def test_file_without_a_mean_image_is_refused(hashers, tmp_path):
     with pytest.raises(PortingError, match="no mean image"):
         hash_tables.mean_image(arrays, "file")
     tree = shapes(NET, np.float32, pictures_only=True)
-    with pytest.raises(PortingError, match=r"missing normalization.averageImage"):
+    with pytest.raises(PortingError, match=r"missing: 'normalization.averageImage'"):
         hash_tables.fit_vgg_f(arrays, NET, tree, "file")

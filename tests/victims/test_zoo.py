@@ -1,9 +1,9 @@
 """Victims by name, and the networks at their published sizes."""
 
-import gc
 import json
+import math
+import os
 import shutil
-import time
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,13 @@ from jaxadv.data import scenes
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.training.recipes import scene_accuracy
 from jaxadv.victims import zoo
-from jaxadv.victims.architectures import PUBLISHED, CaptionerArchitecture, VictimError
+from jaxadv.victims.architectures import (
+    MOST_SIDE,
+    PUBLISHED,
+    CaptionerArchitecture,
+    ClassifierArchitecture,
+    VictimError,
+)
 from jaxadv.victims.captioner import caption_log_probability, greedy
 from jaxadv.victims.nets.caption_net import adaptive_average_pool, initial_variables
 
@@ -33,12 +39,18 @@ LEAST = {
 }
 
 
-@pytest.fixture
-def saved(tmp_path):
-    vocabulary = Vocabulary(("a", "cat"))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "mine"
     params = initial_variables(SMALL.network(3), SMALL.image_shape, jax.random.key(0))
-    zoo.save(tmp_path / "mine", SMALL, {"vocabulary": vocabulary.words}, params, source="test")
-    return tmp_path / "mine", params
+    zoo.save(folder, SMALL, {"vocabulary": ("a", "cat")}, params, source="test")
+    return folder, params
+
+
+@pytest.fixture
+def saved(made, tmp_path):
+    folder, params = made
+    return shutil.copytree(folder, tmp_path / "mine"), params
 
 
 def test_saved_victim_comes_back(saved):
@@ -52,31 +64,121 @@ def test_saved_victim_comes_back(saved):
     assert [p.name for p in folder.parent.iterdir()] == ["mine"]
 
 
+def changed(folder, **values):
+    path = folder / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def built(folder, **values):
+    record = json.loads((folder / "record.json").read_text())
+    changed(folder, architecture={**record["architecture"], **values})
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def linked(path):
+    outside = path.parents[2] / "outside"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "record.json").write_text("{"), "not a victim's record"),
-        (lambda f: (f / "record.json").write_bytes(b"\xff\xfe\x00"), "not a victim's record"),
-        (lambda f: (f / "record.json").unlink(), "no victim"),
-        (lambda f: shutil.rmtree(f / "weights"), "weights do not fit"),
         (
-            lambda f: (f / "record.json").write_text(
-                json.dumps({**json.loads((f / "record.json").read_text()), "vocabulary": ["a"]})
-            ),
-            "weights do not fit",
+            lambda f: (f / "record.json").write_text("{"),
+            "not JSON, .*a victim's record is expected",
         ),
+        (lambda f: (f / "record.json").write_bytes(b"\xff\xfe\x00"), "text in UTF-16"),
+        (lambda f: (f / "record.json").write_text("[" * 100_000), "nested too deep"),
+        (lambda f: (f / "record.json").write_text("[]"), "not a victim's record"),
+        (lambda f: (f / "record.json").unlink(), "a folder without record.json, so no victim"),
+        (lambda f: shutil.rmtree(f / "weights"), "weights must be files"),
+        (lambda f: linked(f / "weights" / "_CHECKPOINT_METADATA"), "weights must be files"),
+        (lambda f: piped(f / "weights" / "state" / "manifest.ocdbt"), "weights must be files"),
+        (lambda f: cut(f / "weights" / "state" / "_METADATA"), "damaged or truncated; copy"),
+        (lambda f: cut(f / "weights" / "state" / "manifest.ocdbt"), "damaged or truncated; copy"),
+        (lambda f: changed(f, vocabulary=["a", "dog"]), "its vocabulary changed since"),
+        (lambda f: changed(f, vocabulary=["a", "a"]), "vocabulary: there twice are 'a'"),
+        (lambda f: changed(f, vocabulary=["a", 3]), "vocabulary: must be a text, not 3"),
+        (lambda f: changed(f, vocabulary="ab"), "vocabulary: must be a list of texts"),
+        (lambda f: changed(f, vocabulary_sha256=None), "its vocabulary changed since"),
+        (lambda f: changed(f, weights_sha256=None), "weights: changed since"),
+        (lambda f: changed(f, kind="robot"), "kind: must be one of captioner"),
+        (lambda f: changed(f, kind=["captioner"]), "kind: must be one of captioner"),
+        (lambda f: changed(f, architecture=[]), "architecture: must be an object"),
+        (lambda f: built(f, units=16), "weights do not fit the record"),
+        (lambda f: built(f, units=10**9), "units: must be from 1 to 65536"),
+        (lambda f: built(f, units=True), "units: must be a whole number"),
+        (lambda f: built(f, side=-1), "side: must be from 1 to 4096, not -1"),
+        (lambda f: built(f, side=1e5), "side: must be a whole number, not 100000.0"),
+        (lambda f: built(f, side=math.nan), "side: must be a whole number, not nan"),
+        (lambda f: built(f, side=[64]), "side: must be a whole number, not a list of 1"),
+        (lambda f: built(f, max_length=10**6), "max_length: must be from 1 to 1000"),
+        (lambda f: built(f, grid=0), "grid: must be from 1"),
+        (lambda f: built(f, dropout=1), "dropout: must be at least 0 and below 1"),
+        (lambda f: built(f, dropout="0"), "dropout: must be a number"),
+        (lambda f: built(f, backbone={}), "unknown backbone"),
+        (lambda f: built(f, decoder="os.system"), "unknown decoder 'os.system'"),
+        (lambda f: built(f, backbone="vit-b16", side=65), "no network can be made"),
+        (lambda f: built(f, colour=1), "architecture: unknown are 'colour'"),
+        (lambda f: changed(f, architecture={"units": 8}), "missing are 'decoder', 'backbone'"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_broken_folders_are_named(saved, spoil, message):
     folder, _ = saved
     spoil(folder)
     with pytest.raises(VictimError, match=message) as caught:
         zoo.load(str(folder))
     assert "\n" not in str(caught.value)
-    del caught
-    time.sleep(0.5)  # its threads end first
-    gc.collect()  # what Orbax leaves waiting after a failure complains here, not in a later test
+
+
+def test_a_file_is_no_folder(saved):
+    folder, _ = saved
+    with pytest.raises(VictimError, match="a file, where a victim's folder or name is expected"):
+        zoo.load(str(folder / "record.json"))
+    for name in ("x" * 300, "a\0b", "\x1b[2J"):
+        with pytest.raises(VictimError, match="no victim") as caught:
+            zoo.load(name)
+        assert str(caught.value).isprintable()
+
+
+def test_a_large_side_needs_no_picture():
+    made = ClassifierArchitecture("resnet-small", MOST_SIDE)
+    assert made.shapes({"classes": ("a",)})["params"]["fc"]["bias"].shape == (1,)
+
+
+def test_only_a_victim_is_replaced_and_only_by_force(saved, tmp_path):
+    folder, params = saved
+    zoo.check_free(tmp_path / "new", force=False)
+    zoo.check_free(folder, force=True)
+    zoo.check_free(folder, False, zoo.identity(SMALL, {"vocabulary": ("a", "cat")}, params))
+    (tmp_path / "mine.txt").write_text("")
+    (tmp_path / "other").mkdir()
+    other = zoo.identity(SMALL, {"vocabulary": ("a", "dog")}, params)
+    with pytest.raises(VictimError, match="give --force"):
+        zoo.check_free(folder, False, other)
+    for place, force, line in [
+        (folder, False, "a victim of that name is there; give --force"),
+        (tmp_path / "other", True, "there, and no victim, so not replaced"),
+        (tmp_path / "mine.txt", True, "there, and no victim, so not replaced"),
+        (tmp_path / ("x" * 300), False, "no victim can be called that"),
+        (tmp_path / "a\0b", False, "no victim can be called that"),
+    ]:
+        with pytest.raises(VictimError, match=line):
+            zoo.check_free(place, force)
+
+
+@pytest.mark.parametrize("name", sorted(zoo.installed()))
+def test_shipped_names_are_those_of_their_record(name):
+    zoo.read_record(zoo.installed()[name])
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)

@@ -3,6 +3,9 @@
 TensorFlow's network as published for inference: batch norm folded into the convolutions, `SAME`
 padding, 1,001 classes of which 0 is background. The weights are an npz file with `NN.weight`
 (OIHW), `NN.bias` and `NN.meta` (stride, groups, clip low, clip high) for the 53 layers in order.
+
+torchvision's network has the same layers, with their batch norms, padded by `kernel // 2` on every
+side.
 """
 
 from os import PathLike
@@ -73,7 +76,13 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 with its 53 convolutions named `conv_00` to `conv_52`.
 
     Initialise with `method="logits"` to get the classifier (`conv_52`) too.
+
+    Attributes:
+        torchvision: its padding, and batch norms `norm_00` to `norm_51` behind convolutions without
+            biases.
     """
+
+    torchvision: bool = False
 
     def setup(self) -> None:
         """Make the convolutions."""
@@ -82,11 +91,15 @@ class MobileNetV2(nn.Module):
                 layer.features,
                 (layer.kernel, layer.kernel),
                 (layer.stride, layer.stride),
-                padding="SAME",
+                padding=layer.kernel // 2 if self.torchvision else "SAME",
+                use_bias=not self.torchvision,
                 feature_group_count=layer.groups,
                 conv_general_dilated=convolve,
             )
             setattr(self, f"conv_{index:02d}", conv)
+            if self.torchvision:
+                norm = nn.BatchNorm(use_running_average=True, epsilon=1e-5)
+                setattr(self, f"norm_{index:02d}", norm)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Feature grid of normalised images: `[..., 224, 224, 3]` gives `[..., 7, 7, 1280]`.
@@ -97,6 +110,8 @@ class MobileNetV2(nn.Module):
         shortcut = None  # the last projection, which is where a block begins
         for index, layer in enumerate(LAYERS[:-1]):
             grid = getattr(self, f"conv_{index:02d}")(grid)
+            if self.torchvision:
+                grid = getattr(self, f"norm_{index:02d}")(grid)
             if layer.bounded:
                 grid = nn.relu6(grid)
             else:

@@ -17,12 +17,15 @@ class ViT(nn.Module):
       width: channels of a token (D).
       layers: blocks (L).
       heads: of each self-attention.
+      token: give the class token in place of the patches, a grid of one cell: what the classifiers
+        of the paper read.
     """
 
     patch: int
     width: int
     layers: int
     heads: int
+    token: bool = False
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
@@ -43,6 +46,8 @@ class ViT(nn.Module):
         for number in range(self.layers):
             z = Block(self.width, self.heads, name=f"block{number}")(z)
         z = nn.LayerNorm(epsilon=EPSILON, name="norm")(z)  # eq. 4, of every token
+        if self.token:
+            return jnp.asarray(z[..., :1, :].reshape(*batch, 1, 1, self.width))
         return jnp.asarray(z[..., 1:, :].reshape(*batch, height, width, self.width))
 
 
@@ -74,6 +79,6 @@ def _patches(images: Array, side: int) -> Array:
     return cut.reshape(*batch, height // side, width // side, side * side * channels)
 
 
-def vit_b16() -> ViT:
+def vit_b16(token: bool = False) -> ViT:
     """ViT-B/16: 768 channels, 12 layers, 12 heads."""
-    return ViT(patch=16, width=768, layers=12, heads=12)
+    return ViT(patch=16, width=768, layers=12, heads=12, token=token)
