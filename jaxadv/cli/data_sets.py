@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxadv.cli.console import errors
+from jaxadv.cli.console import note
 from jaxadv.data.records import left_out
 from jaxadv.poisoning.regions import RegionSource, annotated, read_detections
 
@@ -21,4 +21,4 @@ def open_regions(detections: Path | None, threshold: float) -> RegionSource:
 def say_left_out(problems: Sequence[str]) -> None:
     """Print the first lines of what was left out, and how many there are."""
     for line in left_out(problems):
-        errors.print(line, highlight=False, soft_wrap=True, markup=False)
+        note(line)

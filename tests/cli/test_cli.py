@@ -78,6 +78,8 @@ def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method
     ]  # fmt: skip
     entry = json.loads((out / "scene.json").read_text())
     assert ("try a larger --learning-rate" in told) == (not entry["success_8bit"])
+    assert "--rounds" not in told and None not in entry["settings"].values()
+    assert entry["settings"]["rounds"] == 2 and entry["command"] == "attack caption"
     saved = read_image(out / "scene.adversarial.png")
     assert saved.shape == (64, 64, 3)
     gap = np.linalg.norm(saved - read_image(scene_png))
@@ -138,6 +140,26 @@ def test_wrong_input_is_one_line_and_code_2(arguments, line):
     assert line in err
     assert "Traceback" not in err
     assert all(part.startswith("error:") for part in err.strip().splitlines())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--target", "a ..."],
+        ["--method", "show-and-fool", "--aim", "keywords", "--target", "a", "--tries", "1"],
+    ],
+)
+def test_a_target_that_is_said_already_is_not_fooled(scene_png, tmp_path, more):
+    code, told, err = call(*attack(*more, "--out", tmp_path / "out"), scene_png)
+    assert code == 2 and "the victim says the target already: 'a" in err
+    assert "no picture can be attacked" in err and "fooled" not in told
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_results_of_another_victim_are_kept(scene_png, tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps({"command": "attack labels", "victim": "tagger"}))
+    code, _, err = call(*attack("--target", "a red ring", "--out", tmp_path), scene_png)
+    assert code == 2 and "holds results of attack labels on 'tagger'" in err
 
 
 @pytest.mark.parametrize("command", ["attack", "evaluate", "demo", "train"])
