@@ -495,4 +495,4 @@ def test_commands_say_what_was_left_out(tmp_path):
     )  # fmt: skip
     assert code == 0 and "left out" in err and "b.jpg: no such picture" in err
     code, out, err = call("data", "show", tmp_path / "in")
-    assert code == 0 and "b.jpg: no such picture" in out
+    assert code == 0 and "b.jpg: no such picture" in err
