@@ -37,7 +37,7 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 4,
     steps: Annotated[int, typer.Option(min=1, help="In one timed loop.")] = 5,
     arithmetic: Annotated[
-        str, typer.Option(help="Of the victims: float32, tf32 or bfloat16.")
+        str, typer.Option(help="Of the victims: float32, tf32, bfloat16 or bfloat16-decoder.")
     ] = "float32",
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of throughput by batch.")] = None,

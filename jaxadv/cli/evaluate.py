@@ -55,7 +55,8 @@ def caption(
     loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
     tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
     arithmetic: Annotated[
-        str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
+        str,
+        typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
     ] = "float32",
     unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",

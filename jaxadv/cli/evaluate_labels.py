@@ -84,7 +84,8 @@ def labels(
         str, typer.Option(help="Of TkAcc and AP@k: as the paper prints them, or as released.")
     ] = "paper",
     arithmetic: Annotated[
-        str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
+        str,
+        typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
     ] = "float32",
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,

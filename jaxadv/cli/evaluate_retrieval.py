@@ -59,7 +59,8 @@ def retrieval(
         bool, typer.Option("--signs", help="Show attacks the signs of codes (released code).")
     ] = False,
     arithmetic: Annotated[
-        str, typer.Option(help="Of the attacked victim: float32, tf32 or bfloat16.")
+        str,
+        typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
     ] = "float32",
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
 ) -> None:

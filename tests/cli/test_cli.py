@@ -193,7 +193,7 @@ def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
 
 
 def test_evaluate_prints_the_table(tmp_path):
-    code, _, err = call(
+    code, out, err = call(
         "evaluate", "caption", "--victim", VICTIM, "--images", "2", "--targets", "1", *QUICK,
         "--out", tmp_path / "t",
     )  # fmt: skip
@@ -213,6 +213,12 @@ def test_evaluate_prints_the_table(tmp_path):
         assert row["precision"] >= row["recall"] >= row["success"]
     records = (tmp_path / "t" / "records.jsonl").read_text().splitlines()
     assert len(records) == sum(row["attempts"] for row in table["rows"])
+    told = table["captions"]
+    assert told["unknown_words"] == 0 and 1 < told["distinct"] <= told["captions"] == 200
+    assert f"captions of 200 pictures: {told['distinct']} distinct" in out
+    different = len({json.loads(record)["target"] for record in records})
+    assert {row["distinct_targets"] for row in table["rows"]} == {different}
+    assert f"{len(records)} attacks, {different} distinct targets" in out
 
 
 def test_commands_are_registered():

@@ -8,13 +8,15 @@ from PIL import Image
 from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 
 from jaxadv.data.records import FolderError, Record
+from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.errors import InputError
 from jaxadv.metrics.cider import cider_d, document_frequencies
-from jaxadv.training.captioner import caption_data, fit_likelihood
+from jaxadv.training.captioner import caption_data, fit_likelihood, negative_log_likelihood
 from jaxadv.training.recipes import hold_out, train_on_photos
 from jaxadv.training.self_critical import fit_self_critical, sample, words
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
-from jaxadv.victims.captioner import caption_log_probability, greedy
+from jaxadv.victims.captioner import caption_log_probability, greedy, log_probabilities
 from jaxadv.victims.nets.caption_net import initial_variables
 
 
@@ -62,6 +64,33 @@ def test_likelihood_rises_on_a_colour_task(decoder, backbone):
         for p in pictures
     ]
     assert said == ["a cat", "a dog", "sits"]
+
+
+UNKNOWN = Vocabulary(("a", "UNK", "cat", "dog"))
+
+
+def test_captions_that_teach_little_are_left_out():
+    """Without a word, or mostly of unknown ones; half of them unknown still teaches the rest."""
+    captions = [("a zebra", "!?", "a wild zebra"), ("A cat",)]
+    data = caption_data(np.zeros((2, 4, 4, 3)), captions, UNKNOWN, 4)
+    assert data.captions.tolist() == [[1, 2, 0, 0], [1, 3, 0, 0]]
+    assert data.owner.tolist() == [0, 1]
+    with pytest.raises(InputError, match="none of the 2 captions is half made of the 4 words"):
+        caption_data(np.zeros((1, 4, 4, 3)), [("zebras gallop", "")], UNKNOWN, 4)
+
+
+def test_unknown_words_carry_no_loss():
+    """The mean is over the other places, which read the unknown word."""
+    victim = tiny_captioner()._replace(vocabulary=UNKNOWN)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tiny_parameters())
+    features = victim.encode(params, tiny_image(0, np.float32))
+    tokens = jnp.array([1, 2, 4, 0])
+    log_p = log_probabilities(victim, params, features, tokens)
+    expected = -(log_p[0, 1] + log_p[2, 4] + log_p[3, 0]) / 3
+    found = negative_log_likelihood(victim, params, features, tokens)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    known = negative_log_likelihood(tiny_captioner(), params, features, tokens)
+    assert float(known) == pytest.approx(float(-log_p[jnp.arange(4), tokens].mean()), rel=1e-6)
 
 
 def test_samples_follow_the_model():
