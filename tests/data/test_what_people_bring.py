@@ -494,5 +494,5 @@ def test_commands_say_what_was_left_out(tmp_path):
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 0 and "left out" in err and "b.jpg: no such picture" in err
-    code, out, err = call("data", "show", tmp_path / "in")
+    code, _, err = call("data", "show", tmp_path / "in")
     assert code == 0 and "b.jpg: no such picture" in err
