@@ -489,7 +489,7 @@ def test_commands_say_what_was_left_out(tmp_path):
 
     picture(tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "captions.txt").write_text("image,caption\na.jpg,a dog\nb.jpg,x\n")
-    code, out, err = call(
+    code, _, err = call(
         "poison", "--data", tmp_path / "in", "--trigger", "badnets", "--rate", 1,
         "--out", tmp_path / "out",
     )  # fmt: skip

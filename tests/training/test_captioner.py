@@ -82,7 +82,7 @@ def test_captions_that_teach_little_are_left_out():
 def test_unknown_words_carry_no_loss():
     """The mean is over the other places, which read the unknown word."""
     victim = tiny_captioner()._replace(vocabulary=UNKNOWN)
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tiny_parameters())
+    params = tiny_parameters(dtype=np.float32)
     features = victim.encode(params, tiny_image(0, np.float32))
     tokens = jnp.array([1, 2, 4, 0])
     log_p = log_probabilities(victim, params, features, tokens)
