@@ -3,9 +3,9 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,23 +93,29 @@ def _record(path: Path) -> tuple[str | None, set[str]] | None:
     return by, {str(name) for name in names}
 
 
-def victim_folder(out: Path, name: str, force: bool = False) -> Path:
+def victim_folder(
+    out: Path, name: str, force: bool = False, same: Mapping[str, Any] | None = None
+) -> Path:
     """Return where the victim of that name goes, made ready to be written.
 
+    Args:
+      out: where victims are kept.
+      name: of the victim.
+      force: replace one of that name.
+      same: the `identity` of the victim to be written; one that has the same may be replaced.
+
     Raises:
-      InputError: the name would lead elsewhere, nothing can be written there, or there is one of
-        that name that must not be replaced.
+      InputError: the name would lead elsewhere, nothing can be written there, or what is there is
+        not to be replaced.
     """
+    from jaxadv.victims import zoo
+
     if name in ("", ".", "..") or Path(name).name != name or not name.isprintable():
         raise InputError(f"--name {quoted(name)}: give a plain name; its folder is --out {out}")
     if len(os.fsencode(name)) > _LONGEST_NAME:
         raise InputError(f"--name {quoted(name)}: too long; at most {_LONGEST_NAME} bytes")
-    folder = writable(out) / name
-    if folder.exists() and not (folder / "record.json").is_file():
-        raise InputError(f"{folder}: is there and no victim, so it is not replaced")
-    if folder.exists() and not force:
-        raise InputError(f"{folder}: is there already; give another --name, or --force")
-    return folder
+    zoo.check_free(out / name, force, same)
+    return writable(out) / name
 
 
 def read_pictures(paths: Sequence[Path], image_shape: tuple[int, ...]) -> list[Picture]:

@@ -167,10 +167,10 @@ def test_results_of_others_are_not_half_overwritten(tmp_path):
 def test_a_victim_is_replaced_only_by_force(tmp_path):
     assert victim_folder(tmp_path, "new") == tmp_path / "new"
     (tmp_path / "old").mkdir()
-    with pytest.raises(InputError, match="is there and no victim"):
+    with pytest.raises(InputError, match="there, and no victim"):
         victim_folder(tmp_path, "old", force=True)
     (tmp_path / "old" / "record.json").touch()
-    with pytest.raises(InputError, match="is there already; give another --name, or --force"):
+    with pytest.raises(InputError, match="a victim of that name is there; give --force"):
         victim_folder(tmp_path, "old")
     assert victim_folder(tmp_path, "old", force=True) == tmp_path / "old"
 
