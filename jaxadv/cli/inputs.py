@@ -107,8 +107,8 @@ def victim_folder(out: Path, name: str, force: bool, same: Mapping[str, Any] | N
         identity is replaced anyway.
 
     Raises:
-      InputError: the name would lead elsewhere, nothing can be written there, or there is one of
-        that name that must not be replaced.
+      InputError: the name would lead elsewhere, nothing can be written there, or what is there is
+        not to be replaced.
     """
     from jaxadv.victims import zoo
 

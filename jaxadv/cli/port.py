@@ -52,15 +52,15 @@ def port(
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
     print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
     victim = zoo.load(str(folder))
-    _print(f"{name}: a {chosen.kind}, {victim.architecture.parts}; {_sizes(victim)}")
+    console.print(f"{name}: a {chosen.kind}, {victim.architecture.parts}; {_sizes(victim)}")
     for source in ported.sources:
-        _print(f"from {source.file} ({source.bytes:,} bytes, SHA-256 {source.sha256})")
+        console.print(f"from {source.file} ({source.bytes:,} bytes, SHA-256 {source.sha256})")
     if reference is not None:
         error = victim.record["parity_error"]
-        _print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
-    _print(f"of a generated scene it says: {_say(victim)}")
-    _print(f"written to {folder}/")
-    _print(f"next: {_NEXT[chosen.kind].format(folder)}")
+        console.print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
+    console.print(f"of a generated scene it says: {_say(victim)}")
+    console.print(f"written to {folder}/")
+    console.print(f"next: {_NEXT[chosen.kind].format(folder)}")
 
 
 _NEXT = {
@@ -68,12 +68,6 @@ _NEXT = {
     "classifier": "jaxadv label --victim {} PICTURE",
     "hasher": "jaxadv retrieve --victim {} --help",
 }
-
-
-def _print(line: str) -> None:
-    """Print a line as it is, however long; file names and words are no markup."""
-    shown = line if line.isprintable() else ascii(line)[1:-1]
-    console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _sizes(victim: "Victim") -> str:

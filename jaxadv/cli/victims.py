@@ -1,12 +1,10 @@
 """`jaxadv victims`: what can be attacked."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from jaxadv.cli.console import console, fail, print_table
-
-_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def victims(
@@ -24,8 +22,8 @@ def victims(
     if available:
         for file, ported_to, where, sha256 in CHECKPOINTS:  # lines, as a table would cut addresses
             begins = f" (SHA-256 begins {sha256})" if sha256 else ""
-            console.print(f"{file}{begins}: --architecture {ported_to}", **_AS_IT_IS)
-            console.print(f"  {where}", **_AS_IT_IS)
+            console.print(f"{file}{begins}: --architecture {ported_to}")
+            console.print(f"  {where}")
         return
     rows = []
     for name, folder in zoo.installed().items():

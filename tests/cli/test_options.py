@@ -36,8 +36,6 @@ def test_every_command_and_option_has_an_entry():
         else:
             _, every, modes = COMMANDS[command]
             named = set(" ".join((every, *modes.values())).split())
-        if "victim" in named or command in ("port",):
-            named |= {"force"} & set(parameters(command))
         assert named == set(parameters(command)), command
 
 
