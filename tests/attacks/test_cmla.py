@@ -44,12 +44,16 @@ ATTACKS = {
 KNOWN = known(dtype="float32")
 
 
+# those of the first twenty for which the context holds something that they are not similar to
+SEEDS = [seed for seed in range(20) if np.any(target(seed).wanted)]
+
+
 def examples(modality, count):
-    return jnp.stack([example(modality, seed, "float32") for seed in range(count)])
+    return jnp.stack([example(modality, seed, "float32") for seed in SEEDS[:count]])
 
 
 def targets(count):
-    return stack(target(seed) for seed in range(count))
+    return stack(target(seed) for seed in SEEDS[:count])
 
 
 @cache
@@ -180,7 +184,7 @@ def test_contexts_and_targets_are_data():
     modality, attack = "image", ATTACKS["image"]
     counted = attack._replace(step=count_traces(attack.step))
     for seed in range(4):
-        aims = stack(target(10 * seed + i) for i in range(2))
+        aims = stack(target(s) for s in SEEDS[2 * seed : 2 * seed + 2])
         what = known(seed, dtype="float32")
         run(counted, what, examples(modality, 2), aims, iterations=2)
     assert counted.step.traces == 1
