@@ -235,12 +235,18 @@ def labels(
                     **used,
                     "attacked": row.attacked,
                     "left_out": chosen.left_out,
+                    "already": int(outcomes.already.sum()),
                     "searched_on": len(beside.numbers) if len(some) > 1 else 0,
                     **dict(zip(COLUMNS[2:], rows[-1][2:], strict=True)),
                 }
             )
             write_results(out, {**about, "rows": table}, records)
         print_table(heading, COLUMNS, rows)
+        if already := table[-1]["already"]:
+            console.print(
+                f"of these pictures {already} had the specified labels out of the first {count} "
+                "before the attack; the paper's protocol counts them as fooled (--among said draws none)"
+            )
     console.print(f"written to {out}/")
 
 

@@ -56,6 +56,7 @@ def label_job(cell: Cell, victim: Victim) -> Job:
             "after_8bit": first(final.output_8bit, tagger.classes, k),
             "success": bool(final.success),
             "success_8bit": bool(final.success_8bit),
+            "already": bool(result.already),
             "norm": float(final.norm),
             "linf": float(final.linf),
             "steps": int(result.iterations),

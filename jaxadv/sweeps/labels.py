@@ -51,6 +51,7 @@ class Outcomes(NamedTuple):
       before, after, after_8bit: f32[n, c], logits of the benign picture, of the adversarial one,
         and of that rounded to 8 bits.
       success, success_8bit: bool[n], whether enough specified labels are out of the first k.
+      already: bool[n], whether they were out before the attack, so that success means nothing.
       norm: f32[n], ‖ε‖₂.
       iterations: i32[n], steps taken.
     """
@@ -63,6 +64,7 @@ class Outcomes(NamedTuple):
     after_8bit: np.ndarray
     success: np.ndarray
     success_8bit: np.ndarray
+    already: np.ndarray
     norm: np.ndarray
     iterations: np.ndarray
 
@@ -245,6 +247,7 @@ def attack_labels(
             final.output_8bit,
             final.success,
             final.success_8bit,
+            results.already,
             final.norm,
             results.iterations,
         )
@@ -306,6 +309,7 @@ def record(
         "after_8bit": first(outcomes.after_8bit[number], classes, k),
         "success": bool(outcomes.success[number]),
         "success_8bit": bool(outcomes.success_8bit[number]),
+        "already": bool(outcomes.already[number]),
         "norm": float(outcomes.norm[number]),
         "iterations": int(outcomes.iterations[number]),
     }
