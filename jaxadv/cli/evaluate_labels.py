@@ -245,7 +245,7 @@ def labels(
         if already := table[-1]["already"]:
             console.print(
                 f"of these pictures {already} had the specified labels out of the first {count} "
-                "before the attack; the paper's protocol counts them as fooled (--among said draws none)"
+                "before the attack; the paper counts them as fooled (--among said draws none)"
             )
     console.print(f"written to {out}/")
 
