@@ -191,7 +191,7 @@ def _chosen(
                 raise InputError("the victim's scores of it are not finite")
             aimed = aims([int(token) for token in tokens if token])
             method.attack.check(params, picture.image, aimed)
-            if _already(settings, method, aimed, tokens):
+            if _already(settings, method, aimed, seen.tokens):
                 raise InputError(f"the victim says the target already: {said!r}")
         except InputError as problem:
             fail(f"{picture.path}: {problem}; not attacked")
