@@ -20,6 +20,7 @@ from jax import Array
 from jaxadv.data.example import Box, Example
 from jaxadv.data.images import ImageError, resize
 from jaxadv.data.records import DataSet, Record, example, load
+from jaxadv.errors import InputError
 
 Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 Given = TypeVar("Given")
@@ -94,7 +95,7 @@ def read_examples(
         except ImageError as problem:
             return problem
 
-    for found in _in_order(read, data.records, workers or os.cpu_count() or 1):
+    for found in _in_order(read, data.records, workers):
         if not isinstance(found, ImageError):
             yield found
         elif report is None:
@@ -125,7 +126,7 @@ def read_pictures(
     def read(record: Record) -> np.ndarray:
         return rule(load(record), shape)
 
-    return _in_order(read, records, workers or os.cpu_count() or 1)
+    return _in_order(read, records, workers)
 
 
 def batches(
@@ -153,7 +154,9 @@ def batches(
 
     Raises:
       ImageError: a picture cannot be read, and there is no `report`.
+      InputError: `size` or `workers` is below 1, or `host` is none of those there are.
     """
+    _check_count(size, "size")
     mine = data._replace(records=share(data.records, host))
     read = read_examples(mine, shape, rule=rule, workers=workers, report=report)
 
@@ -172,13 +175,22 @@ def share(records: Sequence[Record], host: tuple[int, int] | None = None) -> tup
     ('b', 'd')
     """
     number, hosts = (jax.process_index(), jax.process_count()) if host is None else host
+    if not 0 <= number < hosts:
+        raise InputError(f"host: number {number} of {hosts}; give (number, hosts) from (0, 1) on")
     return tuple(records[number::hosts])
 
 
+def _check_count(count: int, what: str) -> None:
+    if count < 1:
+        raise InputError(f"{what}: must be at least 1, not {count}")
+
+
 def _in_order(
-    make: Callable[[Given], Made], given: Sequence[Given], workers: int
+    make: Callable[[Given], Made], given: Sequence[Given], workers: int | None
 ) -> Iterator[Made]:
     """Map in threads, in order, a few ahead of what is asked for: all of it may not fit."""
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    _check_count(workers, "workers")
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Made]] = deque()
         try:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from jaxadv.data import scenes
 from jaxadv.data.example import Example
 from jaxadv.data.images import write_png
+from jaxadv.data.records import FolderError
+from jaxadv.formats.files import write_text
 
 SPLIT = "train"
 
@@ -28,6 +30,9 @@ def write_scenes(folder: Path, count: int, seed: int = scenes.TRAINING_SEED) -> 
       folder: where; made if need be.
       count: how many.
       seed: of the scenes.
+
+    Raises:
+      FolderError: the folder has annotations already, or cannot be written.
     """
     drawn: list[Example] = []
     for number, example in enumerate(scenes.examples(seed, count)):
@@ -36,10 +41,13 @@ def write_scenes(folder: Path, count: int, seed: int = scenes.TRAINING_SEED) -> 
         if (number + 1) % 500 == 0 or number + 1 == count:
             yield Progress(number + 1, count, "scenes written")
     annotations = folder / "annotations"
-    annotations.mkdir()
-    for kind, found in (("captions", _captions(drawn)), ("instances", _instances(drawn))):
-        entries = {"images": [_image(i) for i in range(count)], **found}
-        (annotations / f"{kind}_{SPLIT}.json").write_text(json.dumps(entries) + "\n")
+    try:
+        annotations.mkdir()
+        for kind, found in (("captions", _captions(drawn)), ("instances", _instances(drawn))):
+            entries = {"images": [_image(i) for i in range(count)], **found}
+            write_text(annotations / f"{kind}_{SPLIT}.json", json.dumps(entries) + "\n")
+    except OSError as problem:
+        raise FolderError(f"{annotations}: cannot be written ({problem.strerror})") from None
 
 
 def _name(number: int) -> str:

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import COUNT, HEIGHT, WIDTH, WRITERS
+from layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture
 from PIL import Image
 
 from jaxadv.data.images import ImageError, read_image, resize
 from jaxadv.data.opening import open_data
 from jaxadv.data.pipeline import batches, read_examples, read_pictures, resized, share
-from jaxadv.data.records import example, load
+from jaxadv.data.records import DataSet, FolderError, Record, example, load
 from jaxadv.data.resampling import resample, weights
+from jaxadv.data.scene_folder import write_scenes
 from jaxadv.data.sets import registry
+from jaxadv.errors import InputError
 
 
 @pytest.fixture
@@ -193,3 +195,18 @@ def test_speed(real_data):
     pace = measure(data._replace(records=data.records[:80]), (448, 448), workers=2, rounds=8)
     print(pace)
     assert pace.read.rate >= 150 or 2000 / pace.read.cpu >= 150
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 0}, {"size": -1}, {"workers": 0}, {"host": (2, 2)}, {"host": (-1, 2)}]
+)
+def test_what_would_read_nothing_is_refused(wrong, tmp_path):
+    data = DataSet("mine", (Record("p", picture(tmp_path / "p.png", 0)),))
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        list(batches(data, (8, 8), **{"size": 1, **wrong}))
+
+
+def test_a_folder_of_scenes_is_not_written_over(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    with pytest.raises(FolderError, match="annotations: cannot be written"):
+        list(write_scenes(tmp_path, 1))
