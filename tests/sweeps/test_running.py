@@ -1,11 +1,11 @@
 """Attacks that are interrupted in their midst go on from there, to the same bits."""
 
-from functools import gc
+import gc
+from functools import partial
 
 import attack_table
 import jax
 import numpy as np
-import partial
 import pytest
 from orbax.checkpoint import v1 as ocp
 
