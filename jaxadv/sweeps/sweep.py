@@ -232,7 +232,10 @@ def estimate(
     What shares an attack shares its compilation, which counts once.
 
     Args:
-      prepared, slots, shard, sharding: as for `sweep`.
+      prepared: as for `sweep`.
+      slots: as for `sweep`.
+      shard: as for `sweep`.
+      sharding: as for `sweep`.
       made: attacks that need not be made.
     """
     for one in prepared:
