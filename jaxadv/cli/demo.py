@@ -142,6 +142,5 @@ def _best_panel(
     shown = min(fooled, key=lambda o: (o.request.setting == "complete", o.norm))
     image = shown.request.image
     target = write_target(shown.request.target, vocabulary)
-    return [
-        Panel(title, pictures[image], shown.image, said[image], target, shown.said, shown.success)
-    ]
+    pair = pictures[image], shown.image
+    return [Panel(title, *pair, said[image], target, shown.said_8bit, shown.success_8bit)]

@@ -250,7 +250,7 @@ def attack_all(
             for j, (number, request) in enumerate(some.padded[: some.real])
         ]
         done += some.real
-        fooled = np.mean([o.success for o in outcomes])
+        fooled = np.mean([o.success_8bit for o in outcomes])
         real = some.real / len(some.padded)
         yield Progress(done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * real)
 

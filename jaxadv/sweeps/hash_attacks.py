@@ -153,7 +153,7 @@ def attack_queries(
             )
             for final in finals
         )
-        message = f"{found[-1].success.mean():.0%} fooled"
+        message = f"{found[-1].success_8bit.mean():.0%} fooled"
         yield Progress(done * batch + real, total, message, found, seconds * real / batch)
 
 

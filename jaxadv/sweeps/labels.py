@@ -252,7 +252,7 @@ def attack_labels(
             results.iterations,
         )
         done += len(some)
-        message = f"{outcomes.success.mean():.0%} of the last {len(some)} fooled"
+        message = f"{outcomes.success_8bit.mean():.0%} of the last {len(some)} fooled"
         yield Progress(done, total, message, outcomes, seconds)
 
 
