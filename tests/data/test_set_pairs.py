@@ -139,7 +139,7 @@ def test_a_hasher_of_published_features_is_trained_and_attacked(tmp_path):
     assert code == 2 and "has 7 features a picture, the hasher takes pictures" in err
     code, _, _ = call(*train, "--backbone", "features", "--held-out", "4")
     assert code == 0
-    code, _, err = call(*train[:6], "--backbone", "features")
+    code, _, err = call(*train[:6], "--backbone", "features", "--force")
     assert code == 2 and "scenes are pictures; give data with features" in err.splitlines()[-1]
     victim = zoo.load(str(tmp_path / "x"))
     assert len(victim.record["held_out"]) == 4 and victim.hasher.image_shape == (7,)
