@@ -17,7 +17,7 @@ from jaxadv.porting.tensorflow import crc32c
 from jaxadv.porting.vocabulary import Lexicon, read_lexicon
 from jaxadv.victims import architectures, zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
-from jaxadv.victims.captioner import beam, greedy, log_probabilities
+from jaxadv.victims.captioner import beam, greedy, log_probabilities, with_unknown_words
 
 torch = pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
 pytestmark = pytest.mark.usefixtures("torch")  # marks them `parity`
@@ -107,7 +107,8 @@ def test_log_probabilities_of_teacher_forced_captions(pair, precision, tolerance
 
 
 def test_greedy_and_beam_captions(pair):
-    victim, variables = pair.victim, pair.ported.variables
+    """Those of im2txt's own decoding, which knows no `suppress_UNK`; here it is the default."""
+    victim, variables = with_unknown_words(pair.victim), pair.ported.variables
 
     @jax.jit
     @jax.vmap
@@ -131,6 +132,10 @@ def test_greedy_and_beam_captions(pair):
         np.testing.assert_allclose(found.log_probability[i], totals, atol=1e-4)
         said.add(tuple(theirs))
     assert len(said) > 2 and len({len(caption) for caption in said}) > 1
+    marks = pair.victim.vocabulary.suppressed
+    assert len(marks) == 5 and np.isin(greedily, marks).any()
+    usual = jax.vmap(lambda i: greedy(pair.victim, variables, pair.victim.encode(variables, i)))
+    assert not np.isin(usual(pair.images).tokens, marks).any()
 
 
 def test_input_gradients(pair):
