@@ -118,7 +118,7 @@ def test_evaluate_prints_the_papers_columns(tagger, tmp_path):
     ("more", "line"),
     [
         (["--k", "0"], "give numbers from 1 to 47"),
-        (["--batch", "all"], "--batch 'all': must be a whole number of at least 1, or auto"),
+        (["--batch", "all"], "--batch 'all': must be a whole number of at least 1 and at most"),
         (["--selection", "some"], "must be global or random"),
         (["--selection", "global", "--types", "crimson"], "no label is of type 'crimson'"),
         (["--delta", "3"], "at most |S| = 2"),
