@@ -140,7 +140,7 @@ ELSEWHERE = {
     "signs arithmetic batch",
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate rounds batch seed",
-    "port": "files architecture name vocabulary reference licence out",
+    "port": "files architecture name vocabulary reference licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
     "processes process",
     "sweep status": "folder",

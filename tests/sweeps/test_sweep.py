@@ -271,7 +271,7 @@ def test_a_row_that_is_short_costs_itself_alone(tmp_path):
     [
         (b"picture,target\n", "must name the columns image and target, not 'picture', 'target'"),
         (b"image,target\n", "no attack"),
-        (b"", "the first line must name the columns"),
+        (b"", "the first line is empty; it must name the columns"),
         (b'image,target\n"a.png,b\n', "not CSV"),
         (b"image,target\na.png,caf\xe9\n", "not text in UTF-8"),
         (None, "cannot be read"),
