@@ -109,7 +109,6 @@ def labels(
     title = f"{method} on {loaded.name}"
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
     job = attack_labels(
-        classifier,
         params,
         [p.image for p in attacked],
         stacked,

@@ -18,7 +18,10 @@ app.command("retrieval")(retrieval)
 app.command("understanding")(understanding)
 
 COMMAND = "evaluate caption"
-COLUMNS = ["setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "s/attack"]
+COLUMNS = [
+    "setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "already",
+    "s/attack",
+]  # fmt: skip
 
 
 @app.callback()

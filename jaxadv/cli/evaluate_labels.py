@@ -159,7 +159,7 @@ def labels(
     groups = []
     for title, mask in wanted.items():
         for count in counts:
-            how = {"wanted": mask, "number": specified, "seed": seed}
+            how = {"wanted": mask, "number": specified, "delta": delta, "seed": seed}
             chosen = choose(attacked.labels, count, scores=seen, most=most, **how)
             beside = choose(others.labels, count, scores=seen_others, most=search, **how)
             groups.append((title, count, chosen, beside))
@@ -197,7 +197,6 @@ def labels(
                 settings = best(list(watch(trials, f"{name}, search")))
             made = label_method(classifier, settings)
             job = attack_labels(
-                classifier,
                 params,
                 [attacked.read(i) for i in chosen.numbers],
                 chosen.targets,

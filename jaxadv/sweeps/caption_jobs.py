@@ -48,7 +48,14 @@ def caption_job(cell: Cell, victim: Victim) -> Job:
     def describe(what: Planned, made_of: stream.Request, result: Result) -> dict[str, Any]:
         iterate = method.report(result)
         request = Request(what.id, what.about["setting"], made_of.target)
-        made = outcome(victim.captioner, what.id, request, iterate, int(result.iterations))
+        made = outcome(
+            victim.captioner,
+            what.id,
+            request,
+            iterate,
+            taken=int(result.iterations),
+            already=bool(result.already),
+        )
         told = record(made, victim.captioner)
         known = ("image", "setting", "target", "iterations")
         columns = {name: value for name, value in told.items() if name not in known}

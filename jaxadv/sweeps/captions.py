@@ -87,6 +87,7 @@ class Outcome(NamedTuple):
       success: whether the float picture fools the victim (for targets: eq. 17).
       precision, recall: eq. 18 on the float picture; NaN for keywords.
       success_8bit: the success sign after 8-bit rounding.
+      already: whether the benign picture had it, so that success means nothing.
       norm, linf: of the perturbation.
       said, said_8bit: the captions of the two.
       iterations: steps taken.
@@ -99,6 +100,7 @@ class Outcome(NamedTuple):
     precision: float
     recall: float
     success_8bit: bool
+    already: bool
     norm: float
     linf: float
     said: str
@@ -108,7 +110,10 @@ class Outcome(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the table: averages over all attempts, and the norm over successes beside."""
+    """A row of the table: averages over all attempts, and the norm over successes beside.
+
+    `already` counts the pictures whose benign caption has the target.
+    """
 
     setting: str
     attempts: int
@@ -118,6 +123,7 @@ class Row(NamedTuple):
     norm: float
     norm_of_successes: float
     success_8bit: float
+    already: int
     seconds: float
 
 
@@ -244,9 +250,16 @@ def attack_all(
         result = jax.block_until_ready(attack_batch(params, *arrays))
         seconds = time.perf_counter() - began
         reported = jax.tree.map(np.asarray, method.report(result))
-        taken = np.asarray(result.iterations)
+        taken, already = np.asarray(result.iterations), np.asarray(result.already)
         outcomes = [
-            outcome(victim, number, request, jax.tree.map(lambda x, j=j: x[j], reported), taken[j])
+            outcome(
+                victim,
+                number,
+                request,
+                jax.tree.map(lambda x, j=j: x[j], reported),
+                taken=int(taken[j]),
+                already=bool(already[j]),
+            )
             for j, (number, request) in enumerate(some.padded[: some.real])
         ]
         done += some.real
@@ -283,9 +296,15 @@ def width(target: Any) -> tuple[int, ...]:
 
 
 def outcome(
-    victim: Captioner, number: int, request: Request, iterate: Iterate, taken: int
+    victim: Captioner,
+    number: int,
+    request: Request,
+    iterate: Iterate,
+    *,
+    taken: int,
+    already: bool,
 ) -> Outcome:
-    """Say what came of a request, from the picture that its method reports."""
+    """Describe what came of a request, from the picture that its method reports."""
     target = request.target
     precision = recall = float("nan")
     if isinstance(target, PartialCaption):
@@ -299,11 +318,12 @@ def outcome(
         precision,
         recall,
         bool(iterate.success_8bit),
+        already,
         float(iterate.norm),
         float(iterate.linf),
         victim.vocabulary.decode(iterate.output),
         victim.vocabulary.decode(iterate.output_8bit),
-        int(taken),
+        taken,
         np.asarray(iterate.image),
     )
 
@@ -328,6 +348,7 @@ def tabulate(outcomes: Sequence[Outcome], seconds: float) -> list[Row]:
                 float(np.mean([o.norm for o in some])),
                 float(np.mean(fooled)) if fooled else float("nan"),
                 float(np.mean([o.success_8bit for o in some])),
+                sum(o.already for o in some),
                 seconds / len(outcomes),
             )
         )
@@ -349,6 +370,7 @@ def record(made: Outcome, victim: Captioner) -> dict[str, Any]:
         "said_8bit": made.said_8bit,
         "success": made.success,
         "success_8bit": made.success_8bit,
+        "already": made.already,
         "precision": _number(made.precision),
         "recall": _number(made.recall),
         "norm": made.norm,

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxadv.attacks.drive import Result
+from jaxadv.attacks.label_methods import Settings
 from jaxadv.attacks.stream import Request
 from jaxadv.data import scenes
 from jaxadv.data.opening import open_data
@@ -32,13 +33,13 @@ def label_job(cell: Cell, victim: Victim) -> Job:
       InputError: a setting out of range, or a victim that knows other labels.
     """
     design, settings = cell.design, cell.settings
-    assert isinstance(design, LabelDesign)
+    assert isinstance(design, LabelDesign) and isinstance(settings, Settings)
     tagger = victim.classifier
     for k in design.k:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
     method = label_method(tagger, settings)
-    planned = _planned(cell, design, victim, _pool(design, victim))
+    planned = _planned(cell, design, settings, victim, _pool(design, victim))
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, target = result.final, request.target
@@ -98,7 +99,9 @@ def _pool(design: LabelDesign, victim: Victim) -> Pool:
     return photo_pools(found, tagger.classes, side, held_out, design.images)[0]
 
 
-def _planned(cell: Cell, design: LabelDesign, victim: Victim, pool: Pool) -> list[Planned]:
+def _planned(
+    cell: Cell, design: LabelDesign, settings: Settings, victim: Victim, pool: Pool
+) -> list[Planned]:
     """Specify labels for every k; pictures that the paper leaves out are left out."""
     classes = victim.classifier.classes
     scores = None
@@ -114,7 +117,9 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, pool: Pool) -> lis
     planned: list[Planned] = []
     for name, how in selections.items():
         for k in design.k:
-            chosen = choose(pool.labels, k, scores=scores, seed=cell.seed, **how)
+            chosen = choose(
+                pool.labels, k, scores=scores, delta=settings.delta, seed=cell.seed, **how
+            )
             targets = jax.tree.map(np.asarray, chosen.targets)
             for row, image in enumerate(chosen.numbers.tolist()):
                 target: LabelTarget = jax.tree.map(lambda x, row=row: x[row], targets)

@@ -57,7 +57,6 @@ def try_settings(
     for number, each in enumerate(settings):
         made = label_method(victim, each)
         job = attack_labels(
-            victim,
             params,
             images,
             targets,

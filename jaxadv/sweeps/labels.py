@@ -117,6 +117,7 @@ def choose(
     *,
     wanted: np.ndarray | None = None,
     number: int = 1,
+    delta: int | None = None,
     scores: np.ndarray | None = None,
     most: int | None = None,
     seed: int = 0,
@@ -135,6 +136,7 @@ def choose(
       wanted: bool[c], the labels to suppress everywhere (global selection, S1); None draws
         `number` of each picture's own (random selection, S2).
       number: the paper's m.
+      delta: labels that must leave the first k; pictures with fewer in S are left out.
       scores: f32[n, c], logits of the benign pictures, to choose as the released code does.
       most: stop at so many valid pictures (paper: 1000); those after them are not counted at all.
       seed: of the random selection; a picture's draw does not depend on the other pictures.
@@ -154,11 +156,16 @@ def choose(
         drawn = (specified & said).any(axis=1)
     targets = LabelTarget(relevant, specified, jnp.full(len(labels), k, jnp.int32))
     empty = ~specified.any(axis=1)
-    valid = np.asarray(jax.vmap(is_valid)(targets) & drawn)
+    enough = specified.sum(axis=1) >= (delta or 0)
+    valid = np.asarray(jax.vmap(is_valid)(targets) & drawn & enough)
     reasons = np.select(
-        [empty & (scores is None), drawn],
-        ["no specified label", "too few relevant labels"],
-        "too few specified labels among the first k",
+        [empty & (scores is None), ~drawn, ~enough],
+        [
+            "no specified label",
+            "too few specified labels among the first k",
+            f"fewer than {delta} specified labels",
+        ],
+        "too few relevant labels",
     )
     numbers = np.flatnonzero(valid)[:most]
     looked_at = len(labels) if most is None or len(numbers) < most else int(numbers[-1]) + 1
@@ -185,7 +192,6 @@ def largest_label_batch(
 
 
 def attack_labels(
-    victim: MultiLabelClassifier,
     params: Params,
     images: Sequence[np.ndarray],
     targets: LabelTarget,
@@ -201,8 +207,7 @@ def attack_labels(
     All share one compilation, and what comes of one does not depend on the others.
 
     Args:
-      victim: the tagger.
-      params: its parameters.
+      params: the tagger's parameters.
       images: f32[H, W, 3] each; read when their turn comes.
       targets: what to aim at, stacked.
       attack: any of the attacks on taggers.

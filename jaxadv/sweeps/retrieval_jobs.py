@@ -57,6 +57,7 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
             "distortion": float(distortion(*map(jnp.asarray, (request.image, final.image)))),
             "success": bool(final.success),
             "success_8bit": bool(final.success_8bit),
+            "already": bool(result.already),
             "norm": float(final.norm),
             "linf": float(final.linf),
             "steps": int(result.iterations),

@@ -95,7 +95,10 @@ def test_command_prints_ratios_and_writes_them(tmp_path):
         (("speed",), "'speed': must be one of labels, "),
         (("--backbone", "x"), "--backbone 'x'"),
         (("--arithmetic", "int8"), "arithmetic 'int8': must be one of float32, tf32, bfloat16"),
-        (("labels", "--picture", "x.png"), "--picture: is not read with labels; it is for throughput"),
+        (
+            ("labels", "--picture", "x.png"),
+            "--picture: is not read with labels; it is for throughput",
+        ),
     ],
 )
 def test_wrong_input_is_one_line(wrong, line):

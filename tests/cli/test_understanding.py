@@ -73,7 +73,10 @@ def test_the_matrix_agrees_with_the_records(study):
         (["--victim", VICTIMS[0], "--data", "/absent"], "no such folder"),
         (["--victim", VICTIMS[0], "--learning-rate", "-1"], "must be positive"),
         (["--victim", VICTIMS[0], "--content", "a giraffe"], "must be a clause, like"),
-        (["--victim", VICTIMS[0], "--batch", "0"], "must be a whole number of at least 1 and at most 100,000, or auto"),
+        (
+            ["--victim", VICTIMS[0], "--batch", "0"],
+            "must be a whole number of at least 1 and at most 100,000, or auto",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_and_code_2(more, line, tmp_path):

@@ -53,6 +53,13 @@ def test_the_released_code_draws_from_what_is_said():
     assert last.targets.specified.sum(axis=1).tolist() == [2, 1, 2]
 
 
+def test_pictures_with_fewer_specified_labels_than_must_leave_are_left_out():
+    wanted = np.array([1, 1, 0, 0, 0], bool)
+    chosen = choose(LABELS, 1, wanted=wanted, delta=2)
+    assert chosen.numbers.tolist() == [0]
+    assert chosen.left_out == {"fewer than 2 specified labels": 3, "no specified label": 1}
+
+
 def test_only_so_many_valid_pictures():
     chosen = choose(LABELS, 2, number=1, most=2)
     assert chosen.numbers.tolist() == [0, 2] and chosen.left_out == {"too few relevant labels": 1}
