@@ -102,7 +102,7 @@ Check = Callable[[Params, Any, Target], None]
 
 
 def accept(params: Params, image: Any, target: Target) -> None:
-    """Accept any example: the check of an attack that has none of its own."""
+    """Accept any example: the check of an attack that makes none."""
 
 
 class Attack(NamedTuple):

@@ -1,7 +1,7 @@
 """What may become of a picture on its way to the victim, differentiable and of fixed shapes.
 
 A transformation is a pure function of a key and one picture f32[H, W, 3] in [0, 1], which it
-returns in the same size. `jpeg` has a file of its own.
+returns in the same size. `jpeg` is in `jpeg.py`.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def _triangle(
 
 
 def in_turn(*transformations: Transformation) -> Transformation:
-    """Apply one transformation after the other, each with randomness of its own.
+    """Apply one transformation after the other, each with its own randomness.
 
     Raises:
       InputError: one of them is no function.

@@ -87,7 +87,7 @@ def caption(
     loaded = load_captioner(victim, unknown_words)
     captioner, params = loaded.captioner, loaded.params
     chosen = prepare(captioner, settings)
-    aims = _aims(captioner, chosen, target)  # wrong words are said before pictures are read
+    aims = _aims(captioner, chosen, target)  # wrong words are refused before pictures are read
     pictures = read_pictures(images, captioner.image_shape)
     results_folder(out, COMMAND, loaded.name)
     note(f"captions of the benign pictures by {loaded.name}: compiling ...")

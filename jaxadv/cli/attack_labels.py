@@ -28,7 +28,7 @@ def labels(
         list[str], typer.Option(help=f'Labels to leave the first k: "red circle"; {SEVERAL}')
     ],
     out: Annotated[Path, typer.Option(help="Folder for pictures, records and the figure.")],
-    k: Annotated[int, typer.Option(min=1, help="How many labels are said.")] = 3,
+    k: Annotated[int, typer.Option(min=1, help="The size of the top-k set.")] = 3,
     relevant: Annotated[
         list[str] | None,
         typer.Option(

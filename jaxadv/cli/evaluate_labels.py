@@ -37,7 +37,7 @@ def labels(
     among: Annotated[
         str,
         typer.Option(
-            help="Labels specified: any relevant ones (paper), or relevant ones that are said, "
+            help="Labels specified: any relevant ones (paper), or relevant ones "
             "among the benign picture's first k (released code)."
         ),
     ] = "relevant",
@@ -48,7 +48,7 @@ def labels(
         ),
     ] = None,
     specified: Annotated[int, typer.Option(min=1, help="random: labels a picture, |S|.")] = 2,
-    k: Annotated[str, typer.Option(help="How many labels are said: 3,5,10.")] = "2,3,5",
+    k: Annotated[str, typer.Option(help="Sizes of the top-k set: 3,5,10.")] = "2,3,5",
     delta: Annotated[
         int | None, typer.Option(min=1, help="random: δ, labels that must leave; all by default.")
     ] = None,

@@ -95,7 +95,7 @@ def run() -> None:
 def _run(words: list[str]) -> int:
     try:
         refuse_empty(words)
-        # Typer's own exceptions are said here: on one line, and never as markup
+        # Typer's own exceptions are printed here, on one line and never as markup
         code = build()(words, prog_name="jaxadv", standalone_mode=False)
     except InputError as problem:
         return _failed(str(problem))

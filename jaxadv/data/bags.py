@@ -25,7 +25,7 @@ def parse_bag(text: str, tags: Sequence[str]) -> np.ndarray:
     >>> parse_bag("red circel", ("circle", "red", "star"))
     Traceback (most recent call last):
     ...
-    jaxadv.data.bags.BagError: unknown tag 'circel': did you mean 'circle'?
+    jaxadv.data.bags.BagError: unknown tag 'circel': did you mean 'circle'? (the victim knows 3 tags)
 
     Raises:
       BagError: no tag, or one that the victim does not know, with the nearest that it does.
@@ -77,7 +77,8 @@ def say_bag(bag: np.ndarray, tags: Sequence[str]) -> str:
 def _hint(word: str, tags: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, [tag.lower() for tag in tags], n=3, cutoff=0.6)
     if near:
-        return "did you mean " + " or ".join(quoted(tag) for tag in near) + "?"
+        names = " or ".join(quoted(tag) for tag in near)
+        return f"did you mean {names}? (the victim knows {len(tags):,} tags)"
     return f"the victim knows {_some(tags)}"
 
 

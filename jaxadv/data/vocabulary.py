@@ -78,10 +78,10 @@ class Vocabulary:
     [1, 2, 3]
     >>> v.decode([1, 2, 3, 0, 0])
     'a giraffe eats'
-    >>> v.number("girafe")
+    >>> v.number("girafe")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    jaxadv.data.vocabulary.UnknownWordError: unknown word 'girafe': did you mean 'giraffe'?
+    jaxadv.data.vocabulary.UnknownWordError: unknown word 'girafe': did you mean 'giraffe'? ...
     """
 
     words: tuple[str, ...]
@@ -147,10 +147,11 @@ class Vocabulary:
             )
         sayable = self._sayable
         near = difflib.get_close_matches(word[:40], sayable, n=3, cutoff=0.6)
+        known = f"the victim knows {len(sayable):,} words"
         hint = (
-            "did you mean " + " or ".join(quoted(w) for w in near) + "?"
+            f"did you mean {' or '.join(quoted(w) for w in near)}? ({known})"
             if near
-            else f"the victim knows {len(sayable):,} words, such as {listed(sorted(sayable)[:5])}"
+            else f"{known}, such as {listed(sorted(sayable)[:5])}"
         )
         raise UnknownWordError(f"unknown word {quoted(word)}: {hint}")
 

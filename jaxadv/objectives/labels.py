@@ -148,10 +148,10 @@ def parse_labels(text: str | Sequence[str], classes: Sequence[str]) -> Bool[Arra
     [True, False, True]
     >>> parse_labels(["tench, Tinca tinca", "hen"], ("tench, Tinca tinca", "hen")).tolist()
     [True, True]
-    >>> parse_labels("red sta", ("red circle", "red star"))
+    >>> parse_labels("red sta", ("red circle", "red star"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    jaxadv.objectives.labels.UnknownLabelError: unknown label 'red sta': did you mean 'red star'?
+    jaxadv.objectives.labels.UnknownLabelError: unknown label 'red sta': did you mean 'red star'? ...
 
     Raises:
       UnknownLabelError: a label that is none of the classes, with the nearest ones.
@@ -231,5 +231,6 @@ def _hint(name: str, classes: Sequence[str]) -> str:
     near = difflib.get_close_matches(_folded(name), [_folded(c) for c in classes], n=3, cutoff=0.6)
     if near:
         known = {_folded(c): c for c in classes}
-        return "did you mean " + " or ".join(quoted(known[n]) for n in near) + "?"
+        names = " or ".join(quoted(known[n]) for n in near)
+        return f"did you mean {names}? (the victim knows {len(classes):,} labels)"
     return f"the victim knows {len(classes)} labels, such as {listed(sorted(classes))}"
