@@ -22,10 +22,10 @@ def parse_bag(text: str, tags: Sequence[str]) -> np.ndarray:
 
     >>> parse_bag("Red circle, at night", ("circle", "red", "star", "at night")).tolist()
     [1.0, 1.0, 0.0, 1.0]
-    >>> parse_bag("red circel", ("circle", "red", "star"))
+    >>> parse_bag("red circel", ("circle", "red", "star"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    jaxadv.data.bags.BagError: unknown tag 'circel': did you mean 'circle'? (the victim knows 3 tags)
+    jaxadv.data.bags.BagError: unknown tag 'circel': did you mean 'circle'? ...
 
     Raises:
       BagError: no tag, or one that the victim does not know, with the nearest that it does.

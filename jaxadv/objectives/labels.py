@@ -148,10 +148,10 @@ def parse_labels(text: str | Sequence[str], classes: Sequence[str]) -> Bool[Arra
     [True, False, True]
     >>> parse_labels(["tench, Tinca tinca", "hen"], ("tench, Tinca tinca", "hen")).tolist()
     [True, True]
-    >>> parse_labels("red sta", ("red circle", "red star"))  # doctest: +ELLIPSIS
+    >>> parse_labels("red st", ("red circle", "red star"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    jaxadv.objectives.labels.UnknownLabelError: unknown label 'red sta': did you mean 'red star'? ...
+    jaxadv.objectives.labels.UnknownLabelError: unknown label 'red st': did you mean 'red star'? ...
 
     Raises:
       UnknownLabelError: a label that is none of the classes, with the nearest ones.
