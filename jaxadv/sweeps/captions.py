@@ -160,11 +160,12 @@ def choose_targets(
     """Choose targets as the paper's section 5.1 does.
 
     For each attacked picture `per_image` different captions predicted on other pictures; of each,
-    one target a setting. Captions that repeat a phrase are no targets. Latent words are drawn
-    anywhere but at the first place; observed words from the second to the seventh. Where words are
-    observed only those count, the first included among the free ones (in the paper's Table 1
-    success equals precision for one observed word, so its `a` is not counted), and the caption may
-    end anywhere.
+    one target a setting. Captions that repeat a phrase are no targets. The first word, mostly "a",
+    stays observed and is passed over: latent words are drawn from all others, observed words from
+    the second to the seventh. Where words are observed, all others than those and the first are
+    latent, and the caption may end anywhere. Success, precision and recall (eqs. 17 and 18) count
+    the first word, too; in the paper's Table 1 success equals precision for one observed word, so
+    it seems not to be counted there.
 
     Args:
       captions: what the victim says of each picture, as numbers; an empty one is no target.
@@ -206,7 +207,7 @@ def _partial(
     near = rng.permutation(np.arange(1, min(7, len(tokens))))
     if len(near) < setting.observed:
         return None
-    seen = set(near[: setting.observed].tolist())
+    seen = {0, *near[: setting.observed].tolist()}
     return make_target(tokens, max_length, set(range(len(tokens))) - seen, ends=False)
 
 

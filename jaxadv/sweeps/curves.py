@@ -109,8 +109,9 @@ def by_location(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Panel]:
             continue
         found = counts.setdefault((name, row["setting"]), [[0, 0] for _ in range(LOCATIONS)])
         said = row["said"].split()
+        kept = row["setting"] == "1 obser"  # the first word, which section 5.1 did not choose
         for place, word in enumerate(row["target"].split()[:LOCATIONS]):
-            if word not in (GAP, OPEN):
+            if word not in (GAP, OPEN) and not (kept and place == 0):
                 found[place][said[place : place + 1] == [word]] += 1
     return [_located(*key, found) for key, found in sorted(counts.items())]
 

@@ -21,9 +21,9 @@ def test_words_are_counted_where_they_were_wanted():
     """Only observed words, at their own places; a caption that is too short misses them."""
     (complete, single) = by_location(
         [
-            said("_ _ red ...", "a big red circle", "1 obser"),
-            said("_ _ red ...", "red", "1 obser"),
-            said("_ small ...", "a small dog", "1 obser"),
+            said("a _ red ...", "a big red circle", "1 obser"),
+            said("a _ red ...", "red", "1 obser"),
+            said("a small ...", "a small dog", "1 obser"),
             said("a red circle", "a red", "0 latent"),
             said("a blue circle", "a red circle", "0 latent"),
             said("a _ circle", "a red circle", "1 latent"),

@@ -162,7 +162,7 @@ def test_tables_say_all_of_it(found):
     assert note.endswith("for want of 'that' (8)")
     places = {row[1:3]: row[3:] for row in tables["location"].rows if row[0] == "ssvm, template"}
     assert places["0 latent", "words"][:6] == (count,) * 6
-    assert places["1 obser", "SR"][0] is None  # the first word is never observed alone
+    assert places["1 obser", "SR"][0] is None  # the first word is not chosen
     assert sum(n or 0 for n in places["1 obser", "words"]) == count
     alike = [row for row in tables["likelihood"].rows if row[1:3] == ("template", "all")]
     assert alike[0][-1] > 0.9  # what can be said at all is what is reached

@@ -1,0 +1,63 @@
+"""The targets that the exact-caption paper draws (section 5.1), and what is counted of them."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv.metrics.sensible import repeats_phrase
+from jaxadv.sweeps.captions import TABLE_1, choose_targets, distinct_targets
+
+LENGTH = 12
+CAPTIONS = [
+    [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    [1, 3, 5, 7, 9, 2, 4, 6],
+    [1, 4],
+    [],
+    [1, 2, 2, 2, 2],
+    [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    [2, 9, 8, 7, 6],
+]
+
+
+def drawn(per_image=3, attacked=range(len(CAPTIONS)), seed=0):
+    return choose_targets(CAPTIONS, TABLE_1, per_image, attacked, LENGTH, seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_first_word_stays_observed_in_every_setting(seed):
+    of = {setting.name: setting for setting in TABLE_1}
+    requests = drawn(seed=seed)
+    assert {request.setting for request in requests} == set(of)
+    for request in requests:
+        target, setting = request.target, of[request.setting]
+        words, observed = int(target.length), np.asarray(target.observed)
+        latent = np.asarray(target.latent)
+        assert observed[0] and not latent[0]
+        if setting.observed is None:
+            assert latent[:words].sum() == setting.latent and observed[words]
+        else:
+            places = np.flatnonzero(observed)
+            assert len(places) == 1 + setting.observed
+            assert all(1 <= place <= 6 for place in places[1:])
+
+
+def test_no_target_is_the_benign_caption_empty_or_a_repeated_phrase():
+    for request in (r for r in drawn(per_image=5, attacked=[0, 2]) if r.setting == "0 latent"):
+        tokens = [int(t) for t in request.target.tokens if t]
+        assert tokens in CAPTIONS and tokens != CAPTIONS[request.image]
+        assert tokens and not repeats_phrase(tokens)
+
+
+def test_a_picture_has_the_same_targets_whatever_others_are_attacked():
+    alone = drawn(attacked=[2])
+    among = [request for request in drawn() if request.image == 2]
+    assert len(alone) == len(among)
+    for one, other in zip(alone, among, strict=True):
+        assert one.setting == other.setting
+        jax.tree.map(np.testing.assert_array_equal, one.target, other.target)
+
+
+def test_distinct_targets_are_counted():
+    complete = [r for r in drawn(per_image=1) if r.setting == "0 latent"]
+    assert distinct_targets(complete + complete) == distinct_targets(complete) <= len(complete)
+    assert distinct_targets(complete) == len({tuple(np.asarray(r.target.tokens)) for r in complete})
