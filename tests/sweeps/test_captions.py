@@ -19,7 +19,10 @@ CAPTIONS = [
 ]
 
 
-def drawn(per_image=3, attacked=range(len(CAPTIONS)), seed=0):
+EVERY = range(len(CAPTIONS))
+
+
+def drawn(per_image=3, attacked=EVERY, seed=0):
     return choose_targets(CAPTIONS, TABLE_1, per_image, attacked, LENGTH, seed)
 
 
