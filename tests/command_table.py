@@ -39,7 +39,7 @@ COMMANDS = {
     "attack retrieval": (
         f"--victim nobody --out {NOWHERE}",
         "victim out modality toward database iterations bound learning_rate norm inter intra "
-        "distortion non_negative signs batch",
+        "distortion non_negative codes batch",
         {
             "p.png": "images labels",
             "--text red --modality text": "text labels",
@@ -137,7 +137,7 @@ ELSEWHERE = {
     "iterations tradeoff learning_rate search inner space form arithmetic batch seed",
     "evaluate retrieval": "victims out iterations modality queries database data context "
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
-    "signs arithmetic batch",
+    "codes arithmetic batch",
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate rounds batch seed",
     "port": "files architecture name vocabulary reference licence out force",

@@ -23,9 +23,11 @@ from jaxadv.attacks.norms import Norm, length
 from jaxadv.data.images import check_size
 from jaxadv.errors import InputError
 from jaxadv.objectives.cmla import (
+    Codes,
     HashTarget,
     Known,
     Weights,
+    context_codes,
     finds_wanted,
     inter_modal,
     intra_modal,
@@ -78,6 +80,7 @@ def cmla(
     *,
     weights: Weights | None = None,
     norm: Norm = "l2",
+    codes: Codes = "unit",
     constraint: Constraint | None = None,
     optimiser: optax.GradientTransformation | None = None,
     stop_at_success: bool = False,
@@ -98,6 +101,9 @@ def cmla(
       norm: p of the distortion term. The paper allows 1, 2 and infinity and does not say which it
         used. The released code has the mean of absolute changes, with 1 for a weight; their sum at
         that weight holds most pixels where they are, far below the paper's distortions.
+      codes: of the context, as `context_codes` makes them: "unit" (default), "outputs" (paper) or
+        "signs" (released code; not of a dual encoder). The embeddings of a dual encoder all have
+        norm 1 and stay as they are.
       constraint: `bounded(modality)` by default; `released(modality)` is the released code's.
       optimiser: Adam at 0.5 for pictures and 0.002 for texts by default.
       stop_at_success: stop at the first success (paper: no).
@@ -105,7 +111,7 @@ def cmla(
     Raises:
       InputError: the victim is no hasher, or an argument is outside its range.
     """
-    aim = objective(victim, modality, weights=weights, norm=norm)
+    aim = objective(victim, modality, weights=weights, norm=norm, codes=codes)
     rate = LEARNING_RATES[modality]
     return descend(
         aim,
@@ -123,6 +129,7 @@ def objective(
     *,
     weights: Weights | None = None,
     norm: Norm = "l2",
+    codes: Codes = "unit",
 ) -> Objective:
     """One row of eq. 5 or 6; the arguments are `cmla`'s.
 
@@ -134,14 +141,19 @@ def objective(
     checks.made_of("weights", of, Weights, "jaxadv.objectives.cmla.Weights(intra=0.5)")
     checks.in_range(inter=of.inter, intra=of.intra, distortion=of.distortion)
     checks.one_of("norm", norm, get_args(Norm))
+    checks.one_of("codes", codes, get_args(Codes))
+    embeds = victim.logit_scale is not None
+    if embeds and codes == "signs":
+        raise InputError("codes 'signs': this victim compares embeddings, which have none")
+    shown: Codes = "outputs" if embeds else codes
 
     def loss(
         known: Known, example: Array, adversarial: Array, target: HashTarget, latent: tuple
     ) -> tuple[Array, Appraisal]:
         code, own, other = _codes(victim, modality, known, adversarial)
         scale = pair_scale(victim, known.params)
-        inter = inter_modal(code, other, target.wanted, scale)
-        intra = intra_modal(code, own, target.similar, scale)
+        inter = inter_modal(code, context_codes(other, shown), target.wanted, scale)
+        intra = intra_modal(code, context_codes(own, shown), target.similar, scale)
         distortion = length(UNITS[modality] * (adversarial - example), norm)
         total = of.inter * inter + of.intra * intra + of.distortion * distortion
         success = _succeeds(victim, jax.lax.stop_gradient(code), other, target)

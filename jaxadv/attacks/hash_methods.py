@@ -17,7 +17,7 @@ from jaxadv.attacks.cmla import (
     released,
 )
 from jaxadv.attacks.norms import Norm
-from jaxadv.objectives.cmla import Weights
+from jaxadv.objectives.cmla import Codes, Weights
 from jaxadv.victims.hasher import CrossModalHasher
 from jaxadv.victims.precision import Arithmetic
 
@@ -34,6 +34,8 @@ class Settings:
       norm: p of the distortion term: "l1", "l2" or "linf".
       inter, intra, distortion: the terms' weights (paper: 1).
       non_negative: only add, as in the released code.
+      codes: of the context: "unit", at one scale in both modalities; "outputs" (paper) or "signs"
+        (released code).
       arithmetic: of the victim while it is attacked: "float32", "tf32" or "bfloat16".
       judged: likewise, of the victim that says whether a picture fools it.
     """
@@ -46,6 +48,7 @@ class Settings:
     intra: float = 1.0
     distortion: float = 1.0
     non_negative: bool = False
+    codes: Codes = "unit"
     arithmetic: Arithmetic = "float32"
     judged: Arithmetic = "float32"
 
@@ -87,6 +90,7 @@ def _prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
             settings.modality,
             weights=Weights(settings.inter, settings.intra, settings.distortion),
             norm=settings.norm,
+            codes=settings.codes,
             constraint=constrain(settings.modality, used["bound"]),
             optimiser=default_optimiser(used["learning_rate"]),
         )

@@ -83,9 +83,13 @@ def retrieval(
     non_negative: Annotated[
         bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
     ] = False,
-    signs: Annotated[
-        bool, typer.Option("--signs", help="Show attacks the signs of codes (released code).")
-    ] = False,
+    codes: Annotated[
+        str,
+        typer.Option(
+            help="Of the context: unit, at one scale in both modalities; outputs, as the hash "
+            "layers make them (paper); signs (released code)."
+        ),
+    ] = "unit",
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
 ) -> None:
     """Attack pictures or texts: adversarial PNG, JSON record, and a figure of what is found."""
@@ -100,7 +104,7 @@ def retrieval(
     from jaxadv.figures.files import save
     from jaxadv.figures.retrieval import draw_panels
     from jaxadv.objectives.labels import parse_labels
-    from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, check_signs, join, known
+    from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, join, known
 
     subject = scene_hasher(victim)
     hasher = subject.hasher
@@ -108,15 +112,14 @@ def retrieval(
         modality,  # type: ignore[arg-type]  # checked by prepare
         bound,
         learning_rate,
-        norm,  # type: ignore[arg-type]
-        inter,
-        intra,
-        distortion,
-        non_negative,
+        norm=norm,  # type: ignore[arg-type]
+        inter=inter,
+        intra=intra,
+        distortion=distortion,
+        non_negative=non_negative,
+        codes=codes,  # type: ignore[arg-type]
     )
     attack = prepare(hasher, settings)
-    if signs:
-        check_signs(hasher, subject.name)
     given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
     far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
@@ -126,7 +129,7 @@ def retrieval(
     truth = queries.labels
     if truth is None:
         truth = _guessed(subject, modality, queries.examples, library)
-    what = known(subject.params, library.codes, signs=signs)
+    what = known(subject.params, library.codes)
     able = _able(attack, what, library.pairs.labels[:CONTEXT], queries, truth, far)
     asked, truth = len(queries.names), truth[able]
     queries = queries.only(able)
@@ -149,7 +152,6 @@ def retrieval(
             "victim": subject.name,
             "settings": resolved(settings),
             "iterations": iterations,
-            "signs": signs,
         }
         entry |= {"toward": toward, "labels_given": queries.labels is not None}
         _write(out, name, entry, modality, found.examples[number])
@@ -167,7 +169,6 @@ def retrieval(
         {
             "--intra 0": not is_given(context, "intra"),
             "a larger --bound": bound is None,
-            "--signs": not signs and hasher.logit_scale is None,
         },
     )
     console.print(f"written to {out}/")

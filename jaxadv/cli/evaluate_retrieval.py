@@ -55,9 +55,13 @@ def retrieval(
     ablation: Annotated[
         bool, typer.Option(help="Attack without the intra-modal term as well (Figure 5).")
     ] = True,
-    signs: Annotated[
-        bool, typer.Option("--signs", help="Show attacks the signs of codes (released code).")
-    ] = False,
+    codes: Annotated[
+        str,
+        typer.Option(
+            help="Of the context: unit, at one scale in both modalities; outputs, as the hash "
+            "layers make them (paper); signs (released code)."
+        ),
+    ] = "unit",
     arithmetic: Annotated[
         str,
         typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
@@ -112,19 +116,19 @@ def retrieval(
             Settings(
                 name,  # checked by prepare
                 *given[name],
-                norm,  # type: ignore[arg-type]
-                inter,
-                intra,
-                distortion,
-                non_negative,
-                arithmetic,  # type: ignore[arg-type]
+                norm=norm,  # type: ignore[arg-type]
+                inter=inter,
+                intra=intra,
+                distortion=distortion,
+                non_negative=non_negative,
+                codes=codes,  # type: ignore[arg-type]
+                arithmetic=arithmetic,  # type: ignore[arg-type]
             )
             for name in (("image", "text") if modality == "both" else (modality,))
         ],
         whole_numbers("--iterations", iterations, MOST_STEPS, _RISING),
         ablation,
         context,
-        signs,
         size or Plan.batch,
     )
     check_plan(plan, subjects)
@@ -154,7 +158,6 @@ def retrieval(
             "without_relevant": lonely,
             "settings": [resolved(s) for s in plan.attacks],
             "context": min(context, len(asked.ids)),
-            "signs": signs,
             "cells": [entry(cell) for cell in cells],
             "transfers": [t._asdict() for t in transfers],
         },

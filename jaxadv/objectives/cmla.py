@@ -10,7 +10,7 @@ are embeddings of norm 1, and its logit scale takes the place of the ½: Γ and 
 pair that the victim was trained by, in both cases.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxtyping import Bool, Float
 from jaxadv.errors import InputError
 from jaxadv.victims.hasher import binary_code
 
+Codes = Literal["unit", "outputs", "signs"]
+
 
 class Known(NamedTuple):
     """What is known of the victim: all examples of a batch share it.
@@ -27,7 +29,7 @@ class Known(NamedTuple):
     Attributes:
       params: its parameters.
       image_codes, text_codes: f32[N, K], what it makes of the context, a set of pictures with
-        their texts. The released code takes their signs (`binary_code`).
+        their texts: the outputs of its hash layers, which `context_codes` scales.
     """
 
     params: Any
@@ -93,6 +95,28 @@ def hash_target(
     similar = jnp.any(context & labels, axis=-1)
     wanted = ~similar if toward is None else jnp.any(context & toward, axis=-1)
     return HashTarget(similar, wanted)
+
+
+def context_codes(outputs: Float[Array, "N K"], codes: Codes = "unit") -> Float[Array, "N K"]:
+    """Return the codes H of a modality's context from the outputs of its hash layer.
+
+    Eqs. 3 and 4 take the outputs as they are. Where those of one modality are larger than those of
+    the other, as DCMH's of pictures are, its term outweighs the other one, whatever α and β say.
+
+    Args:
+      outputs: f32[N, K].
+      codes: "unit" divides by the root mean square over all N · K outputs, so that both modalities
+        count alike; "outputs" are the paper's; "signs" are the released code's.
+
+    >>> context_codes(jnp.array([[3.0, -3.0]])).tolist()
+    [[1.0, -1.0]]
+    """
+    if codes == "signs":
+        return binary_code(outputs)
+    if codes == "outputs":
+        return outputs
+    square = jnp.mean(outputs**2)
+    return outputs / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
 
 def inter_modal(

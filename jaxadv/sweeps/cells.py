@@ -92,8 +92,14 @@ TASKS: dict[str, tuple[type[Settings], type[Design]]] = {
     "retrieval": (RetrievalSettings, RetrievalDesign),
 }
 
+DRAWING = 2
+"""Counts up when other targets are drawn from the same captions, so that no cell mixes both."""
+
+# What a field that was added later was before, where that is not its default now.
+_BEFORE = {"codes": "outputs"}
+
 # What the digests of stored sweeps are of. A field that is added to these classes later is not to
-# be added here: it is in a digest only where the method uses it and it is not at its default.
+# be added here: it is in a digest only where the method uses it and it is not what it was before.
 _DIGESTED: dict[type, frozenset[str]] = {
     kind: frozenset(names.split())
     for kind, names in (
@@ -151,6 +157,8 @@ class Cell:
             **_digested(self.settings, used(self.settings)),
             "design": _digested(self.design, None),
         }
+        if isinstance(self.design, CaptionDesign) and not self.design.requests:
+            everything["drawing"] = DRAWING
         text = json.dumps(everything, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -180,7 +188,8 @@ def _digested(of: Any, used: dict[str, Any] | None) -> dict[str, Any]:
     for field in dataclasses.fields(of):
         value = getattr(of, field.name)
         came_later = always is not None and field.name not in always
-        if came_later and (value == field.default or (used is not None and field.name not in used)):
+        before = _BEFORE.get(field.name, field.default)
+        if came_later and (value == before or (used is not None and field.name not in used)):
             continue
         found[field.name] = value
     return found

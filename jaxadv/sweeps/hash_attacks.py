@@ -12,10 +12,9 @@ from jaxadv.attacks.attack import Attack
 from jaxadv.attacks.cmla import Modality
 from jaxadv.attacks.drive import snapshots
 from jaxadv.data.pairs import Pairs, as_examples
-from jaxadv.errors import InputError
 from jaxadv.metrics.retrieval import distortion
 from jaxadv.objectives.cmla import HashTarget, Known, hash_target
-from jaxadv.victims.hasher import CrossModalHasher, Params, binary_code
+from jaxadv.victims.hasher import CrossModalHasher, Params
 
 CONTEXT = 10_000
 """The most pairs that an attack looks at: as many as the paper's victims are trained on."""
@@ -75,29 +74,15 @@ def examples_of(pairs: Pairs, modality: Modality, rows: np.ndarray) -> np.ndarra
     return np.asarray(as_examples(pairs.pictures[rows]))
 
 
-def known(params: Params, codes: Codes, most: int = CONTEXT, *, signs: bool = False) -> Known:
+def known(params: Params, codes: Codes, most: int = CONTEXT) -> Known:
     """Give an attack the codes of the first pairs of a database as its context.
 
     Args:
       params: the victim's.
       codes: of the database.
       most: so many pairs.
-      signs: only their signs, as in the released code.
     """
-    shown = (jnp.asarray(some[:most]) for some in codes)
-    return Known(params, *(binary_code(some) if signs else some for some in shown))
-
-
-def check_signs(victim: CrossModalHasher, name: str) -> None:
-    """Check that a victim's codes have signs to show.
-
-    Raises:
-      InputError: it is a dual encoder.
-    """
-    if victim.logit_scale is not None:
-        raise InputError(
-            f"signs: victim {name!r} compares embeddings, which have none; leave --signs out"
-        )
+    return Known(params, *(jnp.asarray(some[:most]) for some in codes))
 
 
 def attack_queries(

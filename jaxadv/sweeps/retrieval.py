@@ -23,7 +23,6 @@ from jaxadv.sweeps.hash_attacks import (
     Codes,
     Snapshot,
     attack_queries,
-    check_signs,
     encode,
     examples_of,
     join,
@@ -51,7 +50,6 @@ class Plan:
       iterations: numbers of steps after which the attacks are looked at (paper: 100, 200, 500).
       ablation: whether they are run without the intra-modal term as well.
       context: the most items of the database whose codes an attack sees.
-      signs: whether it sees only their signs, as in the released code.
       batch: attacks at once.
     """
 
@@ -59,7 +57,6 @@ class Plan:
     iterations: Sequence[int] = (100, 200, 500)
     ablation: bool = True
     context: int = CONTEXT
-    signs: bool = False
     batch: int = 50
 
 
@@ -241,7 +238,7 @@ def _attack(
     modality, here = run.settings.modality, asked[subject.name]
     job = attack_queries(
         prepare(subject.hasher, run.settings),
-        known(subject.params, here.codes, plan.context, signs=plan.signs),
+        known(subject.params, here.codes, plan.context),
         here.labels[: plan.context],
         partial(examples_of, queries, modality),
         queries.labels,
@@ -319,8 +316,8 @@ def check_plan(plan: Plan, subjects: Sequence[Subject]) -> None:
     """Check what is evaluated.
 
     Raises:
-      InputError: a setting outside its range, numbers of steps that do not rise, or signs of a
-        victim that has none.
+      InputError: a setting outside its range, or that a victim cannot be attacked with; numbers
+        of steps that do not rise.
     """
     for settings in plan.attacks:
         check(settings)
@@ -328,9 +325,12 @@ def check_plan(plan: Plan, subjects: Sequence[Subject]) -> None:
     if not plan.iterations or min(plan.iterations) < 1 or not rising:
         given = ",".join(map(str, plan.iterations))
         raise InputError(f"iterations {given!r}: give rising numbers, such as 100,200,500")
-    if plan.signs:
-        for name, hasher, _ in subjects:
-            check_signs(hasher, name)
+    for name, hasher, _ in subjects:
+        try:
+            for settings in plan.attacks:
+                prepare(hasher, settings)
+        except InputError as problem:
+            raise InputError(f"victim {name!r}: {problem}") from None
 
 
 def _check(subjects: Sequence[Subject], queries: Pairs, database: Pairs) -> None:

@@ -77,7 +77,9 @@ def test_twenty_steps_are_the_papers(modality, norm, made):
     what, start, one = known(5), example(modality, 5), target(5)
     constraint = bounded(modality) if made == "paper" else released(modality)
     weights = Weights(0.7, 1.2, 0.002)  # γ = 1 against a context of 12 items leaves pictures alone
-    attack = cmla(HASHER, modality, weights=weights, norm=norm, constraint=constraint)
+    attack = cmla(
+        HASHER, modality, weights=weights, norm=norm, codes="outputs", constraint=constraint
+    )
     state, info = jax.jit(partial(unroll, attack, iterations=20))(what, start, one)
     own, other = np.asarray(what.image_codes), np.asarray(what.text_codes)
     losses, delta = paper.attack(

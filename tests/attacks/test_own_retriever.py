@@ -196,5 +196,5 @@ def test_tables_are_of_the_scores():
 
 def test_embeddings_have_no_signs_to_show():
     subjects = [Subject("own", RETRIEVER, PARAMS)]
-    with pytest.raises(InputError, match="signs: victim 'own' compares embeddings, which have non"):
-        next(evaluate(subjects, QUERIES, DATABASE, Plan(signs=True)))
+    with pytest.raises(InputError, match="victim 'own': codes 'signs': this victim compares emb"):
+        next(evaluate(subjects, QUERIES, DATABASE, Plan([Settings("image", codes="signs")])))

@@ -97,9 +97,9 @@ def test_embeddings_have_no_signs_to_show(dual_encoder, hasher, tmp_path):
     evaluate = ["evaluate", "retrieval", "--victims", f"{hasher},{dual_encoder}"]
     attack = ["attack", "retrieval", "--scenes", "1", "--victim", dual_encoder]
     for command in (evaluate, attack):
-        code, _, err = call(*command, "--signs", "--out", tmp_path / "out")
+        code, _, err = call(*command, "--codes", "signs", "--out", tmp_path / "out")
         assert code == 2 and err.count("\n") == 1
-        assert "victim 'dual' compares embeddings, which have none; leave --signs out" in err
+        assert "codes 'signs': this victim compares embeddings, which have none" in err
 
 
 def test_attack_on_pictures_writes_them_records_and_a_figure(hasher, scene_png, tmp_path):

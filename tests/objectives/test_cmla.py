@@ -25,19 +25,32 @@ def _batch(modality):
     return examples, moved, stack(target(seed) for seed in range(EXAMPLES))
 
 
-def _of(modality, what):
-    codes = {"image": what.image_codes, "text": what.text_codes}
-    return codes[{"image": "text", "text": "image"}[modality]], codes[modality]
+SHOWN = {
+    "outputs": lambda codes: codes,
+    "unit": lambda codes: codes / np.sqrt((codes**2).mean()),
+    "signs": lambda codes: np.where(codes >= 0, 1.0, -1.0),
+}
+
+
+def _of(modality, what, codes):
+    of = {"image": np.asarray(what.image_codes), "text": np.asarray(what.text_codes)}
+    return SHOWN[codes](of[{"image": "text", "text": "image"}[modality]]), SHOWN[codes](
+        of[modality]
+    )
 
 
 @pytest.mark.usefixtures("float64")
 @BOTH
-@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
-def test_rows_sum_to_the_papers_double_sum(modality, norm):
+@pytest.mark.parametrize(
+    ("norm", "codes"),
+    [("l1", "outputs"), ("l2", "outputs"), ("linf", "outputs"), ("l2", "unit"), ("l2", "signs")],
+)
+def test_rows_sum_to_the_papers_double_sum(modality, norm, codes):
     """And so do their gradients: eq. 5 is separable over the attacked examples."""
     weights, what = Weights(0.7, 1.3, 0.4), known()
     examples, moved, targets = _batch(modality)
-    loss = objective(HASHER, modality, weights=weights, norm=norm).loss
+    loss = objective(HASHER, modality, weights=weights, norm=norm, codes=codes).loss
+    other, own = _of(modality, what, codes)
 
     def row(adversarial, benign, one):
         return loss(what, benign, adversarial, one, ())[0]
@@ -46,17 +59,16 @@ def test_rows_sum_to_the_papers_double_sum(modality, norm):
 
     def whole(adversarial):
         """Eq. 5 of the batch at once, in JAX, to have its gradient; checked against the loops."""
-        codes = jax.vmap(CODE_OF[modality], in_axes=(None, 0))(what.params, adversarial)
-        other, own = _of(modality, what)
-        gamma, theta, s = codes @ other.T / 2, codes @ own.T / 2, targets.similar
+        made = jax.vmap(CODE_OF[modality], in_axes=(None, 0))(what.params, adversarial)
+        gamma, theta, s = made @ other.T / 2, made @ own.T / 2, targets.similar
         sums = weights.inter * (jnp.log(1 + jnp.exp(-gamma)) + s * gamma).sum()
         sums += weights.intra * (jnp.log(1 + jnp.exp(theta)) - s * theta).sum()
         change = UNITS[modality] * (adversarial - examples)
         return sums + weights.distortion * sum(length(x, norm) for x in change)
 
-    codes = jax.vmap(CODE_OF[modality], in_axes=(None, 0))(what.params, moved)
+    made = jax.vmap(CODE_OF[modality], in_axes=(None, 0))(what.params, moved)
     change = np.asarray(UNITS[modality] * (moved - examples))
-    in_numpy = [np.asarray(x) for x in (codes, *_of(modality, what), targets.similar)]
+    in_numpy = [np.asarray(made), other, own, np.asarray(targets.similar)]
     literal = paper.equation_5(*in_numpy, change, weights, norm)
     total, slopes = jax.value_and_grad(whole)(moved)
     np.testing.assert_allclose(values.sum(), literal, rtol=1e-12)
@@ -131,3 +143,17 @@ def test_the_papers_target_wants_what_is_not_alike():
     one = hash_target(labels, context)
     assert one.similar.tolist() == [True, False, False]
     assert one.wanted.tolist() == [False, True, True]
+
+
+@pytest.mark.usefixtures("float64")
+@BOTH
+def test_the_default_does_not_see_the_scale_of_a_modality(modality):
+    """Nor the one of the other; the outputs of a layer that are all 0 stay."""
+    what, (examples, moved, targets) = known(), _batch(modality)
+    louder = what._replace(image_codes=3 * what.image_codes, text_codes=what.text_codes / 5)
+    loss = objective(HASHER, modality).loss
+    one = jax.tree.map(lambda x: x[0], targets)
+    values = [loss(some, examples[0], moved[0], one, ())[0] for some in (what, louder)]
+    np.testing.assert_allclose(*values, rtol=1e-5)
+    silent = what._replace(image_codes=0 * what.image_codes, text_codes=0 * what.text_codes)
+    assert jnp.isfinite(loss(silent, examples[0], moved[0], one, ())[0])

@@ -130,9 +130,17 @@ STORED = Path(__file__).parent / "stored"
 
 
 def test_digests_are_those_of_stored_sweeps():
-    """As of commit 6206f73: what was recorded then is gone on with."""
+    """What was recorded then is gone on with."""
     stored = json.loads((STORED / "digests.json").read_text())
     assert [cell.digest for cell in read_plan(STORED / "every_kind.toml")] == stored
+
+
+def test_cells_whose_targets_are_drawn_otherwise_are_new_ones(monkeypatch):
+    """Those that list their own stay."""
+    before = [plan(grid())[0].digest, plan(grid(requests="a.csv"))[0].digest]
+    monkeypatch.setattr(kinds, "DRAWING", kinds.DRAWING + 1)
+    after = [plan(grid())[0].digest, plan(grid(requests="a.csv"))[0].digest]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
 
 
 def test_a_new_setting_changes_no_digest_of_those_that_do_not_use_it(monkeypatch):
