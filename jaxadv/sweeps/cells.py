@@ -96,7 +96,7 @@ DRAWING = 2
 """Counts up when other targets are drawn from the same captions, so that no cell mixes both."""
 
 # What a field that was added later was before, where that is not its default now.
-_BEFORE = {"codes": "outputs"}
+BEFORE = {"codes": "outputs"}
 
 # What the digests of stored sweeps are of. A field that is added to these classes later is not to
 # be added here: it is in a digest only where the method uses it and it is not what it was before.
@@ -188,7 +188,7 @@ def _digested(of: Any, used: dict[str, Any] | None) -> dict[str, Any]:
     for field in dataclasses.fields(of):
         value = getattr(of, field.name)
         came_later = always is not None and field.name not in always
-        before = _BEFORE.get(field.name, field.default)
+        before = BEFORE.get(field.name, field.default)
         if came_later and (value == before or (used is not None and field.name not in used)):
             continue
         found[field.name] = value

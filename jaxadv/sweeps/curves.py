@@ -8,6 +8,9 @@ from jaxadv.objectives.target import GAP, OPEN
 from jaxadv.sweeps import store
 from jaxadv.sweeps.paper_tables import PaperTable, TableError
 from jaxadv.sweeps.record_tables import belongs, choose, key_of, tabulate
+from jaxadv.sweeps.retrieval import NONE
+from jaxadv.sweeps.retrieval_records import as_evaluated
+from jaxadv.sweeps.retrieval_tables import DIRECTIONS
 from jaxadv.sweeps.tables import PAPER, WHOSE
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
@@ -67,8 +70,8 @@ def panels_of(
       paper: the table: which records.
       folder: of the records.
       victims: as for `record_tables.tabulate`.
-      curve: "location" (of words), "steps" (taken) or the name of a setting; by default the
-        table's own.
+      curve: "location" (of words), "steps" (taken), "frontier" (of CMLA's two aims) or the name of
+        a setting; by default the table's own.
 
     Raises:
       InputError: there is no such curve, or no record for it.
@@ -77,6 +80,10 @@ def panels_of(
     cells = store.read_cells(folder)
     if not curve:
         raise TableError(f"{paper.name}: has no curve of its own; name a setting")
+    if curve == "frontier":
+        if paper.task != "retrieval":
+            raise TableError(f"{paper.name}: the frontier is of retrieval")
+        return [frontier(as_evaluated(paper, cells, store.read(folder), victims))]
     if curve not in ("location", "steps"):
         return against(paper, cells, store.read(folder), curve, victims)
     chosen = choose(paper, cells, victims)
@@ -92,6 +99,29 @@ def panels_of(
     if paper.task != "captions":
         raise TableError(f"{paper.name}: words have a location in captions only")
     return by_location(rows)
+
+
+def frontier(found: Mapping[str, Any]) -> Panel:
+    """Plot MAP in the own modality against MAP in the other one, over the intra-modal weight β.
+
+    An attack wants the other modality low and its own high; β (of texts ξ) trades them.
+
+    Args:
+      found: of `retrieval_records.as_evaluated`.
+    """
+    points: dict[str, list[tuple[float, float, float]]] = {}
+    for cell in found["cells"]:
+        cross, own = DIRECTIONS["image" if "I2T" in cell else "text"]
+        told = [f"{k} {v}" for k, v in cell["extra"].items() if k != "intra" and v != ""]
+        when = "benign" if cell["attack"] == NONE else f"{cell['iterations']} steps"
+        line = points.setdefault(", ".join((cell["victim"], f"{cross}/{own}", *told, when)), [])
+        line.append((cell["intra"], cell[cross], cell[own]))
+    drawn = []
+    for name, some in points.items():
+        weights, x, y = zip(*sorted(some), strict=True)
+        over = f", β {', '.join(f'{w:g}' for w in weights)}" if len(weights) > 1 else ""
+        drawn.append(Line(name + over, x, y))
+    return Panel("", "MAP in the other modality", "MAP in the own modality", tuple(drawn))
 
 
 def by_location(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Panel]:

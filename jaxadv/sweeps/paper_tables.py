@@ -115,7 +115,11 @@ def _table(
     )
     printed = {measure for row in rows for measure in row.values}
     what, _, number = number.rpartition("-")
-    where = f"{what.capitalize()}, Table {number}" if what else f"Table {number}"
+    where = {
+        "": f"Table {number}",
+        "figure": f"Figure {number}",
+        "supplement": f"Supplement, Table {number}",
+    }[what]
     return PaperTable(
         name="-".join(filter(None, (paper, what, number))),
         title=f"{entry['paper']}: {where}",

@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv.sweeps.cells import BEFORE
 from jaxadv.sweeps.paper_tables import PaperTable, TableError
 from jaxadv.sweeps.retrieval import ABLATED, FULL, NONE
 from jaxadv.sweeps.retrieval_tables import DIRECTIONS
 from jaxadv.sweeps.tables import Group, Row, Table, beside, of_victims
+
+# settings that tell rows apart where a sweep has several values of them
+_APART = ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative", "codes")
 
 
 def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
@@ -19,10 +23,11 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     """
     if not _is_evaluation(found):
         raise TableError(f"{paper.name}: table.json is not of jaxadv evaluate retrieval")
+    directions = dict.fromkeys(row.keys["direction"] for row in paper.rows)
     groups = [
         _retrieved(paper, cell, direction, found)
         for cell in found["cells"]
-        for direction in ("I2T", "T2I")
+        for direction in directions
         if direction in cell and cell["attack"] in paper.where["attack"]
     ]
     note = (
@@ -58,7 +63,8 @@ def _all(values: Any, fits: Callable[[Any], bool]) -> bool:
 def _is_cell(cell: Any, victims: Any) -> bool:
     if not isinstance(cell, dict) or not isinstance(cell.get("victim"), str):
         return False
-    numbers = [cell[name] for name in ("I2T", "T2I") if name in cell] + [cell.get("D")]
+    every = (name for names in DIRECTIONS.values() for name in names)
+    numbers = [cell[name] for name in every if name in cell] + [cell.get("D")]
     return (
         cell["victim"] in victims
         and isinstance(cell.get("attack"), str)
@@ -88,9 +94,7 @@ def as_evaluated(
     """
     chosen = of_victims(paper, cells, victims)
     extra = [
-        column
-        for column in ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative")
-        if len({cell[column] for cell in chosen.values()}) > 1
+        column for column in _APART if len({_setting(cell, column) for cell in chosen.values()}) > 1
     ]
     if len({cell["intra"] for cell in chosen.values()} - {0.0}) > 1:
         extra.append("intra")
@@ -99,7 +103,7 @@ def as_evaluated(
     for row in rows:
         if row["cell"] not in chosen:
             continue
-        told = tuple(row[column] for column in extra)
+        told = tuple(_setting(row, column) for column in extra)
         whose = (row["victim"], row["modality"])
         attack = (*whose, FULL if row["intra"] else ABLATED, row["iterations"], told)
         made.setdefault(attack, {})[row["cell"], row["id"]] = row
@@ -113,21 +117,29 @@ def as_evaluated(
         one = done[0]
         found["victims"][victim], found["samples"][victim] = one["bits"], one["samples"]
         found["data"] = one["data"]
-        column = "ap_cross" if attack != NONE else "ap_cross_benign"
+        cross, own = DIRECTIONS[modality]
+        state = "" if attack != NONE else "_benign"
         found["cells"].append(
             {
                 "victim": victim,
                 "data": one["data"],
                 "attack": attack,
+                "intra": one["intra"],
                 "iterations": steps,
                 "extra": dict(zip(extra, told, strict=True)),
                 "count": len(done),
                 "failed": len(some) - len(done),
-                DIRECTIONS[modality][0]: float(np.mean([row[column] for row in done])),
+                cross: float(np.mean([row[f"ap_cross{state}"] for row in done])),
+                own: float(np.mean([row[f"ap_own{state}"] for row in done])),
                 "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
             }
         )
     return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
+
+
+def _setting(of: Row, column: str) -> Any:
+    """Return a setting of a cell or a record; one that came later as it was before."""
+    return of.get(column, BEFORE.get(column))
 
 
 def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:

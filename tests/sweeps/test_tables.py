@@ -10,6 +10,7 @@ import pytest
 
 from jaxadv.errors import InputError
 from jaxadv.sweeps import store
+from jaxadv.sweeps.curves import panels_of
 from jaxadv.sweeps.paper_tables import TableError, paper_table, paper_tables
 from jaxadv.sweeps.plan import plan
 from jaxadv.sweeps.record_tables import table_of, tabulate
@@ -370,6 +371,7 @@ def test_of_a_sweep_of_retrieval(tmp_path):
         found = {"data": "scenes", "bits": 32, "samples": 0, "distortion": 0.01}
         for number, precision in enumerate((0.2, 0.4)):
             scored = {"ap_cross_benign": 0.9, "ap_cross": precision / cell.columns["iterations"]}
+            scored |= {"ap_own_benign": 0.8, "ap_own": 0.7 * (cell.columns["intra"] > 0)}
             row = {"cell": cell.digest, "id": number, "failed": None, "seconds": 1.0}
             writer.append({**row, **found, **scored})
         writer.append({"cell": cell.digest, "id": 2, "failed": "a reason", "seconds": 1.0})
@@ -382,6 +384,25 @@ def test_of_a_sweep_of_retrieval(tmp_path):
     assert all(r["D"] == pytest.approx(0.01) for r in steps.values())
     with pytest.raises(TableError, match="victim 'nobody': must be among scenes-ssah"):
         table_of(paper_table("cmla-1"), tmp_path, ["nobody"])
+    own = ours(table_of(paper_table("cmla-figure-5"), tmp_path))
+    assert {(r["direction"], r["attack"]): r["MAP"] for r in own} == {
+        ("I2I", "CMLA"): pytest.approx(0.7),
+        ("I2I", "no intra-modal"): 0.0,
+    }
+    (panel,) = panels_of(paper_table("cmla-figure-5"), tmp_path)
+    assert {line.name: (line.x, line.y) for line in panel.lines} == {
+        "scenes-ssah, I2T/I2I, benign": (pytest.approx((0.9,)), pytest.approx((0.8,))),
+        "scenes-ssah, I2T/I2I, 100 steps, β 0, 1": (
+            pytest.approx((0.003,) * 2),
+            pytest.approx((0, 0.7)),
+        ),
+        "scenes-ssah, I2T/I2I, 200 steps, β 0, 1": (
+            pytest.approx((0.0015,) * 2),
+            pytest.approx((0, 0.7)),
+        ),
+    }
+    with pytest.raises(TableError, match="the frontier is of retrieval"):
+        panels_of(paper_table("exact-caption-1"), tmp_path, curve="frontier")
 
 
 def test_settings_tell_rows_of_retrieval_apart_and_seeds_do_not(tmp_path):
@@ -393,6 +414,7 @@ def test_settings_tell_rows_of_retrieval_apart_and_seeds_do_not(tmp_path):
         precision = cell.columns["bound"] / 10 + cell.seed / 100
         found = {"data": "scenes", "bits": 32, "samples": 0, "distortion": 0.01, "seconds": 1.0}
         scored = {"ap_cross_benign": 0.9, "ap_cross": precision, "failed": None}
+        scored |= {"ap_own_benign": 0.8, "ap_own": 0.7}
         writer.append({"cell": cell.digest, "id": 0, **found, **scored})
     writer.close()
     rows = ours(table_of(paper_table("cmla-2"), tmp_path))
