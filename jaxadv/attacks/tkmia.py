@@ -43,6 +43,9 @@ def tkmia(
     `λ1 + λ2 + α/2 ‖ε‖² + 1/(c-k) sum_i [max_{s in S} f_s - f_i - λ1]_+
     + 1/k sum_j [f_j - min_{y in Y without S} f_y - λ2]_+`, with ε of the picture in [-1, 1].
 
+    Algorithm 1 updates `x* = x* + ε` in line 5, which would add up the ε of all steps; here the
+    adversarial picture is x + ε, the one that eq. 2 and the returned ε are about.
+
     Args:
       victim: the tagger.
       tradeoff: α (paper: one of 1e-3, 5e-4, 1e-4, 5e-5).
