@@ -71,7 +71,8 @@ COMMANDS = {
         {
             "": "pairs adversarial",
             "--adversarial 5 --from nobody": "pairs adversarial iterations",
-            "--data d": "held_out",
+            "--data d": "held_out adversarial",
+            "--data d --adversarial 5 --from nobody": "held_out adversarial iterations",
         },
     ),
     "poison": (

@@ -36,6 +36,7 @@ HASHER_READS = {
     SCENES: ("pairs",),
     "scenes with --adversarial": ("pairs", "adversarial", "iterations"),
     "--data": ("held_out",),
+    "--data with --adversarial": ("held_out", "adversarial", "iterations"),
 }
 
 
@@ -336,8 +337,8 @@ def hasher(
         int,
         typer.Option(
             min=0,
-            help="Attack so many scenes, of those to learn from, on the victim of --from, "
-            "as pictures and as texts; add them and train on.",
+            help="Attack so many of the pairs to learn from on the victim of --from, as pictures "
+            "and as texts; add them and train on.",
         ),
     ] = 0,
     iterations: Annotated[int, typer.Option(min=1, help="Steps of each of these attacks.")] = 100,
@@ -355,10 +356,8 @@ def hasher(
     Or a dual encoder (--method dual), whose embeddings are compared by their similarity.
     """
     sources = data or [SCENES]
-    if sources != [SCENES] and adversarial:
-        raise InputError("--adversarial: only scenes are attacked here, not --data")
-    learns = SCENES if not adversarial else "scenes with --adversarial"
-    refuse_unread(context, learns if sources == [SCENES] else "--data", HASHER_READS)
+    learns = SCENES if sources == [SCENES] else "--data"
+    refuse_unread(context, learns + " with --adversarial" * bool(adversarial), HASHER_READS)
 
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data.opening import open_data
@@ -376,7 +375,15 @@ def hasher(
     if sources != [SCENES]:
         found = labelled(open_data(sources))
         job = train_hasher_on_data(
-            folder, made, found, steps=steps, held_out=held_out, seed=seed, start=start
+            folder,
+            made,
+            found,
+            steps=steps,
+            held_out=held_out,
+            seed=seed,
+            adversarial=adversarial,
+            iterations=iterations,
+            start=start,
         )
     else:
         job = train_hasher_on_scenes(

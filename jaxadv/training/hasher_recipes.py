@@ -4,7 +4,7 @@ A recipe is a generator of progress that ends by saving the victim with what it 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,7 +147,8 @@ def train_hasher(
     steps: int,
     source: str,
     held_out_ids: Sequence[str] | None = None,
-    extra: Pairs | None = None,
+    adversarial: int = 0,
+    iterations: int = 100,
     start: Victim | None = None,
     batch: int = 64,
     learning_rate: float = 1e-3,
@@ -164,8 +165,9 @@ def train_hasher(
       steps: of each network.
       source: where this comes from, for the record.
       held_out_ids: of the queries, for the record; where others cannot draw them anew.
-      extra: pairs to add: for adversarial training attacked pictures with the tags and labels of
-        the clean ones, and attacked tags with their pictures and labels.
+      adversarial: how many of the pairs are attacked on `start`, as pictures and as texts, and
+        added (CMLA's section 4.3).
+      iterations: steps of each of these attacks.
       start: a victim whose weights to begin with (`begin_from`); random ones by default.
       batch: pairs a step.
       learning_rate: at the start of the cosine.
@@ -173,12 +175,15 @@ def train_hasher(
 
     Raises:
       PairsError: the pairs do not fit each other or the names.
-      VictimError: what to begin from does not fit.
+      VictimError: what to begin from does not fit; there are to be adversarial pairs, and no hasher
+        of that make to attack, or one that takes no pictures.
     """
     for some in (training, *held_out):
         check_pairs(some, names["tags"], names["classes"])
-    pairs = training if extra is None else join(training, extra)
-    check_pairs(pairs, names["tags"], names["classes"])
+    pairs = training
+    if adversarial:
+        extra = _adversarial(architecture, start, training, adversarial, iterations, seed, steps)
+        pairs = join(training, (yield from extra))
     net, key = architecture.network(len(names["classes"])), jax.random.key(seed)
     variables = initial_variables(net, architecture.image_shape, len(names["tags"]), key)
     if start is not None:
@@ -211,6 +216,44 @@ def train_hasher(
     )
 
 
+def _to_attack(architecture: HasherArchitecture, start: Victim | None) -> Victim:
+    """Return the hasher that is attacked for adversarial training.
+
+    Raises:
+      VictimError: there is none of that make, or it takes no pictures.
+    """
+    if len(architecture.image_shape) != 3:
+        raise VictimError("adversarial training: pictures are attacked, not features")
+    if start is None or start.architecture != architecture:
+        raise VictimError(
+            "adversarial training retrains a hasher: give the one to attack and to begin from"
+        )
+    return start
+
+
+def _adversarial(
+    architecture: HasherArchitecture,
+    start: Victim | None,
+    training: Pairs,
+    count: int,
+    iterations: int,
+    seed: int,
+    steps: int,
+) -> Generator[Progress, None, Pairs]:
+    """Attack some of the pairs on a hasher; the arguments are `train_hasher`'s."""
+    start = _to_attack(architecture, start)
+    net = architecture.network(len(start.hasher.classes))
+    known = Known(start.params, *hash_pairs(net, start.params, training))
+    made: list[Pairs] = []
+    for some in adversarial_pairs(
+        start.hasher, known, training, count, iterations=iterations, seed=seed
+    ):
+        made.append(some)
+        done = sum(len(part.ids) for part in made)
+        yield Progress(0, steps, f"{done} of {2 * count} adversarial pairs")
+    return join(*made)
+
+
 def train_hasher_on_scenes(
     folder: Path,
     architecture: HasherArchitecture,
@@ -220,9 +263,6 @@ def train_hasher_on_scenes(
     count: int = 10_000,
     queries: int = 1000,
     database: int = 5000,
-    adversarial: int = 0,
-    iterations: int = 100,
-    start: Victim | None = None,
     **options: Any,
 ) -> Iterator[Progress]:
     """Train a hasher on scenes, and measure it on held-out ones.
@@ -235,36 +275,19 @@ def train_hasher_on_scenes(
       count: scenes to learn from.
       queries: held-out scenes that ask.
       database: other held-out scenes, in which they search.
-      adversarial: how many of the scenes to learn from are attacked on `start`, in both modalities,
-        and added.
-      iterations: steps of each attack.
-      start: a victim whose weights to begin with (`begin_from`).
       **options: of `train_hasher`.
 
     Raises:
-      VictimError: there are to be adversarial pairs, and no hasher of that make to attack; or the
-        hasher takes no pictures.
+      VictimError: as `train_hasher`; or the hasher takes no pictures.
     """
     if len(architecture.image_shape) != 3:
         raise VictimError("backbone 'features': scenes are pictures; give data with features")
-    if adversarial and (start is None or start.architecture != architecture):
-        raise VictimError(
-            "adversarial training retrains a hasher: give the one to attack and to begin from"
-        )
+    if options.get("adversarial"):
+        _to_attack(architecture, options.get("start"))
     yield Progress(0, steps, "drawing scenes")
     draw = partial(scene_pairs, side=architecture.side)
     training = draw(scenes.TRAINING_SEED, count)
     held_out = draw(scenes.HELD_OUT_SEED, queries), draw(scenes.HELD_OUT_SEED, database, queries)
-    extra: list[Pairs] = []
-    if adversarial and start is not None:
-        net = architecture.network(len(SCENE_CLASSES))
-        known = Known(start.params, *hash_pairs(net, start.params, training))
-        for some in adversarial_pairs(
-            start.hasher, known, training, adversarial, iterations=iterations, seed=seed
-        ):
-            extra.append(some)
-            made = sum(len(part.ids) for part in extra)
-            yield Progress(0, steps, f"{made} of {2 * adversarial} adversarial pairs")
     yield from train_hasher(
         folder,
         architecture,
@@ -274,8 +297,6 @@ def train_hasher_on_scenes(
         steps=steps,
         seed=seed,
         source=f"jaxadv train hasher, scenes, seed {seed}",
-        extra=join(*extra) if extra else None,
-        start=start,
         **options,
     )
 
@@ -308,6 +329,8 @@ def train_hasher_on_data(
     Raises:
       PairsError: not so many pictures have a label and a tag.
     """
+    if options.get("adversarial"):
+        _to_attack(architecture, options.get("start"))
     yield Progress(0, steps, "reading pictures")
     tagged = data if data.tags else caption_tags(data)
     width = feature_width(data)

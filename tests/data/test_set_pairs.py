@@ -61,7 +61,7 @@ def test_nothing_to_pair_is_said(data):
     ("arguments", "message"),
     [
         ([], "coco: none of 12 pictures has both a label and a tag"),  # all captions say the same
-        (["--adversarial", "3"], "--adversarial: only scenes are attacked here, not --data"),
+        (["--adversarial", "3"], "retrains a hasher: give the one to attack and to begin from"),
     ],
 )
 def test_the_command_says_what_data_lacks(tmp_path, arguments, message):

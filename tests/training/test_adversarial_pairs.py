@@ -10,11 +10,17 @@ from tiny_hasher import HASHER, LABELS, WORDS, hasher_parameters
 
 from jaxadv.attacks.cmla import BOUNDS
 from jaxadv.data import scenes
-from jaxadv.data.pairs import Pairs, PairsError
+from jaxadv.data.pairs import Pairs, PairsError, scene_pairs
+from jaxadv.data.records import DataSet, Record
 from jaxadv.objectives.cmla import Known
 from jaxadv.training import hasher_recipes
 from jaxadv.training.adversarial_pairs import adversarial_pairs
-from jaxadv.training.hasher_recipes import SCENE_NAMES, hasher_architecture, train_hasher_on_scenes
+from jaxadv.training.hasher_recipes import (
+    SCENE_NAMES,
+    hasher_architecture,
+    train_hasher_on_data,
+    train_hasher_on_scenes,
+)
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import FEATURES, HasherArchitecture, VictimError
 from jaxadv.victims.nets.hash_net import PooledFeatures, initial_variables
@@ -69,7 +75,23 @@ def test_no_more_than_there_are(count):
         attacked(some_pairs(), count)
 
 
-def test_a_hasher_is_retrained(tmp_path, monkeypatch):
+def of_scenes(count):
+    """Scenes as a data set of pictures with tags and labels."""
+    pairs = scene_pairs(0, count, side=16)
+    records = [
+        Record(
+            name,
+            picture / np.float32(255),
+            labels=tuple(np.array(scenes.SHAPES)[labels]),
+            tags=tuple(np.array(scenes.TAGS)[tags > 0]),
+        )
+        for picture, tags, labels, name in zip(*pairs, strict=True)
+    ]
+    return DataSet("some", tuple(records), classes=scenes.SHAPES, tags=scenes.TAGS)
+
+
+@pytest.mark.parametrize("on", ["scenes", "data"])
+def test_a_hasher_is_retrained(tmp_path, monkeypatch, on):
     """The attack itself, which is tested above, is left out here: it takes long to compile."""
     features = PooledFeatures(ResNet((), False, width=4, stem="small"))
     monkeypatch.setitem(FEATURES, "tiny", lambda side: features)
@@ -92,10 +114,13 @@ def test_a_hasher_is_retrained(tmp_path, monkeypatch):
         yield Pairs(*(field[-count:] for field in pairs))
 
     monkeypatch.setattr(hasher_recipes, "adversarial_pairs", unchanged)
-    options = {"count": 12, "queries": 12, "database": 12, "batch": 4, "steps": 3, "iterations": 7}
-    job = train_hasher_on_scenes(
-        tmp_path / "second", architecture, start=start, adversarial=5, **options
-    )
+    options = {"start": start, "adversarial": 5, "batch": 4, "steps": 3, "iterations": 7}
+    folder = tmp_path / "second"
+    if on == "scenes":
+        sizes = {"count": 12, "queries": 12, "database": 12}
+        job = train_hasher_on_scenes(folder, architecture, **sizes, **options)
+    else:
+        job = train_hasher_on_data(folder, architecture, of_scenes(24), held_out=12, **options)
     messages = [news.message for news in job]
     assert "10 of 10 adversarial pairs" in messages
     victim = zoo.load(str(tmp_path / "second"))
