@@ -88,7 +88,7 @@ def retrieval(
         largest_plan,
         without_relevant,
     )
-    from jaxadv.sweeps.retrieval_pools import adversarial_samples, retrieval_pools
+    from jaxadv.sweeps.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
     from jaxadv.sweeps.retrieval_tables import (
         attacked,
         curves,
@@ -152,6 +152,7 @@ def retrieval(
             "command": COMMAND,
             "victims": bits,
             "samples": {v.name: adversarial_samples(v) for v in loaded},
+            "from": {v.name: begun_from(v) for v in loaded},
             "data": ", ".join(sources),
             "queries": len(asking.ids),
             "database": len(asked.ids),

@@ -76,12 +76,14 @@ class RetrievalDesign:
       queries: held-out pairs that ask, at most.
       database: held-out scenes that are asked; of other data all that did not ask.
       context: items of the database whose codes an attack sees, at most.
+      transfer: other victims that are shown what was attacked on this one, by their names.
     """
 
     data: tuple[str, ...] = ("scenes",)
     queries: int = 300
     database: int = 5000
     context: int = CONTEXT
+    transfer: tuple[str, ...] = ()
 
 
 Settings = methods.Settings | label_methods.Settings | RetrievalSettings

@@ -333,18 +333,27 @@ def check_plan(plan: Plan, subjects: Sequence[Subject]) -> None:
             raise InputError(f"victim {name!r}: {problem}") from None
 
 
+def check_alike(one: CrossModalHasher, other: CrossModalHasher, names: str) -> None:
+    """Check that two victims can be shown the same pictures and texts.
+
+    Raises:
+      InputError: they cannot; `names` says whose they are.
+    """
+    for what in ("image_shape", "tags", "classes"):
+        if getattr(one, what) != getattr(other, what):
+            raise InputError(
+                f"victims {names} differ in their {what.replace('_', ' ')}: evaluate them one by "
+                "one"
+            )
+
+
 def _check(subjects: Sequence[Subject], queries: Pairs, database: Pairs) -> None:
     first, names = subjects[0].hasher, [s.name for s in subjects]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"victim {name!r} is given twice: give each once")
     for name, hasher, _ in subjects:
-        for what in ("image_shape", "tags", "classes"):
-            if getattr(hasher, what) != getattr(first, what):
-                raise InputError(
-                    f"victims {subjects[0].name!r} and {name!r} differ in their "
-                    f"{what.replace('_', ' ')}: evaluate them one by one"
-                )
+        check_alike(first, hasher, f"{subjects[0].name!r} and {name!r}")
     for pairs in (queries, database):
         check_pairs(pairs, first.tags, first.classes)
         if pairs.pictures.shape[1:] != first.image_shape:

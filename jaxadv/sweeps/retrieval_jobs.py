@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,8 +18,9 @@ from jaxadv.objectives.cmla import HashTarget, hash_target
 from jaxadv.sweeps.hash_attacks import encode, examples_of, known
 from jaxadv.sweeps.job import Job, Planned
 from jaxadv.sweeps.plan import Cell, RetrievalDesign, RetrievalSettings
-from jaxadv.sweeps.retrieval import Asked, measure
-from jaxadv.sweeps.retrieval_pools import adversarial_samples, retrieval_pools
+from jaxadv.sweeps.retrieval import Asked, check_alike, measure
+from jaxadv.sweeps.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
+from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 
@@ -36,6 +38,9 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
     benign = encode(hasher, victim.params, queries)
     before = benign.image if modality == "image" else benign.text
     other: Modality = "text" if modality == "image" else "image"
+    others = [_Other(zoo.load(name), database) for name in design.transfer]
+    for one in others:
+        check_alike(hasher, one.victim.hasher, f"{cell.victim!r} and {one.victim.name!r}")
 
     def precisions(code: np.ndarray, row: int, name: str) -> dict[str, float]:
         labels = database.labels, queries.labels[row : row + 1]
@@ -45,12 +50,18 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
             for where, to in (("cross", other), ("own", modality))
         }
 
+    def transferred(example: np.ndarray, row: int) -> list[dict[str, Any]]:
+        labels = queries.labels[row : row + 1]
+        return [one.entry(modality, example, labels, other) for one in others]
+
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, row = result.final, what.id
         return {
             "data": ", ".join(design.data),
             "bits": hasher.bits,
             "samples": adversarial_samples(victim),
+            "from": begun_from(victim),
+            **({"transfer": transferred(np.asarray(final.image), row)} if others else {}),
             **precisions(before[row], row, "_benign"),
             **precisions(final.output, row, ""),
             **precisions(final.output_8bit, row, "_8bit"),
@@ -76,6 +87,32 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
         picture=lambda result: np.asarray(result.final.image),
         describe=describe,
     )
+
+
+class _Other:
+    """Another victim that is shown what was attacked on this one."""
+
+    def __init__(self, victim: Victim, database: Pairs) -> None:
+        self.victim, self._labels = victim, database.labels
+        self._codes = encode(victim.hasher, victim.params, database)
+        self._code_of = {
+            "image": jax.jit(victim.hasher.image_code),
+            "text": jax.jit(victim.hasher.text_code),
+        }
+
+    def entry(
+        self, modality: Modality, example: np.ndarray, labels: np.ndarray, other: Modality
+    ) -> dict[str, Any]:
+        """Return what it finds for an example, and what it was trained on."""
+        code = np.asarray(self._code_of[modality](self.victim.params, example))
+        asked = Asked(self._codes, self._labels, labels, comparison(self.victim.hasher))
+        return {
+            "victim": self.victim.name,
+            "bits": self.victim.hasher.bits,
+            "samples": adversarial_samples(self.victim),
+            "from": begun_from(self.victim),
+            "ap_cross": measure(code[None], asked, other).mean_average_precision,
+        }
 
 
 def _load(

@@ -64,6 +64,12 @@ def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, 
     return take(pairs, np.flatnonzero(asks)[:queries]), take(pairs, np.flatnonzero(~asks))
 
 
+def begun_from(victim: Victim) -> str | None:
+    """Return the name of the victim whose weights a hasher began with; None for random ones."""
+    name = victim.record.get("training", {}).get("from")
+    return name if isinstance(name, str) else None
+
+
 def adversarial_samples(victim: Victim) -> int:
     """Return how many pairs a hasher was trained on as attacked ones, too, in both modalities."""
     return int(victim.record.get("training", {}).get("extra", 0)) // 2

@@ -1,6 +1,7 @@
 """CMLA's tables of records: of a sweep's, or of what `jaxadv evaluate retrieval` wrote."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from jaxadv.sweeps.paper_tables import PaperTable, TableError
 from jaxadv.sweeps.retrieval import ABLATED, FULL, NONE
 from jaxadv.sweeps.retrieval_tables import DIRECTIONS
 from jaxadv.sweeps.tables import Group, Row, Table, beside, of_victims
+
+# on which victim the queries were attacked that an adversarially trained one is shown
+BENIGN, IDENTICAL, ANEW = "benign", "identical attacks", "attacked anew"
 
 # settings that tell rows apart where a sweep has several values of them
 _APART = ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative", "codes")
@@ -30,6 +34,13 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
         for direction in directions
         if direction in cell and cell["attack"] in paper.where["attack"]
     ]
+    if "protocol" in paper.keys:
+        groups += [
+            _retrieved(paper, cell, direction, found, IDENTICAL)
+            for cell in _identical_attacks(found)
+            for direction in directions
+            if direction in cell
+        ]
     note = (
         f"here: {', '.join(found['victims'])}; {found.get('data', 'scenes')}: other data and other "
         "victims than the paper's, so compare which row is better, not the numbers"
@@ -39,6 +50,20 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     if failed:
         notes.append(f"attacks that failed, counted and not averaged: {failed}")
     return beside(paper, groups, found.get("extra", ()), notes)
+
+
+def _identical_attacks(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how queries do that were attacked on the victim before its adversarial training."""
+    samples, begun = found.get("samples") or {}, found.get("from") or {}
+    cells = []
+    for moved in found.get("transfers", ()):
+        source, victim = moved["source"], moved["victim"]
+        before = begun.get(victim)
+        if not samples.get(victim) or before is None or Path(before).name != Path(source).name:
+            continue
+        direction = DIRECTIONS[moved["modality"]][0]
+        cells.append({**moved, "attack": FULL, direction: moved["precision"]})
+    return cells
 
 
 def _is_evaluation(found: Any) -> bool:
@@ -53,6 +78,19 @@ def _is_evaluation(found: Any) -> bool:
         and isinstance(found.get("data", ""), str)
         and isinstance(cells, list)
         and all(_is_cell(cell, victims) for cell in cells)
+        and _all(found.get("from", {}), lambda value: value is None or isinstance(value, str))
+        and isinstance(found.get("transfers", []), list)
+        and all(_is_transfer(moved, victims) for moved in found.get("transfers", []))
+    )
+
+
+def _is_transfer(moved: Any, victims: Any) -> bool:
+    return (
+        isinstance(moved, dict)
+        and isinstance(moved.get("source"), str)
+        and moved.get("victim") in victims
+        and moved.get("modality") in DIRECTIONS
+        and isinstance(moved.get("precision"), int | float)
     )
 
 
@@ -98,7 +136,13 @@ def as_evaluated(
     ]
     if len({cell["intra"] for cell in chosen.values()} - {0.0}) > 1:
         extra.append("intra")
-    found: dict[str, Any] = {"victims": {}, "samples": {}, "extra": extra}
+    found: dict[str, Any] = {
+        "victims": {},
+        "samples": {},
+        "from": {},
+        "extra": extra,
+        "transfers": [],
+    }
     made: dict[tuple[Any, ...], dict[Any, Row]] = {}
     for row in rows:
         if row["cell"] not in chosen:
@@ -116,6 +160,7 @@ def as_evaluated(
             continue
         one = done[0]
         found["victims"][victim], found["samples"][victim] = one["bits"], one["samples"]
+        found["from"][victim] = one.get("from")
         found["data"] = one["data"]
         cross, own = DIRECTIONS[modality]
         state = "" if attack != NONE else "_benign"
@@ -134,7 +179,36 @@ def as_evaluated(
                 "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
             }
         )
+        if attack == FULL:
+            found["transfers"] += _transfers(done, steps, told, found)
     return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
+
+
+def _transfers(
+    rows: Sequence[Row], steps: int, told: tuple[Any, ...], found: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Average what other victims found for attacked queries; note what those victims are."""
+    shown: dict[str, list[float]] = {}
+    for row in rows:
+        for entry in row.get("transfer") or ():
+            name = entry["victim"]
+            found["victims"][name], found["samples"][name] = entry["bits"], entry["samples"]
+            found["from"][name] = entry["from"]
+            shown.setdefault(name, []).append(entry["ap_cross"])
+    one = rows[0]
+    return [
+        {
+            "source": one["victim"],
+            "victim": name,
+            "data": one["data"],
+            "modality": one["modality"],
+            "iterations": steps,
+            "extra": dict(zip(found["extra"], told, strict=True)),
+            "count": len(values),
+            "precision": float(np.mean(values)),
+        }
+        for name, values in shown.items()
+    ]
 
 
 def _setting(of: Row, column: str) -> Any:
@@ -142,16 +216,24 @@ def _setting(of: Row, column: str) -> Any:
     return of.get(column, BEFORE.get(column))
 
 
-def _retrieved(paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any]) -> Group:
+def _retrieved(
+    paper: PaperTable, cell: Row, direction: str, found: Mapping[str, Any], protocol: str = ""
+) -> Group:
+    samples = (found.get("samples") or {}).get(cell["victim"], 0)
+    if cell["attack"] == NONE:
+        protocol = BENIGN
+    elif not protocol:  # without adversarial training there is one victim, and both are the same
+        protocol = ANEW if samples else IDENTICAL
     columns = {
         "data": found.get("data", "scenes"),
         **cell,
         "direction": direction,
         "method": cell["victim"],
-        "samples": found.get("samples", {}).get(cell["victim"], 0),
+        "samples": samples,
         "bits": found["victims"][cell["victim"]],
+        "protocol": protocol,
     }
     keys = {name: columns[name] for name in paper.keys}
-    values = {"MAP": cell[direction], "D": cell["D"]}
+    values = {"MAP": cell[direction], **({"D": cell["D"]} if "D" in cell else {})}
     count, failed = cell.get("count", found["queries"]), cell.get("failed", 0)
     return Group(keys, cell["victim"], cell.get("extra", {}), count, failed, values)

@@ -19,14 +19,15 @@ QUERIES, DATABASE, STEPS = 7, 40, 5
 
 
 @pytest.fixture(scope="module")
-def hasher(tmp_path_factory):
-    """A victim's folder: an untrained hasher of small scenes."""
+def hashers(tmp_path_factory):
+    """Two victims' folders: untrained hashers of small scenes."""
     made = HasherArchitecture("dcmh", "resnet-small", bits=16, side=32, units=8)
     net = made.network(len(SCENE_CLASSES))
-    variables = initial_variables(net, made.image_shape, len(SCENE_TAGS), jax.random.key(0))
-    folder = tmp_path_factory.mktemp("victims") / "hasher"
-    zoo.save(folder, made, {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}, variables)
-    return folder
+    folders = [tmp_path_factory.mktemp("victims") / name for name in ("hasher", "other")]
+    for seed, folder in enumerate(folders):
+        variables = initial_variables(net, made.image_shape, len(SCENE_TAGS), jax.random.key(seed))
+        zoo.save(folder, made, {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}, variables)
+    return folders
 
 
 def swept(folder, tables):
@@ -35,21 +36,26 @@ def swept(folder, tables):
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_retrieval_is_that_of_evaluate(hasher, tmp_path, modality):
-    """Means of the records are the cells of `evaluate retrieval`."""
+def test_retrieval_is_that_of_evaluate(hashers, tmp_path, modality):
+    """Means of the records are the cells of `evaluate retrieval`, transfer included."""
+    hasher, other = hashers
     design = {"queries": QUERIES, "database": DATABASE, "iterations": STEPS}
+    design["transfer"] = str(other)
     tables = {"retrieval": [{"victim": str(hasher), "modality": modality, **design}]}
     rows = swept(tmp_path, tables)
     assert [row["id"] for row in rows] == list(range(QUERIES))
-    victim = zoo.load(str(hasher))
     asking = scene_pairs(scenes.HELD_OUT_SEED, QUERIES, side=32)
     asked = scene_pairs(scenes.HELD_OUT_SEED, DATABASE, QUERIES, 32)
     what = Plan([Settings(modality)], [STEPS], ablation=False, batch=4)
-    subject = Subject("hasher", victim.hasher, victim.params)
-    benign, attacked = (
-        cell for news in evaluate([subject], asking, asked, what) for cell in news.cells
-    )
+    victims = [zoo.load(str(folder)) for folder in hashers]
+    subjects = [Subject(v.name, v.hasher, v.params) for v in victims]
+    news = list(evaluate(subjects, asking, asked, what))
+    benign, attacked = (c for some in news for c in some.cells if c.victim == "hasher")
     assert attacked.attack == FULL
+    (moved,) = (t for some in news for t in some.transfers if t.source == "hasher")
+    shown = [entry for row in rows for entry in row["transfer"]]
+    assert {(e["victim"], e["bits"], e["samples"]) for e in shown} == {("other", 16, 0)}
+    assert np.mean([e["ap_cross"] for e in shown]) == pytest.approx(moved.precision, abs=0.02)
     for cell, name in ((benign, "_benign"), (attacked, "")):
         for where, found in (("cross", cell.cross), ("own", cell.own)):
             mean = np.mean([row[f"ap_{where}{name}"] for row in rows])

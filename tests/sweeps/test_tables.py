@@ -313,6 +313,23 @@ def test_retrieval_beside_its_paper():
         tabulate_retrieval(paper_table("cmla-1"), {"victim": "x", "rows": []})
 
 
+def test_an_adversarially_trained_victim_beside_the_right_protocol():
+    """The paper's: attacked on the victim before. Attacked anew stands apart, and so do others'."""
+    found = found_by_retrieval()
+    found["from"] = {"mine": "before"}
+    moved = {"source": "before", "victim": "mine", "modality": "image", "precision": 0.6}
+    found["transfers"] = [moved, {**moved, "source": "another", "precision": 0.1}]
+    for name in ("cmla-3", "cmla-supplement-2"):
+        rows = ours(tabulate_retrieval(paper_table(name), found))
+        attacked = {row["protocol"]: row["MAP"] for row in rows if row["protocol"] != "benign"}
+        assert attacked == {"attacked anew": 0.4, "identical attacks": 0.6}
+    paper = papers_own(paper_table("cmla-3"))
+    assert {row[paper.columns.index("protocol")] for row in paper.rows} == {"identical attacks"}
+    for wrong in ([3], [{**moved, "victim": "nobody"}], [{**moved, "precision": "x"}], {}):
+        with pytest.raises(TableError, match="not of jaxadv evaluate retrieval"):
+            tabulate_retrieval(paper_table("cmla-3"), {**found, "transfers": wrong})
+
+
 def test_of_a_folder(tmp_path):
     """A sweep's, while it runs; for CMLA a folder with table.json."""
     cells = plan({"captions": [{"victim": SAT, "method": "gem"}]})
@@ -372,6 +389,8 @@ def test_of_a_sweep_of_retrieval(tmp_path):
         for number, precision in enumerate((0.2, 0.4)):
             scored = {"ap_cross_benign": 0.9, "ap_cross": precision / cell.columns["iterations"]}
             scored |= {"ap_own_benign": 0.8, "ap_own": 0.7 * (cell.columns["intra"] > 0)}
+            other = {"victim": "hard", "bits": 32, "samples": 9, "from": "scenes-ssah"}
+            scored |= {"transfer": [{**other, "ap_cross": precision}], "from": None}
             row = {"cell": cell.digest, "id": number, "failed": None, "seconds": 1.0}
             writer.append({**row, **found, **scored})
         writer.append({"cell": cell.digest, "id": 2, "failed": "a reason", "seconds": 1.0})
@@ -384,6 +403,10 @@ def test_of_a_sweep_of_retrieval(tmp_path):
     assert all(r["D"] == pytest.approx(0.01) for r in steps.values())
     with pytest.raises(TableError, match="victim 'nobody': must be among scenes-ssah"):
         table_of(paper_table("cmla-1"), tmp_path, ["nobody"])
+    hard = ours(table_of(paper_table("cmla-3"), tmp_path))
+    assert [(r["protocol"], r["victim"], r["MAP"]) for r in hard if r["victim"] == "hard"] == [
+        ("identical attacks", "hard", pytest.approx(0.3))
+    ] * 2  # after 100 and after 200 steps
     own = ours(table_of(paper_table("cmla-figure-5"), tmp_path))
     assert {(r["direction"], r["attack"]): r["MAP"] for r in own} == {
         ("I2I", "CMLA"): pytest.approx(0.7),
