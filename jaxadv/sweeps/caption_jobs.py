@@ -24,14 +24,14 @@ from jaxadv.sweeps.captions import (
     settings_named,
     width,
 )
-from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.job import Job, Planned, Shared
 from jaxadv.sweeps.methods import caption_method
 from jaxadv.sweeps.pictures import Picture, held_out, read_resized
 from jaxadv.sweeps.plan import CaptionDesign, Cell, PlanError
 from jaxadv.victims.zoo import Victim
 
 
-def caption_job(cell: Cell, victim: Victim) -> Job:
+def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     """Choose a cell's targets, as the exact-caption paper does or from its own list.
 
     Raises:
@@ -43,7 +43,7 @@ def caption_job(cell: Cell, victim: Victim) -> Job:
     if design.requests:
         planned = list(_listed(victim, method, Path(design.requests)))
     else:
-        planned = _drawn(cell, victim, method, design)
+        planned = _drawn(cell, victim, method, design, shared)
 
     def describe(what: Planned, made_of: stream.Request, result: Result) -> dict[str, Any]:
         iterate = method.report(result)
@@ -72,13 +72,16 @@ def caption_job(cell: Cell, victim: Victim) -> Job:
     )
 
 
-def _drawn(cell: Cell, victim: Victim, method: Method, design: CaptionDesign) -> list[Planned]:
+def _drawn(
+    cell: Cell, victim: Victim, method: Method, design: CaptionDesign, shared: Shared
+) -> list[Planned]:
     """Aim at captions predicted on other pictures, in the settings of Table 1."""
     if method.aims_at != "caption":
         raise PlanError(f"{_name(cell)} aims at {method.aims_at}: list its targets in `requests`")
     columns = [s for s in settings_named(design.settings) if method.gaps or s.latent == 0]
-    pictures = held_out(victim, design.data, design.images)
-    captions = _captions(victim, pictures)
+    source = (design.data, design.images)
+    pictures = shared.once(source, lambda: held_out(victim, design.data, design.images))
+    captions = shared.once(("captions", *source), lambda: _captions(victim, pictures))
     requests = choose_targets(
         captions,
         columns,

@@ -1,7 +1,7 @@
 """What a sweep makes of a cell: a list of attacks, each to be loaded when its turn comes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +11,22 @@ from jaxadv.attacks.attack import Attack, Params, Status, Target
 from jaxadv.attacks.drive import Result, check_pictures
 from jaxadv.attacks.stream import Keeper, Request, stream
 from jaxadv.errors import InputError
+
+T = TypeVar("T")
+
+
+class Shared:
+    """What the cells of one victim have in common, made once: codes, captions, scores."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returned when it was first called for the key."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
 
 class Planned(NamedTuple):

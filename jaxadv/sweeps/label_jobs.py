@@ -16,7 +16,7 @@ from jaxadv.data.opening import open_data
 from jaxadv.data.records import labelled
 from jaxadv.metrics.ranking import Form, RankingScores, excluded, ranking_scores
 from jaxadv.objectives.labels import LabelTarget
-from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.job import Job, Planned, Shared
 from jaxadv.sweeps.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.sweeps.labels import choose, first, labels_of_type, named
 from jaxadv.sweeps.methods import label_method
@@ -26,7 +26,7 @@ from jaxadv.victims.zoo import Victim
 FORMED = ("delta_top_k_accuracy", "delta_average_precision")  # the paper and its code differ
 
 
-def label_job(cell: Cell, victim: Victim) -> Job:
+def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     """Specify labels of pictures that the victim was not trained on, as the TkMIA paper does.
 
     Raises:
@@ -39,7 +39,7 @@ def label_job(cell: Cell, victim: Victim) -> Job:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
     method = label_method(tagger, settings)
-    planned = _planned(cell, design, settings, victim, _pool(design, victim))
+    planned = _planned(cell, design, settings, victim, shared)
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, target = result.final, request.target
@@ -100,13 +100,17 @@ def _pool(design: LabelDesign, victim: Victim) -> Pool:
 
 
 def _planned(
-    cell: Cell, design: LabelDesign, settings: Settings, victim: Victim, pool: Pool
+    cell: Cell, design: LabelDesign, settings: Settings, victim: Victim, shared: Shared
 ) -> list[Planned]:
     """Specify labels for every k; pictures that the paper leaves out are left out."""
     classes = victim.classifier.classes
+    source = (design.data, design.images)
+    pool = shared.once(source, lambda: _pool(design, victim))
     scores = None
     if design.among == "said":
-        scores = benign_scores(victim.classifier, victim.params, pool)
+        scores = shared.once(
+            ("scores", *source), lambda: benign_scores(victim.classifier, victim.params, pool)
+        )
     selections: dict[str, dict[str, Any]] = {
         f"{number} labels": {"number": number} for number in design.specified
     }

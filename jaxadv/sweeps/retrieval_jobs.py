@@ -16,7 +16,7 @@ from jaxadv.metrics.retrieval import distortion
 from jaxadv.metrics.similarity import comparison
 from jaxadv.objectives.cmla import HashTarget, hash_target
 from jaxadv.sweeps.hash_attacks import encode, examples_of, known
-from jaxadv.sweeps.job import Job, Planned
+from jaxadv.sweeps.job import Job, Planned, Shared
 from jaxadv.sweeps.plan import Cell, RetrievalDesign, RetrievalSettings
 from jaxadv.sweeps.retrieval import Asked, check_alike, measure
 from jaxadv.sweeps.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
@@ -24,21 +24,32 @@ from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 
-def retrieval_job(cell: Cell, victim: Victim) -> Job:
+def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     """Attack held-out pictures, or their texts, that ask a database of others.
+
+    Args:
+      cell: what is attacked, and how.
+      victim: the hasher.
+      shared: what its cells have in common.
 
     Raises:
       InputError: a setting out of range, or a victim that does not know these data.
     """
     design, settings, hasher = cell.design, cell.settings, victim.hasher
     assert isinstance(design, RetrievalDesign) and isinstance(settings, RetrievalSettings)
-    queries, database = retrieval_pools(victim, design.data, design.queries, design.database)
     attack, modality = prepare(hasher, settings), settings.modality
-    codes = encode(hasher, victim.params, database)
-    benign = encode(hasher, victim.params, queries)
+    asked_of = (design.data, design.queries, design.database)
+    queries, database = shared.once(asked_of, lambda: retrieval_pools(victim, *asked_of))
+    codes, benign = shared.once(
+        ("codes", *asked_of),
+        lambda: tuple(encode(hasher, victim.params, pairs) for pairs in (database, queries)),
+    )
     before = benign.image if modality == "image" else benign.text
     other: Modality = "text" if modality == "image" else "image"
-    others = [_Other(zoo.load(name), database) for name in design.transfer]
+    others = [
+        shared.once(("other", name, *asked_of), partial(_Other, name, database))
+        for name in design.transfer
+    ]
     for one in others:
         check_alike(hasher, one.victim.hasher, f"{cell.victim!r} and {one.victim.name!r}")
 
@@ -92,8 +103,9 @@ def retrieval_job(cell: Cell, victim: Victim) -> Job:
 class _Other:
     """Another victim that is shown what was attacked on this one."""
 
-    def __init__(self, victim: Victim, database: Pairs) -> None:
-        self.victim, self._labels = victim, database.labels
+    def __init__(self, name: str, database: Pairs) -> None:
+        self.victim = victim = zoo.load(name)
+        self._labels = database.labels
         self._codes = encode(victim.hasher, victim.params, database)
         self._code_of = {
             "image": jax.jit(victim.hasher.image_code),

@@ -19,7 +19,7 @@ from jaxadv.errors import InputError
 from jaxadv.formats.files import replacing
 from jaxadv.sweeps import store
 from jaxadv.sweeps.caption_jobs import caption_job
-from jaxadv.sweeps.job import Done, Job, Planned, carry_out
+from jaxadv.sweeps.job import Done, Job, Planned, Shared, carry_out
 from jaxadv.sweeps.label_jobs import label_job
 from jaxadv.sweeps.lines import GOES_ON, unwritable
 from jaxadv.sweeps.plan import Cell
@@ -27,7 +27,7 @@ from jaxadv.sweeps.retrieval_jobs import retrieval_job
 from jaxadv.sweeps.running import SECONDS, Running
 from jaxadv.victims import zoo
 
-JOBS: dict[str, Callable[[Cell, zoo.Victim], Job]] = {
+JOBS: dict[str, Callable[[Cell, zoo.Victim, Shared], Job]] = {
     "captions": caption_job,
     "labels": label_job,
     "retrieval": retrieval_job,
@@ -92,12 +92,12 @@ def prepare(cells: Sequence[Cell]) -> list[Prepared]:
       InputError: a victim, a setting or data that is not there; before anything runs.
     """
     prepared = []
-    victims: dict[str, zoo.Victim] = {}
+    victims: dict[str, tuple[zoo.Victim, Shared]] = {}
     for cell in cells:
         if cell.victim not in victims:
-            victims[cell.victim] = zoo.load(cell.victim)
-        victim = victims[cell.victim]
-        job = JOBS[cell.task](cell, victim)
+            victims[cell.victim] = zoo.load(cell.victim), Shared()
+        victim, shared = victims[cell.victim]
+        job = JOBS[cell.task](cell, victim, shared)
         prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))
     return prepared
 

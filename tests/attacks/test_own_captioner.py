@@ -14,6 +14,7 @@ from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.objectives.target import make_target, stack_targets
 from jaxadv.sweeps import store
 from jaxadv.sweeps.caption_jobs import caption_job
+from jaxadv.sweeps.job import Shared
 from jaxadv.sweeps.paper_tables import paper_table
 from jaxadv.sweeps.plan import plan
 from jaxadv.sweeps.record_tables import table_of
@@ -76,7 +77,9 @@ def test_it_stands_in_the_table(tmp_path, capsys):
         }
     )
     mine = zoo.Victim(NAME, victim, params, None, {})
-    prepared = [Prepared(cell, caption_job(cell, mine), zoo.digest(params)) for cell in cells]
+    prepared = [
+        Prepared(cell, caption_job(cell, mine, Shared()), zoo.digest(params)) for cell in cells
+    ]
     *_, news = sweep(prepared, tmp_path)
     assert news.failed == 0
     with capsys.disabled():

@@ -41,7 +41,7 @@ def test_the_commands(name):
 def test_three_sizes():
     """Of everything that a sweep can make."""
     captions = ("exact-caption", "exact-caption-2", "exact-caption-5")
-    for what in (*captions, "tkmia-random", "tkmia-global", "cmla"):
+    for what in (*captions, "tkmia-random", "tkmia-global", "cmla", "cmla-figure-5"):
         for size in ("scenes", "small", "paper"):
             assert f"{what}-{size}" in names()
 
