@@ -18,12 +18,12 @@ COMMANDS = {
         f"--victim nobody --out {NOWHERE} p.png",
         "images victim out method learning_rate rounds unknown_words batch",
         {
-            "--method gem": "target tradeoff posterior",
-            "--method ssvm": "target tradeoff structured_loss",
+            "--method gem": "target tradeoff posterior space",
+            "--method ssvm": "target tradeoff structured_loss space",
             "--method show-and-fool": "target loss margin constant tries aim untargeted",
             "--method show-and-fool --loss logits": "target loss constant tries aim untargeted",
             "--method show-and-fool --untargeted": "loss margin constant tries aim untargeted",
-            "--method untargeted": "tradeoff",
+            "--method untargeted": "tradeoff space",
         },
     ),
     "attack labels": (
@@ -133,7 +133,8 @@ COMMANDS = {
 # the modes of these are checked where they are tested
 ELSEWHERE = {
     "evaluate caption": "victim out method settings images targets data tradeoff learning_rate "
-    "rounds posterior tail loss tries arithmetic unknown_words batch seed",
+    "rounds posterior tail space structured_loss loss margin constant tries arithmetic "
+    "unknown_words batch seed",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
     "iterations tradeoff learning_rate search inner space form arithmetic batch seed",
     "evaluate retrieval": "victims out iterations modality queries database data context "

@@ -8,6 +8,7 @@ from jaxadv import checks
 from jaxadv.attacks import gem, show_and_fool, ssvm, untargeted
 from jaxadv.attacks.arithmetic import attack_in
 from jaxadv.attacks.attack import Attack, default_optimiser
+from jaxadv.attacks.constraints import clip, tanh
 from jaxadv.attacks.drive import Iterate, Result
 from jaxadv.errors import InputError
 from jaxadv.objectives.marginal import Posterior
@@ -15,6 +16,7 @@ from jaxadv.victims.captioner import Captioner
 from jaxadv.victims.precision import Arithmetic
 
 METHODS = ("gem", "ssvm", "show-and-fool", "untargeted")
+Space = Literal["clip", "tanh"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Settings:
       rounds: steps (gem and untargeted 50, ssvm 10 x 10, show-and-fool 1000 a try).
       posterior: gem's q.
       tail: gem's: keep eq. 10's terms after the last observed word.
+      space: how gem, ssvm and untargeted keep to pictures: "clip" after each step, or "tanh" of a
+        free variable, as show-and-fool always does.
       structured_loss: ζ of ssvm.
       loss: show-and-fool's, "margin" or "logits".
       margin: κ of show-and-fool.
@@ -45,6 +49,7 @@ class Settings:
     rounds: int | None = None
     posterior: Posterior = "factorised"
     tail: bool = True
+    space: Space = "clip"
     structured_loss: float = 1.0
     loss: show_and_fool.Loss = "margin"
     margin: float = 1.0
@@ -64,11 +69,13 @@ USES: dict[str, dict[str, Any]] = {
         "rounds": gem.ROUNDS,
         "posterior": None,
         "tail": None,
+        "space": None,
     },
     "ssvm": {
         "tradeoff": 0.1,
         "learning_rate": 1e-3,
         "rounds": ssvm.ROUNDS,
+        "space": None,
         "structured_loss": None,
     },
     "show-and-fool": {
@@ -81,7 +88,12 @@ USES: dict[str, dict[str, Any]] = {
         "aim": None,
         "targeted": None,
     },
-    "untargeted": {"tradeoff": 0.1, "learning_rate": 1e-3, "rounds": untargeted.ROUNDS},
+    "untargeted": {
+        "tradeoff": 0.1,
+        "learning_rate": 1e-3,
+        "rounds": untargeted.ROUNDS,
+        "space": None,
+    },
 }
 
 
@@ -91,7 +103,7 @@ def resolved(settings: Settings) -> dict[str, Any]:
     >>> resolved(Settings("untargeted", rounds=5))["rounds"]
     5
     >>> list(resolved(Settings("untargeted")))
-    ['method', 'tradeoff', 'learning_rate', 'rounds', 'arithmetic', 'judged']
+    ['method', 'tradeoff', 'learning_rate', 'rounds', 'space', 'arithmetic', 'judged']
 
     Raises:
       InputError: an unknown method, or a setting outside its range.
@@ -160,12 +172,16 @@ def _attack(used: dict[str, Any], victim: Captioner) -> Attack:
     def of(*names: str) -> dict[str, Any]:
         return {name: used[name] for name in names if name in used}
 
+    boxed = {
+        "optimiser": optimiser,
+        "constraint": tanh() if used.get("space") == "tanh" else clip(),
+    }
     if used["method"] == "gem":
-        return gem.gem(victim, **of("tradeoff", "posterior", "tail"), optimiser=optimiser)
+        return gem.gem(victim, **of("tradeoff", "posterior", "tail"), **boxed)
     if used["method"] == "ssvm":
-        return ssvm.ssvm(victim, **of("tradeoff", "structured_loss"), optimiser=optimiser)
+        return ssvm.ssvm(victim, **of("tradeoff", "structured_loss"), **boxed)
     if used["method"] == "untargeted":
-        return untargeted.untargeted(victim, **of("tradeoff"), optimiser=optimiser)
+        return untargeted.untargeted(victim, **of("tradeoff"), **boxed)
     return show_and_fool.show_and_fool(
         victim,
         **of("aim", "targeted", "loss", "margin", "constant"),

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 COMMAND = "attack caption"
 READS = {
-    "gem": ("target", "tradeoff", "posterior"),
-    "ssvm": ("target", "tradeoff", "structured_loss"),
+    "gem": ("target", "tradeoff", "posterior", "space"),
+    "ssvm": ("target", "tradeoff", "structured_loss", "space"),
     "show-and-fool": ("target", "loss", "margin", "constant", "tries", "aim", "untargeted"),
-    "untargeted": ("tradeoff",),
+    "untargeted": ("tradeoff", "space"),
 }  # what not all methods read; the untargeted one aims at nothing
 
 
@@ -45,6 +45,9 @@ def caption(
         typer.Option(min=1, help="Steps: gem 50, ssvm 100, show-and-fool 1000 a try."),
     ] = None,
     posterior: Annotated[str, typer.Option(help="gem: factorised or joint.")] = "factorised",
+    space: Annotated[
+        str, typer.Option(help="gem, ssvm, untargeted: clip, or tanh as show-and-fool.")
+    ] = "clip",
     structured_loss: Annotated[float, typer.Option(help="ssvm: ζ.")] = 1.0,
     loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
     margin: Annotated[float, typer.Option(help="show-and-fool: κ.")] = 1.0,
@@ -76,6 +79,7 @@ def caption(
         learning_rate=learning_rate,
         rounds=rounds,
         posterior=posterior,  # type: ignore[arg-type]  # checked by prepare
+        space=space,  # type: ignore[arg-type]
         structured_loss=structured_loss,
         loss=loss,  # type: ignore[arg-type]
         margin=margin,

@@ -35,7 +35,8 @@ def caption(
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
     method: Annotated[
-        list[str] | None, typer.Option(help="gem, ssvm or show-and-fool; repeatable.")
+        list[str] | None,
+        typer.Option(help="gem, ssvm, show-and-fool or untargeted; repeatable."),
     ] = None,
     settings: Annotated[
         str, typer.Option(help='all, or some of Table 1\'s: "0 latent,3 latent,1 obser".')
@@ -55,7 +56,13 @@ def caption(
     tail: Annotated[
         bool, typer.Option(help="gem: keep eq. 10's terms after the last observed word.")
     ] = True,
+    space: Annotated[
+        str, typer.Option(help="gem, ssvm, untargeted: clip, or tanh as show-and-fool.")
+    ] = "clip",
+    structured_loss: Annotated[float, typer.Option(help="ssvm: ζ.")] = 1.0,
     loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
+    margin: Annotated[float, typer.Option(help="show-and-fool: κ.")] = 1.0,
+    constant: Annotated[float, typer.Option(help="show-and-fool: c of the first try.")] = 1.0,
     tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
     arithmetic: Annotated[
         str,
@@ -74,9 +81,9 @@ def caption(
     from jaxadv.sweeps.captions import (
         Outcome,
         attack_all,
-        choose_targets,
         distinct_targets,
         record,
+        requests_for,
         say,
         settings_named,
         tabulate,
@@ -98,7 +105,11 @@ def caption(
             rounds=rounds,
             posterior=posterior,  # type: ignore[arg-type]  # checked by prepare
             tail=tail,
+            space=space,  # type: ignore[arg-type]
+            structured_loss=structured_loss,
             loss=loss,  # type: ignore[arg-type]
+            margin=margin,
+            constant=constant,
             tries=tries,
             arithmetic=arithmetic,  # type: ignore[arg-type]
         )
@@ -108,9 +119,8 @@ def caption(
     combinations = list({repr(resolved(c)): c for c in every}.values())
     methods = [prepare(captioner, c) for c in combinations]
     for combination, prepared in zip(combinations, methods, strict=True):
-        if prepared.aims_at != "caption":
-            raise InputError(f"method {combination.method!r}: the table is of targeted captions")
-        if not any(prepared.gaps or s.latent == 0 for s in chosen):
+        aims = prepared.aims_at == "caption"
+        if aims and not any(prepared.gaps or s.latent == 0 for s in chosen):
             raise InputError(f"--settings: {combination.method} takes complete captions: 0 latent")
     sources = data or ["scenes"]
     pictures = [picture.load() for picture in held_out(loaded, sources, images)]
@@ -132,9 +142,8 @@ def caption(
     table: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
     for combination, prepared in zip(combinations, methods, strict=True):
-        columns = [s for s in chosen if prepared.gaps or s.latent == 0]
-        requests = choose_targets(
-            captions, columns, targets, range(images), captioner.max_length, seed
+        requests = requests_for(
+            prepared, captions, chosen, targets, range(images), captioner.max_length, seed
         )
         outcomes: list[Outcome] = []
         seconds = 0.0

@@ -16,10 +16,10 @@ from jaxadv.formats.text import read_csv
 from jaxadv.objectives.target import write_target
 from jaxadv.sweeps.captions import (
     Request,
-    choose_targets,
     outcome,
     read_target,
     record,
+    requests_for,
     say,
     settings_named,
     width,
@@ -75,16 +75,16 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
 def _drawn(
     cell: Cell, victim: Victim, method: Method, design: CaptionDesign, shared: Shared
 ) -> list[Planned]:
-    """Aim at captions predicted on other pictures, in the settings of Table 1."""
-    if method.aims_at != "caption":
+    """Choose targets in the settings of Table 1, or what an untargeted method shall leave."""
+    if method.aims_at == "keywords":
         raise PlanError(f"{_name(cell)} aims at {method.aims_at}: list its targets in `requests`")
-    columns = [s for s in settings_named(design.settings) if method.gaps or s.latent == 0]
     source = (design.data, design.images)
     pictures = shared.once(source, lambda: held_out(victim, design.data, design.images))
     captions = shared.once(("captions", *source), lambda: _captions(victim, pictures))
-    requests = choose_targets(
+    requests = requests_for(
+        method,
         captions,
-        columns,
+        settings_named(design.settings),
         design.targets,
         range(design.images),
         victim.captioner.max_length,

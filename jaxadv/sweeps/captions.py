@@ -190,6 +190,34 @@ def choose_targets(
     return requests
 
 
+def requests_for(
+    method: Method,
+    captions: Sequence[list[int]],
+    settings: Sequence[Setting],
+    per_image: int,
+    attacked: Sequence[int],
+    max_length: int,
+    seed: int = 0,
+) -> list[Request]:
+    """Choose what a method aims at: other pictures' captions, or to leave a picture's own.
+
+    The arguments are those of `choose_targets`. A method that takes complete captions alone has the
+    setting "0 latent" only; an untargeted one has one request a picture that has a caption.
+
+    Raises:
+      TargetError: the method aims at keywords, or at nothing in these settings.
+    """
+    if method.aims_at == "present caption":
+        some = [i for i in attacked if captions[i]]
+        return [Request(i, "untargeted", make_target(captions[i], max_length)) for i in some]
+    if method.aims_at == "keywords":
+        raise TargetError("a method that aims at keywords draws none: list them as requests")
+    columns = [s for s in settings if method.gaps or s.latent == 0]
+    if not columns:
+        raise TargetError("the method takes complete captions: 0 latent")
+    return choose_targets(captions, columns, per_image, attacked, max_length, seed)
+
+
 def distinct_targets(requests: Sequence[Request]) -> int:
     """Count the targets that differ."""
     return len({tuple(np.asarray(x).tobytes() for x in r.target) for r in requests})

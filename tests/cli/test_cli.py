@@ -126,8 +126,8 @@ def attack(*more):
             "no such folder",
         ),
         (
-            ["evaluate", "caption", "--victim", VICTIM, "--method", "untargeted", "--out", "o"],
-            "targeted captions",
+            ["evaluate", "caption", "--victim", VICTIM, "--method", "ssvm", "--tail", "--out", "o"],
+            "--tail: is not read with ssvm; it is for gem",
         ),
         (["train", "captioner", "--name", "x", "--decoder", "y"], "show-attend-tell"),
         (["train", "captioner", "--name", "../x"], "plain name"),

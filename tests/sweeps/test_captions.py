@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from jaxadv.attacks.methods import Method
 from jaxadv.metrics.sensible import repeats_phrase
-from jaxadv.sweeps.captions import TABLE_1, choose_targets, distinct_targets
+from jaxadv.objectives.target import TargetError
+from jaxadv.sweeps.captions import TABLE_1, choose_targets, distinct_targets, requests_for
 
 LENGTH = 12
 CAPTIONS = [
@@ -58,6 +60,32 @@ def test_a_picture_has_the_same_targets_whatever_others_are_attacked():
     for one, other in zip(alone, among, strict=True):
         assert one.setting == other.setting
         jax.tree.map(np.testing.assert_array_equal, one.target, other.target)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "aims_at", "names"),
+    [
+        (True, "caption", [setting.name for setting in TABLE_1]),
+        (False, "caption", ["0 latent"]),
+        (False, "present caption", ["untargeted"]),
+    ],
+)
+def test_a_method_is_asked_for_what_it_can_aim_at(gaps, aims_at, names):
+    method = Method(None, 1, "final", gaps, aims_at)
+    found = requests_for(method, CAPTIONS, TABLE_1, 1, EVERY, LENGTH)
+    assert {request.setting for request in found} == set(names)
+    if aims_at == "present caption":
+        assert [request.image for request in found] == [0, 1, 2, 4, 5, 6]  # the fourth has none
+        assert [int(t) for t in found[1].target.tokens if t] == CAPTIONS[1]
+
+
+def test_a_method_that_can_aim_at_nothing_is_refused():
+    for method, settings in (
+        (Method(None, 1, "best", False, "keywords"), TABLE_1),
+        (Method(None, 1, "best", False, "caption"), TABLE_1[1:]),
+    ):
+        with pytest.raises(TargetError, match=r"keywords draws none|complete captions: 0 latent"):
+            requests_for(method, CAPTIONS, settings, 1, EVERY, LENGTH)
 
 
 def test_distinct_targets_are_counted():
