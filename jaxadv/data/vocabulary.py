@@ -45,6 +45,8 @@ def tokenize(text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Fold a text, and turn what is no part of a word into a blank."""
+    if text.isascii():
+        return text.lower()
     return "".join(
         c if c.isascii() or unicodedata.category(c)[0] in "LMN" else " " for c in _fold(text)
     )

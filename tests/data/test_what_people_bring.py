@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import FolderError, label_matrix, labelled, left_out
-from jaxadv.data.sets import folders
+from jaxadv.data.sets import folders, layout
 from jaxadv.errors import InputError
 
 BOM = b"\xef\xbb\xbf"
@@ -474,6 +474,15 @@ def test_three_thousand_problems_are_five_lines_and_a_count(tmp_path):
     said = left_out(folders.read(tmp_path).problems)
     assert len(said) == 6 and said[-1] == "left out: 2,995 more, 3,000 in all"
     assert said[0].endswith("0.jpg: no such picture")
+
+
+def test_pictures_that_are_elsewhere_end_the_reading(tmp_path, monkeypatch):
+    """One after the other is named; of very many the file is not what it is taken for."""
+    monkeypatch.setattr(layout, "MOST_LEFT_OUT", 3)
+    lines = [f"{number}.jpg,a dog" for number in range(9)]
+    (tmp_path / "captions.csv").write_text("\n".join(["image,caption", *lines]))
+    with pytest.raises(FolderError, match=r"3\.jpg: no such picture; more than 3 pictures are not"):
+        open_data([str(tmp_path)])
 
 
 def test_names_from_files_do_not_steer_the_terminal(tmp_path):

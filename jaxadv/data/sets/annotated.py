@@ -23,6 +23,7 @@ from jaxadv.data.sets.layout import (
     in_order,
     list_folder,
     make,
+    names_in,
     picture_name,
     there,
 )
@@ -94,7 +95,8 @@ def read(folder: Path) -> DataSet:
             problems.append(f"{what}: {path} names none at all, so that {what} are not known")
     places = numbered(classes), numbered(tags)
     parts = [part for part in (folder, folder / "images", folder / "Images") if part.is_dir()]
-    records = there((_record(parts, *entry, *places) for entry in entries.items()), problems)
+    within = {part: names_in(part) for part in parts}
+    records = there((_record(within, *entry, *places) for entry in entries.items()), problems)
     return make(name, folder, records, problems, classes=classes or None, tags=tags or None)
 
 
@@ -225,17 +227,21 @@ def _id(picture: Path) -> str:
 
 
 def _record(
-    parts: list[Path],
+    within: dict[Path, set[str]],
     image: str,
     entry: Entry,
     classes: dict[str, int],
     tags: dict[str, int],
 ) -> Record:
-    places = (os.path.join(part, image) for part in parts)
+    first = image.split("/", 1)[0]
+    # what is not listed is not there; names that are not ASCII may be listed in another form
+    sure = first.isascii() and first not in ("", ".")
+    likely = (part for part, names in within.items() if not sure or first in names)
+    places = (os.path.join(part, image) for part in likely)
     found = next((place for place in places if os.path.isfile(place)), None)
     return Record(
         _id(Path(image)),
-        Path(found) if found else parts[0] / image,
+        Path(found) if found else next(iter(within)) / image,
         entry.get("captions"),
         in_order(entry["labels"], classes) if "labels" in entry and classes else None,
         in_order(entry["tags"], tags) if "tags" in entry and tags else None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxadv.data.images import SUFFIXES
 from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.data.sets.reading import MOST_LEFT_OUT
 from jaxadv.formats.errors import listed, printable, quoted
 from jaxadv.formats.values import ValueFault, is_whole
 
@@ -79,14 +80,23 @@ def picture_name(name: str) -> str:
 
 
 def there(records: Iterable[Record], problems: list[str]) -> list[Record]:
-    """Keep the records whose picture is a file that is there; name the others."""
+    """Keep the records whose picture is a file that is there; name the others.
+
+    Raises:
+      FolderError: of a hundred thousand there is none: the pictures are elsewhere.
+    """
     kept = []
+    missing = 0
     for record in records:
         # `isfile` takes names of any length, and a pipe or a device is none
         if not isinstance(record.picture, Path) or os.path.isfile(record.picture):
             kept.append(record)
         else:
             problems.append(f"{shown(record.picture)}: no such picture")
+            missing += 1
+            if missing > MOST_LEFT_OUT:
+                line = f"more than {MOST_LEFT_OUT:,} pictures are not there"
+                raise FolderError(f"{shown(record.picture)}: no such picture; {line}")
     return kept
 
 
@@ -96,8 +106,18 @@ def list_folder(folder: Path) -> list[Path]:
     Raises:
       FolderError: it is no folder, or cannot be listed.
     """
+    names = (name for name in names_in(folder) if not name.startswith("."))
+    return sorted(folder / name for name in names)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names of what is directly in a folder, hidden or not.
+
+    Raises:
+      FolderError: it is no folder, or cannot be listed.
+    """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return set(os.listdir(folder))
     except OSError as problem:
         raise FolderError(f"{folder}: cannot be listed ({problem.strerror})") from None
 
