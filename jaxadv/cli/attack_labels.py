@@ -35,7 +35,13 @@ def labels(
             help=f"Labels that are right; those scored 0.5 or more if not given; {SEVERAL}"
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="tkmia, ml-cw-u, tkml-ap-u or kfool.")] = "tkmia",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tkmia (the default), ml-cw-u, tkml-ap-u or kfool; repeat it to draw several side "
+            "by side, their noise magnified 100 times."
+        ),
+    ] = None,
     tradeoff: Annotated[float, typer.Option(help="α (paper: 1e-3 to 5e-5).")] = 1e-4,
     learning_rate: Annotated[float, typer.Option(help="SGD's (paper: 1e-3 to 5e-5).")] = 5e-4,
     inner: Annotated[
@@ -51,8 +57,11 @@ def labels(
     batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
 ) -> None:
     """Make labels leave a tagger's first k: adversarial PNG, JSON record and a figure."""
-    one_of("--method", method, READS)
-    refuse_unread(context, method, READS)
+    methods = list(dict.fromkeys(method or ["tkmia"]))
+    for name in methods:
+        one_of("--method", name, READS)
+    several, read = " and ".join(methods), {n for name in methods for n in READS[name]}
+    refuse_unread(context, several, {**READS, several: tuple(read)})
 
     import jax
     import jax.numpy as jnp
@@ -69,23 +78,26 @@ def labels(
 
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params
-    settings = Settings(
-        method,
-        tradeoff,
-        learning_rate,
-        iterations,
-        delta,
-        inner,  # type: ignore[arg-type]  # checked by prepare
-        space,  # type: ignore[arg-type]
-    )
-    chosen = prepare(classifier, settings)
+    every = [
+        Settings(
+            name,
+            tradeoff,
+            learning_rate,
+            iterations,
+            delta,
+            inner,  # type: ignore[arg-type]  # checked by prepare
+            space,  # type: ignore[arg-type]
+        )
+        for name in methods
+    ]
+    prepared = [prepare(classifier, settings) for settings in every]
     classes = classifier.classes
     wanted = parse_labels(suppress, classes)
     right = None if relevant is None else parse_labels(relevant, classes)
     pictures = read_pictures(images, classifier.image_shape)
     results_folder(out, COMMAND, loaded.name)
     note(f"labels of the benign pictures by {loaded.name}: compiling ...")
-    judge, score = jax.jit(chosen.attack.judge), jax.jit(classifier.scores)
+    judge, score = jax.jit(prepared[0].attack.judge), jax.jit(classifier.scores)
     targets, attacked = [], []
     for picture in pictures:
         image = jnp.asarray(picture.image)
@@ -95,7 +107,8 @@ def labels(
                 raise InputError("the victim's scores of it are not finite")
             truth = scores >= 0.5 if right is None else right
             target = make_label_target(truth, wanted, k, classes)
-            chosen.attack.check(params, image, target)
+            for attack, _ in prepared:
+                attack.check(params, image, target)
             if bool(judge(params, image, target).success):
                 said = ", ".join(first(scores, classes, k))
                 raise InputError(f"already absent: the first {k} labels are {said}")
@@ -106,39 +119,45 @@ def labels(
         attacked.append(picture)
     if not attacked:
         raise InputError("no picture can be attacked")
-    title = f"{method} on {loaded.name}"
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
-    job = attack_labels(
-        params,
-        [p.image for p in attacked],
-        stacked,
-        chosen.attack,
-        iterations=chosen.iterations,
-        batch=min(batch, len(attacked)),
-    )
-    outcomes = join([news.outcomes for news in watch(job, title)])
+    found = []
+    for settings, (attack, steps) in zip(every, prepared, strict=True):
+        job = attack_labels(
+            params,
+            [p.image for p in attacked],
+            stacked,
+            attack,
+            iterations=steps,
+            batch=min(batch, len(attacked)),
+        )
+        news = watch(job, f"{settings.method} on {loaded.name}")
+        found.append((settings, join([some.outcomes for some in news])))
     rows, panels = [], []
-    for i, name in enumerate(unique_names([p.path for p in attacked])):
-        entry = {
-            "image": str(attacked[i].path),
-            "command": COMMAND,
-            "victim": loaded.name,
-            "settings": resolved(settings),
-            **record(outcomes, stacked, i, classes),
-        }
-        write_png(out / f"{name}.adversarial.png", outcomes.images[i])
-        write_json(out / f"{name}.json", entry)
-        after = ", ".join(entry["after_8bit"])
-        rows.append([name, after, float(outcomes.norm[i]), yes(bool(outcomes.success_8bit[i]))])
-        seen = (outcomes.before[i], outcomes.after_8bit[i])
-        both = (attacked[i].image, outcomes.images[i])
-        panels.append(label_panel(f"{loaded.name} · {method}", both, seen, targets[i], classes))
-    save(draw(panels[:12]), out / "figure.png")
-    print_table(title, ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"], rows)
+    for i, stem in enumerate(unique_names([p.path for p in attacked])):
+        for settings, outcomes in found:
+            entry = {
+                "image": str(attacked[i].path),
+                "command": COMMAND,
+                "victim": loaded.name,
+                "settings": resolved(settings),
+                **record(outcomes, stacked, i, classes),
+            }
+            name = stem if len(found) == 1 else f"{stem}.{settings.method}"
+            write_png(out / f"{name}.adversarial.png", outcomes.images[i])
+            write_json(out / f"{name}.json", entry)
+            after = ", ".join(entry["after_8bit"])
+            rows.append([name, after, float(outcomes.norm[i]), yes(bool(outcomes.success_8bit[i]))])
+            seen = (outcomes.before[i], outcomes.after_8bit[i])
+            both = (attacked[i].image, outcomes.images[i])
+            title = f"{loaded.name} · {settings.method}"
+            panels.append(label_panel(title, both, seen, targets[i], classes))
+    save(draw(panels[:12], None if len(found) == 1 else 100), out / "figure.png")
+    columns = ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"]
+    print_table(f"{several} on {loaded.name}", columns, rows)
     advise(
-        [bool(success) for success in outcomes.success_8bit],
+        [bool(success) for _, outcomes in found for success in outcomes.success_8bit],
         {
-            "a larger --learning-rate (0.1; ml-cw-u 1)": method != "kfool"
+            "a larger --learning-rate (0.1; ml-cw-u 1)": methods != ["kfool"]
             and not is_given(context, "learning_rate"),
             "more --iterations (1000)": not is_given(context, "iterations"),
         },

@@ -4,14 +4,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxadv.figures.captions import magnification
+from jaxadv.metrics.ranking import ranking_scores
 from jaxadv.objectives.labels import LabelTarget
 from jaxadv.victims.classifier import first_labels
 
+WATCHED = {
+    "ΔTkAcc": "top_k_accuracy",
+    "ΔP@k": "precision",
+    "ΔAP@k": "average_precision",
+    "ΔNDCG@k": "ndcg",
+}
 COLOURS = {"specified": "darkgreen", "relevant": "limegreen", "irrelevant": "crimson"}
 
 
@@ -23,6 +31,7 @@ class LabelPanel(NamedTuple):
       benign, adversarial: f32[H, W, 3].
       before, after: the first k labels of each, best first, with their probabilities.
       kinds: of every label that is named, a key of `COLOURS`.
+      changes: by how much each watched measure fell, by name.
     """
 
     title: str
@@ -31,6 +40,7 @@ class LabelPanel(NamedTuple):
     before: Sequence[tuple[str, float]]
     after: Sequence[tuple[str, float]]
     kinds: dict[str, str]
+    changes: dict[str, float]
 
 
 def label_panel(
@@ -50,26 +60,41 @@ def label_panel(
         scores = np.asarray(jax.nn.sigmoid(seen))
         return [(classes[i], float(scores[i])) for i in first_labels(seen, int(target.k))]
 
-    return LabelPanel(title, *pictures, first(logits[0]), first(logits[1]), kinds)
+    was, now = (
+        ranking_scores(jnp.asarray(seen), target.relevant, target.k, "paper") for seen in logits
+    )
+    changes = {
+        name: float(getattr(was, field) - getattr(now, field)) for name, field in WATCHED.items()
+    }
+    return LabelPanel(title, *pictures, first(logits[0]), first(logits[1]), kinds, changes)
 
 
-def draw(panels: Sequence[LabelPanel]) -> Figure:
-    """Draw benign picture, magnified noise, adversarial picture, and what is said of the two."""
+def draw(panels: Sequence[LabelPanel], factor: float | None = None) -> Figure:
+    """Draw benign picture, magnified noise, adversarial picture, and what is said of the two.
+
+    Args:
+      panels: the rows.
+      factor: by which the noise is magnified, so that rows can be compared (the paper's figures:
+        100); one that fits each row by default.
+    """
     figure = Figure(figsize=(12, 2.3 * len(panels) + 0.4), layout="constrained")
     axes = figure.subplots(
         len(panels), 5, squeeze=False, gridspec_kw={"width_ratios": [1, 1, 1, 1.3, 1.3]}
     )
     for row, panel in zip(axes, panels, strict=True):
         noise = panel.adversarial - panel.benign
-        factor = magnification(noise)
-        pictures = (panel.benign, 0.5 + factor * noise, panel.adversarial)
-        names = (panel.title, f"noise ×{factor:g}", f"‖ε‖₂ = {np.linalg.norm(noise):.2f}")
+        times = magnification(noise) if factor is None else factor
+        pictures = (panel.benign, 0.5 + times * noise, panel.adversarial)
+        names = (panel.title, f"noise ×{times:g}", f"‖ε‖₂ = {np.linalg.norm(noise):.2f}")
         for axis, picture, name in zip(row, pictures, names, strict=False):
             axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
             axis.set_title(name, fontsize=9)
             axis.set_axis_off()
         _ranking(row[3], "before", panel.before, panel.kinds)
         _ranking(row[4], "after", panel.after, panel.kinds)
+        changes = [f"{name} {value:.2f}" for name, value in panel.changes.items()]
+        told = "\n".join((", ".join(changes[:2]), ", ".join(changes[2:])))
+        row[4].text(0, 0, told, fontsize=8, va="bottom", transform=row[4].transAxes)
     for kind, colour in COLOURS.items():
         axes[0][4].plot([], [], "s", color=colour, label=kind)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)

@@ -4,11 +4,14 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
+from jaxadv.figures.labels import label_panel
+from jaxadv.objectives.labels import LabelTarget
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
 
@@ -65,6 +68,35 @@ def test_attack_writes_pictures_records_and_a_figure(tagger, ranked, crowd_png, 
     assert read_image(out / "crowd.adversarial.png").shape == (128, 128, 3)
     code, seen, _ = call("label", "--victim", tagger, "--k", "2", out / "crowd.adversarial.png")
     assert code == 0 and all(label in seen for label in entry["after_8bit"])
+
+
+def test_several_methods_are_drawn_side_by_side(tagger, ranked, crowd_png, tmp_path):
+    aim = ["--suppress", ranked[0], "--relevant", ",".join(ranked[:6]), "--k", "2"]
+    both = ["--method", "kfool", "--method", "tkmia", "--iterations", "3"]
+    code, told, err = attack(tagger, *aim, *both, "--out", tmp_path / "out", crowd_png)
+    assert code == 0, err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "crowd.kfool.adversarial.png", "crowd.kfool.json", "crowd.tkmia.adversarial.png",
+        "crowd.tkmia.json", "figure.png",
+    ]  # fmt: skip
+    entries = [
+        json.loads((tmp_path / "out" / f"crowd.{name}.json").read_text())
+        for name in ("kfool", "tkmia")
+    ]
+    assert [entry["settings"]["method"] for entry in entries] == ["kfool", "tkmia"]
+    assert entries[0]["before"] == entries[1]["before"]
+    assert "kfool and tkmia on" in told
+
+
+def test_a_panel_says_by_how_much_the_measures_fell():
+    """One of three relevant labels leaves the first two for one that is not relevant."""
+    target = LabelTarget(jnp.array([1, 1, 1, 0], bool), jnp.array([1, 0, 0, 0], bool), jnp.array(2))
+    picture, logits = np.zeros((4, 4, 3)), np.array([[3.0, 2, 1, 0], [0.0, 2, 1, 3]])
+    panel = label_panel("x", (picture, picture), tuple(logits), target, ("a", "b", "c", "d"))
+    assert [name for name, _ in panel.before] == ["a", "b"]
+    assert [name for name, _ in panel.after] == ["d", "b"]
+    assert panel.changes["ΔP@k"] == 0.5 and panel.changes["ΔNDCG@k"] > 0
+    assert set(panel.changes) == {"ΔTkAcc", "ΔP@k", "ΔAP@k", "ΔNDCG@k"}
 
 
 def test_a_label_that_is_absent_is_not_fooled(tagger, ranked, crowd_png, tmp_path):
