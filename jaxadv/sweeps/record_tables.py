@@ -110,7 +110,7 @@ def tabulate(
         data[_data(row)] = None
         key = tuple(key_of(name, settings, row) for name in (*paper.keys, WHOSE, *extra))
         made.setdefault((*key, settings["seed"]), set()).add(row["cell"])
-        sums.setdefault(key, _Sums(paper)).add(row)
+        sums.setdefault(key, _Sums(paper)).add(row, settings["seed"])
     groups = [_group(paper, extra, key, sums[key]) for key in sums]
     extra = _needed(groups, extra)
     used = [
@@ -135,10 +135,10 @@ class _Sums:
     def __init__(self, paper: PaperTable) -> None:
         wanted = (*paper.measures, *(BESIDE if _is_of_attacks(paper) else ()))
         self._measures = {m: f for m, f in _MEASURES[paper.task].items() if m in wanted}
-        self._totals = dict.fromkeys(self._measures, (0.0, 0))
+        self._totals: dict[str, dict[Any, tuple[float, int]]] = {m: {} for m in self._measures}
         self.count = self.failed = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, seed: Any) -> None:
         if row["failed"] is not None:
             self.failed += 1
             return
@@ -146,12 +146,23 @@ class _Sums:
         for measure, of in self._measures.items():
             value = of(row)
             if value is not None:
-                total, count = self._totals[measure]
-                self._totals[measure] = (total + value, count + 1)
+                total, count = self._totals[measure].get(seed, (0.0, 0))
+                self._totals[measure][seed] = (total + value, count + 1)
 
     @property
     def means(self) -> dict[str, float]:
-        return {m: total / count for m, (total, count) in self._totals.items() if count}
+        """Averages over all attempts, of whatever seed."""
+        sums = {m: tuple(map(sum, zip(*t.values(), strict=True))) for m, t in self._totals.items()}
+        return {m: some[0] / some[1] for m, some in sums.items() if some}
+
+    @property
+    def by_seed(self) -> dict[str, list[float]]:
+        """Averages of each seed, where there are several."""
+        return {
+            measure: [total / count for total, count in some.values()]
+            for measure, some in self._totals.items()
+            if len(some) > 1
+        }
 
 
 def _group(paper: PaperTable, extra: Sequence[str], key: tuple[Any, ...], sums: _Sums) -> Group:
@@ -163,6 +174,7 @@ def _group(paper: PaperTable, extra: Sequence[str], key: tuple[Any, ...], sums: 
         sums.count,
         sums.failed,
         sums.means,
+        sums.by_seed,
     )
 
 

@@ -174,6 +174,7 @@ def as_evaluated(
                 "extra": dict(zip(extra, told, strict=True)),
                 "count": len(done),
                 "failed": len(some) - len(done),
+                "seeds": _by_seed(done, {cross: f"ap_cross{state}", own: f"ap_own{state}"}),
                 cross: float(np.mean([row[f"ap_cross{state}"] for row in done])),
                 own: float(np.mean([row[f"ap_own{state}"] for row in done])),
                 "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
@@ -182,6 +183,17 @@ def as_evaluated(
         if attack == FULL:
             found["transfers"] += _transfers(done, steps, told, found)
     return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
+
+
+def _by_seed(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, list[float]]:
+    """Average columns over the records of each seed; {} where there is one."""
+    seeds = dict.fromkeys(row["seed"] for row in rows)
+    if len(seeds) < 2:
+        return {}
+    return {
+        name: [float(np.mean([row[c] for row in rows if row["seed"] == seed])) for seed in seeds]
+        for name, c in columns.items()
+    }
 
 
 def _transfers(
@@ -236,4 +248,7 @@ def _retrieved(
     keys = {name: columns[name] for name in paper.keys}
     values = {"MAP": cell[direction], **({"D": cell["D"]} if "D" in cell else {})}
     count, failed = cell.get("count", found["queries"]), cell.get("failed", 0)
-    return Group(keys, cell["victim"], cell.get("extra", {}), count, failed, values)
+    seeds = cell.get("seeds", {}).get(direction)
+    extra = cell.get("extra", {})
+    by_seed = {"MAP": seeds} if seeds else {}
+    return Group(keys, cell["victim"], extra, count, failed, values, by_seed)

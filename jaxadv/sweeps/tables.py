@@ -1,6 +1,7 @@
 """Tables of ours beside a paper's."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import stdev
 from typing import Any, NamedTuple
 
 from jaxadv.sweeps.paper_tables import COUNT, PaperTable, TableError
@@ -39,6 +40,7 @@ class Group(NamedTuple):
       attempts: those with an outcome.
       failed: how many have none.
       values: averages, by measure.
+      seeds: averages of each seed alone, by measure; empty where there is one seed.
     """
 
     keys: dict[str, Any]
@@ -47,6 +49,7 @@ class Group(NamedTuple):
     attempts: int
     failed: int
     values: dict[str, float]
+    seeds: dict[str, list[float]]
 
 
 def of_victims(
@@ -78,7 +81,12 @@ def beside(
         ours.setdefault(tuple(group.keys.values()), []).append(group)
     theirs = {tuple(row.keys.values()): row for row in paper.rows}
     added = [m for m in BESIDE if any(m in g.values for g in groups) and m not in paper.measures]
-    measures = (*paper.measures, *added)
+    spread = [m for m in (*paper.measures, *added) if any(m in g.seeds for g in groups)]
+    measures = [
+        column
+        for measure in (*paper.measures, *added)
+        for column in (measure, *([f"{measure} ±"] if measure in spread else []))
+    ]
     counts = COUNT if groups or any(COUNT in row.values for row in paper.rows) else None
     own = [*([WHOSE] if groups else []), *extra]
     counted = [name for name in (counts, "failed" if groups else None) if name]
@@ -92,15 +100,16 @@ def beside(
     for keys in (*(k for k in theirs if k in ours), *(k for k in ours if k not in theirs)):
         for group in ours[keys]:
             told = {WHOSE: group.victim, COUNT: group.attempts, "failed": group.failed}
-            line(keys, {**group.extra, **told, **group.values})
+            deviations = {f"{m} ±": stdev(values) for m, values in group.seeds.items()}
+            line(keys, {**group.extra, **told, **group.values, **deviations})
         if keys in theirs:
             line(keys, {WHOSE: PAPER, **theirs[keys].values})
     for keys in (k for k in theirs if k not in ours):
         line(keys, {WHOSE: PAPER, **theirs[keys].values})
     about = f"the paper: {paper.victim}; {paper.data}"
-    return Table(
-        f"{paper.title}: {paper.caption}", columns, tuple(found), (about, *notes, *paper.notes)
-    )
+    runs = ["±: standard deviation of the seeds' averages"] if spread else []
+    notes = (about, *notes, *paper.notes, *runs)
+    return Table(f"{paper.title}: {paper.caption}", columns, tuple(found), notes)
 
 
 def _written(column: str, value: Any) -> Value:

@@ -260,6 +260,27 @@ def test_show_and_fool_is_two_methods():
     assert not any(" here with " in note for note in table.notes)
 
 
+def test_the_spread_over_seeds():
+    """The deviation of the seeds' averages beside the average over all; none for one seed."""
+    cells, rows = made({"captions": [CAPTIONS]})
+    table = tabulate(paper_table("exact-caption-1"), cells, rows)
+    seed = {digest: cell["seed"] for digest, cell in cells.items()}
+    kept = [r for r in rows if cells[r["cell"]]["victim"] == SAT and r["failed"] is None]
+    for row in ours(table):
+        own = [
+            r
+            for r in kept
+            if (cells[r["cell"]]["method"], r["setting"]) == (row["method"], row["setting"])
+        ]
+        means = [np.mean([r["norm"] for r in own if seed[r["cell"]] == s]) for s in (0, 1)]
+        assert row["‖ε‖₂ ±"] == pytest.approx(np.std(means, ddof=1))
+    columns = list(table.columns)
+    assert columns.index("SR ±") == columns.index("SR") + 1
+    assert table.notes[-1] == "±: standard deviation of the seeds' averages"
+    alone = [row for row in rows if seed[row["cell"]] == 0]
+    assert not any("±" in c for c in tabulate(paper_table("exact-caption-1"), cells, alone).columns)
+
+
 def test_other_data_are_named():
     """Scenes are not COCO; photographs may be."""
     cells, rows = made({"captions": [CAPTIONS]})
@@ -441,6 +462,9 @@ def test_settings_tell_rows_of_retrieval_apart_and_seeds_do_not(tmp_path):
         writer.append({"cell": cell.digest, "id": 0, **found, **scored})
     writer.close()
     rows = ours(table_of(paper_table("cmla-2"), tmp_path))
+    assert {r["bound"]: r["MAP ±"] for r in rows} == pytest.approx(
+        {4.0: 0.0071, 8.0: 0.0071}, abs=1e-4
+    )
     assert {r["bound"]: (r["n"], r["MAP"]) for r in rows} == {
         4.0: (2, pytest.approx(0.405)),
         8.0: (2, pytest.approx(0.805)),
