@@ -171,11 +171,11 @@ TABLE = {
     ),
     hashes.cmla: (
         {"victim": tiny_hasher.HASHER},
-        {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, **STOPPING},
+        {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, "codes": WORD, **STOPPING},
     ),
     hashes.objective: (
         {"victim": tiny_hasher.HASHER},
-        {**ON_HASHES, "weights": WEIGHTS, "norm": WORD},
+        {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, "codes": WORD},
     ),
     hashes.hash_judge: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
     hashes.hash_check: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),

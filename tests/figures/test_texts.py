@@ -26,7 +26,8 @@ def caption_figure(texts):
 
 def label_figure(texts):
     ranking, kinds = [(text, 0.5) for text in texts], dict.fromkeys(texts, "relevant")
-    panels = [labels.LabelPanel(t, PICTURE, PICTURE, ranking, ranking, kinds) for t in texts[:3]]
+    seen = (PICTURE, PICTURE, ranking, ranking, kinds, {"ΔP@k": 0.5})
+    panels = [labels.LabelPanel(t, *seen) for t in texts[:3]]
     return labels.draw(panels)
 
 
