@@ -39,6 +39,7 @@ def test_a_ratio_names_its_sides_and_says_which_way_is_better(faster, monkeypatc
     assert figure.ratio == (1 / 4 if faster else 4)  # the median of 4, 5 and 1 / 20
 
 
+@pytest.mark.slow
 def test_the_plain_side_computes_the_same(capsys):
     """Scores and input gradients with plain `lax` convolutions are those of our forms."""
     made, image = tagger(TINY), TINY.pictures()[0]
@@ -58,6 +59,7 @@ def test_the_plain_side_computes_the_same(capsys):
     assert ["optimization_barrier" in traced for traced in made_of] == [True, False]
 
 
+@pytest.mark.slow
 def test_targets_are_what_they_are_called():
     for latent in (0, 3):
         target = sentences(TINY, latent)
@@ -121,6 +123,7 @@ def test_what_is_aimed_at_on_a_gpu_is_left_out_where_there_is_none():
     assert jax.default_backend() != "cpu" or not list(accelerator.on_accelerator(TINY))
 
 
+@pytest.mark.slow
 def test_rate_of_gem_counts_whole_attacks():
     figure = accelerator.gem_rate(TINY, rounds=1)
     assert figure.ratio == pytest.approx(1 / figure.seconds[0]) and figure.aim == 20

@@ -127,7 +127,7 @@ def attack(*more):
         ),
         (
             ["evaluate", "caption", "--victim", VICTIM, "--method", "ssvm", "--tail", "--out", "o"],
-            "--tail: is not read with ssvm; it is for gem",
+            "--tail: is not read by ssvm; it is for gem",
         ),
         (["train", "captioner", "--name", "x", "--decoder", "y"], "show-attend-tell"),
         (["train", "captioner", "--name", "../x"], "plain name"),

@@ -183,7 +183,9 @@ def test_a_stored_sweep_of_an_earlier_version():
     found = store.count(STORED / "sweep")
     assert (found.recorded, found.failed, found.problems) == (12, 0, ())
     cells = read_plan(STORED / "sweep.toml")
-    assert list(found.by_cell) == [cell.digest for cell in cells]
+    kept = [cell.digest in found.by_cell for cell in cells]
+    assert kept == [cell.task != "captions" for cell in cells]  # whose targets are drawn otherwise
+    assert len(found.by_cell) == len(cells)
     rows = list(store.read(STORED / "sweep"))
     assert {row["method"] for row in rows} == {"gem", "ssvm", "tkmia", "kfool"}
     assert all(row["norm"] >= 0 for row in rows)
