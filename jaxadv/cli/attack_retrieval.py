@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from jaxadv.cli.console import console, fail, note, print_table, watch
-from jaxadv.cli.options import is_given, one_of, refuse_unread
+from jaxadv.cli.options import CODES, is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 from jaxadv.errors import InputError
 
@@ -83,13 +83,7 @@ def retrieval(
     non_negative: Annotated[
         bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
     ] = False,
-    codes: Annotated[
-        str,
-        typer.Option(
-            help="Of the context: unit, at one scale in both modalities; outputs, as the hash "
-            "layers make them (paper); signs (released code)."
-        ),
-    ] = "unit",
+    codes: Annotated[str, typer.Option(help=CODES)] = "unit",
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
 ) -> None:
     """Attack pictures or texts: adversarial PNG, JSON record, and a figure of what is found."""

@@ -7,7 +7,7 @@ import typer
 
 from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluations import whole_numbers
-from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
+from jaxadv.cli.options import AUTO, CODES, batch_size, is_given, refuse_unread
 from jaxadv.cli.outputs import write_json
 
 COMMAND = "evaluate retrieval"
@@ -55,13 +55,7 @@ def retrieval(
     ablation: Annotated[
         bool, typer.Option(help="Attack without the intra-modal term as well (Figure 5).")
     ] = True,
-    codes: Annotated[
-        str,
-        typer.Option(
-            help="Of the context: unit, at one scale in both modalities; outputs, as the hash "
-            "layers make them (paper); signs (released code)."
-        ),
-    ] = "unit",
+    codes: Annotated[str, typer.Option(help=CODES)] = "unit",
     arithmetic: Annotated[
         str,
         typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),

@@ -337,8 +337,8 @@ def hasher(
         int,
         typer.Option(
             min=0,
-            help="Attack so many of the pairs to learn from on the victim of --from, as pictures "
-            "and as texts; add them and train on.",
+            help="Attack this many training pairs on the victim of --from, as pictures and as "
+            "texts, and add them to the training set.",
         ),
     ] = 0,
     iterations: Annotated[int, typer.Option(min=1, help="Steps of each of these attacks.")] = 100,

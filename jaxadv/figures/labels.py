@@ -70,7 +70,7 @@ def label_panel(
 
 
 def draw(panels: Sequence[LabelPanel], factor: float | None = None) -> Figure:
-    """Draw benign picture, magnified noise, adversarial picture, and what is said of the two.
+    """Draw the benign picture, the noise, the adversarial picture and the top k of the two.
 
     Args:
       panels: the rows.

@@ -13,7 +13,7 @@ from jaxadv.attacks.methods import Method
 from jaxadv.data.images import ImageError
 from jaxadv.formats.errors import listed
 from jaxadv.formats.text import read_csv
-from jaxadv.objectives.target import write_target
+from jaxadv.objectives.target import TargetError, write_target
 from jaxadv.sweeps.captions import (
     Request,
     outcome,
@@ -75,21 +75,22 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
 def _drawn(
     cell: Cell, victim: Victim, method: Method, design: CaptionDesign, shared: Shared
 ) -> list[Planned]:
-    """Choose targets in the settings of Table 1, or what an untargeted method shall leave."""
-    if method.aims_at == "keywords":
-        raise PlanError(f"{_name(cell)} aims at {method.aims_at}: list its targets in `requests`")
+    """Choose targets in the settings of Table 1; of an untargeted method, the benign captions."""
     source = (design.data, design.images)
     pictures = shared.once(source, lambda: held_out(victim, design.data, design.images))
     captions = shared.once(("captions", *source), lambda: _captions(victim, pictures))
-    requests = requests_for(
-        method,
-        captions,
-        settings_named(design.settings),
-        design.targets,
-        range(design.images),
-        victim.captioner.max_length,
-        cell.seed,
-    )
+    try:
+        requests = requests_for(
+            method,
+            captions,
+            settings_named(design.settings),
+            design.targets,
+            range(design.images),
+            victim.captioner.max_length,
+            cell.seed,
+        )
+    except TargetError as problem:
+        raise PlanError(f"{_name(cell)}: {problem}") from None
     vocabulary = victim.captioner.vocabulary
     planned = [
         Planned(

@@ -199,7 +199,7 @@ def requests_for(
     max_length: int,
     seed: int = 0,
 ) -> list[Request]:
-    """Choose what a method aims at: other pictures' captions, or to leave a picture's own.
+    """Choose a method's targets: captions of other pictures, or the benign ones if untargeted.
 
     The arguments are those of `choose_targets`. A method that takes complete captions alone has the
     setting "0 latent" only; an untargeted one has one request a picture that has a caption.
@@ -211,10 +211,12 @@ def requests_for(
         some = [i for i in attacked if captions[i]]
         return [Request(i, "untargeted", make_target(captions[i], max_length)) for i in some]
     if method.aims_at == "keywords":
-        raise TargetError("a method that aims at keywords draws none: list them as requests")
+        raise TargetError(
+            "it aims at keywords, which are not drawn: list its targets in `requests`"
+        )
     columns = [s for s in settings if method.gaps or s.latent == 0]
     if not columns:
-        raise TargetError("the method takes complete captions: 0 latent")
+        raise TargetError("it takes complete captions: set 0 latent")
     return choose_targets(captions, columns, per_image, attacked, max_length, seed)
 
 

@@ -88,8 +88,9 @@ def _is_transfer(moved: Any, victims: Any) -> bool:
     return (
         isinstance(moved, dict)
         and isinstance(moved.get("source"), str)
-        and moved.get("victim") in victims
-        and moved.get("modality") in DIRECTIONS
+        and isinstance(moved.get("victim"), str)
+        and moved["victim"] in victims
+        and moved.get("modality") in tuple(DIRECTIONS)
         and isinstance(moved.get("precision"), int | float)
     )
 

@@ -490,8 +490,9 @@ def test_every_public_function_is_here():
 
 @pytest.mark.parametrize("number", [np.int64(2), np.int32(2), jnp.asarray(2)], ids=str)
 def test_whole_numbers_of_numpy_and_jax_are_numbers(number):
-    gem.gem(CAPTIONER, lanes=number, tradeoff=np.float32(0.5), tail=np.bool_(True))
-    tkmia.tkmia(TAGGER, delta=number)
+    made = gem.gem(CAPTIONER, lanes=number, tradeoff=np.float32(0.5), tail=np.bool_(True))
+    assert isinstance(made, attacks.Attack)
+    assert isinstance(tkmia.tkmia(TAGGER, delta=number), attacks.Attack)
 
 
 def test_traced_numbers_are_not_looked_at():

@@ -84,7 +84,9 @@ def test_a_method_that_can_aim_at_nothing_is_refused():
         (Method(None, 1, "best", False, "keywords"), TABLE_1),
         (Method(None, 1, "best", False, "caption"), TABLE_1[1:]),
     ):
-        with pytest.raises(TargetError, match=r"keywords draws none|complete captions: 0 latent"):
+        with pytest.raises(
+            TargetError, match=r"keywords, which are not drawn|complete captions: set 0"
+        ):
             requests_for(method, CAPTIONS, settings, 1, EVERY, LENGTH)
 
 

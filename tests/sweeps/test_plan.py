@@ -130,7 +130,7 @@ STORED = Path(__file__).parent / "stored"
 
 
 def test_digests_are_those_of_stored_sweeps():
-    """What was recorded then is gone on with."""
+    """A sweep that was stored then can be resumed."""
     stored = json.loads((STORED / "digests.json").read_text())
     assert [cell.digest for cell in read_plan(STORED / "every_kind.toml")] == stored
 

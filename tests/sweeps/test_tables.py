@@ -346,7 +346,14 @@ def test_an_adversarially_trained_victim_beside_the_right_protocol():
         assert attacked == {"attacked anew": 0.4, "identical attacks": 0.6}
     paper = papers_own(paper_table("cmla-3"))
     assert {row[paper.columns.index("protocol")] for row in paper.rows} == {"identical attacks"}
-    for wrong in ([3], [{**moved, "victim": "nobody"}], [{**moved, "precision": "x"}], {}):
+    for wrong in (
+        [3],
+        [{**moved, "victim": "nobody"}],
+        [{**moved, "precision": "x"}],
+        {},
+        [{**moved, "victim": []}],
+        [{**moved, "modality": {}}],
+    ):
         with pytest.raises(TableError, match="not of jaxadv evaluate retrieval"):
             tabulate_retrieval(paper_table("cmla-3"), {**found, "transfers": wrong})
 
