@@ -31,6 +31,13 @@ def imbalance(codes):
     return sum(sum(code[k] for code in codes) ** 2 for k in range(len(codes[0])))
 
 
+def correlation(codes):
+    """`‖FᵀF / b - I‖² / K²`, bit by bit."""
+    bits = range(len(codes[0]))
+    together = [[sum(code[k] * code[m] for code in codes) / len(codes) for m in bits] for k in bits]
+    return sum((together[k][m] - (k == m)) ** 2 for k in bits for m in bits) / len(bits) ** 2
+
+
 def difference_quotients(function, values, step=1e-5):
     """The gradient of a function of an array, each place moved to both sides."""
     values = np.asarray(values, np.float64)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxadv.cli.console import watch
-from jaxadv.cli.options import positive, refuse_unread
+from jaxadv.cli.options import one_of, positive, refuse_unread
 from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,14 +23,19 @@ CAPTIONER_READS = {
     "--backbone without weights": (*_DESIGN, "learning_rate", "held_out"),
     "--fine-tune": ("fine_tune", "learning_rate", "held_out"),
 }  # what not all ways of training read
+_SCHEDULE = ("optimiser", "batch", "learning_rate", "weight_decay")
 CLASSIFIER_READS = {
     SCENES: (),
     "--backbone-weights": ("backbone_weights", "held_out"),
     "--backbone-from": ("backbone_from", "held_out"),
+    "--all-layers": ("backbone_weights", "backbone_from", "held_out", "all_layers", *_SCHEDULE),
 }
-FROZEN = (
-    "photographs need a frozen backbone: --backbone-weights, MobileNetV2's .npz, or "
+BACKBONE = (
+    "photographs need a trained backbone: --backbone-weights, MobileNetV2's .npz, or "
     "--backbone-from, a victim with it (jaxadv port)"
+)
+BITS_COST = (
+    "An item of a database takes an eighth of it in bytes; training and attacks take as long."
 )
 HASHER_READS = {
     SCENES: ("pairs",),
@@ -215,11 +220,30 @@ def classifier(
         typer.Option(help="resnet-small-crowd for scenes; photographs: that of the weights."),
     ] = None,
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="Photographs: the frozen MobileNetV2's .npz.")
+        Path | None, typer.Option(help="Photographs: MobileNetV2's .npz.")
     ] = None,
     backbone_from: Annotated[
-        str | None, typer.Option(help="Photographs: or the frozen backbone of this victim.")
+        str | None, typer.Option(help="Photographs: or the backbone of this victim.")
     ] = None,
+    all_layers: Annotated[
+        bool,
+        typer.Option(
+            "--all-layers", help="Photographs: train the backbone, too, as TkMIA's Table 5 does."
+        ),
+    ] = False,
+    optimiser: Annotated[
+        str, typer.Option(help="All layers: adam (COCO, NUS-WIDE) or sgd (VOC).")
+    ] = "adam",
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="All layers: photographs a step (VOC 32, COCO 128, NUS-WIDE 64)."),
+    ] = 64,
+    learning_rate: Annotated[
+        float, typer.Option(help="All layers: constant, as in the paper.")
+    ] = 1e-4,
+    weight_decay: Annotated[
+        float, typer.Option(min=0.0, help="All layers: added to the gradient.")
+    ] = 1e-4,
     side: Annotated[
         int | None,
         typer.Option(
@@ -239,18 +263,21 @@ def classifier(
         bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
     ] = False,
 ) -> None:
-    """Train a tagger on crowded scenes, or its head on photographs over a frozen backbone."""
+    """Train a tagger on crowded scenes, or on photographs: its head alone, or all layers."""
     sources = data or [SCENES]
-    refuse_unread(
-        context, _classifier_mode(sources, backbone_weights, backbone_from), CLASSIFIER_READS
-    )
+    mode = _classifier_mode(sources, backbone_weights, backbone_from, all_layers)
+    refuse_unread(context, mode, CLASSIFIER_READS)
+    one_of("--optimiser", optimiser, ("adam", "sgd"))
+    positive("--learning-rate", learning_rate)
 
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
     from jaxadv.training.tagger_recipes import (
+        Schedule,
         backbone_of,
+        train_all_layers_on_photos,
         train_tagger_on_photos,
         train_tagger_on_scenes,
     )
@@ -266,39 +293,42 @@ def classifier(
     else:
         if backbone_from is not None:
             other = zoo.load(backbone_from)
-            sees, frozen = backbone_of(other, backbone)
+            sees, begun = backbone_of(other, backbone)
             usual, source = other.functions.image_shape[0], backbone_from
         else:
             if backbone_weights is None or backbone not in (None, "mobilenet-v2"):
-                raise InputError(FROZEN)
-            sees, frozen = "mobilenet-v2", load_mobilenet_v2(backbone_weights)
+                raise InputError(BACKBONE)
+            sees, begun = "mobilenet-v2", load_mobilenet_v2(backbone_weights)
             usual, source = 224, "MobileNetV2 1.0 224 (ImageNet)"
         large = ClassifierArchitecture(sees, side or usual)
         found = labelled(open_data(sources))
-        job = train_tagger_on_photos(
-            folder,
-            large,
-            found,
-            frozen,
-            source=source,
-            steps=steps or 1000,
-            held_out=held_out,
-            seed=seed,
-        )
+        options: dict[str, Any] = {
+            "source": source,
+            "steps": steps or 1000,
+            "held_out": held_out,
+            "seed": seed,
+        }
+        if all_layers:
+            how: Any = optimiser  # one of two, as checked
+            options["schedule"] = Schedule(how, batch, learning_rate, weight_decay)
+        train = train_all_layers_on_photos if all_layers else train_tagger_on_photos
+        job = train(folder, large, found, begun, **options)
     for _ in watch(job, name):
         pass
 
 
 def _classifier_mode(
-    sources: list[str], backbone_weights: Path | None, backbone_from: str | None
+    sources: list[str], backbone_weights: Path | None, backbone_from: str | None, all_layers: bool
 ) -> str:
     """Return how a classifier is trained, a key of `CLASSIFIER_READS`."""
     if sources == [SCENES]:
         return SCENES
+    if all_layers:
+        return "--all-layers"
     if backbone_from is not None:
         return "--backbone-from"
     if backbone_weights is None:
-        raise InputError(FROZEN)
+        raise InputError(BACKBONE)
     return "--backbone-weights"
 
 
@@ -316,13 +346,28 @@ def hasher(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="Length of the codes, or embeddings: 16, 32 (the default), 48 or 64."),
+        typer.Option(
+            help=f"Length of the codes, or embeddings: 16, 32 (the default), 48 or 64. {BITS_COST}"
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each network.")] = 2000,
     begin: Annotated[
         str | None,
         typer.Option("--from", help="Begin with this victim's weights, or only its backbone's."),
     ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Or begin with ImageNet's: imagenet-vgg-f.mat for vgg-f, torchvision's "
+            "resnet50 for resnet50."
+        ),
+    ] = None,
+    decorrelation: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Weight of ‖FᵀF/b - I‖²/K², which keeps bits from going together."
+        ),
+    ] = 0.0,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -358,10 +403,13 @@ def hasher(
     sources = data or [SCENES]
     learns = SCENES if sources == [SCENES] else "--data"
     refuse_unread(context, learns + " with --adversarial" * bool(adversarial), HASHER_READS)
+    if begin is not None and backbone_weights is not None:
+        raise InputError("--backbone-weights: is not read with --from; give one of them")
 
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
+    from jaxadv.porting.port import read_features
     from jaxadv.training.hasher_recipes import (
         hasher_architecture,
         train_hasher_on_data,
@@ -371,7 +419,20 @@ def hasher(
 
     start = None if begin is None else zoo.load(begin)
     made = hasher_architecture(method, backbone, bits, like=start if adversarial else None)
+    features = (
+        None
+        if backbone_weights is None
+        else (backbone_weights.name, read_features(backbone_weights, made))
+    )
     folder = victim_folder(out, name, force)
+    options: dict[str, Any] = {
+        "seed": seed,
+        "adversarial": adversarial,
+        "iterations": iterations,
+        "start": start,
+        "features": features,
+        "decorrelation": decorrelation,
+    }
     if sources != [SCENES]:
         found = labelled(open_data(sources))
         job = train_hasher_on_data(
@@ -380,10 +441,7 @@ def hasher(
             found,
             steps=steps,
             held_out=held_out,
-            seed=seed,
-            adversarial=adversarial,
-            iterations=iterations,
-            start=start,
+            **options,
         )
     else:
         job = train_hasher_on_scenes(
@@ -391,10 +449,7 @@ def hasher(
             made,
             steps=steps,
             count=pairs,
-            seed=seed,
-            adversarial=adversarial,
-            iterations=iterations,
-            start=start,
+            **options,
         )
     for _ in watch(job, name):
         pass

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from jaxadv.formats.errors import listed
 from jaxadv.porting.errors import PortingError
 from jaxadv.porting.fitting import Arrays, Mapped, Misfit, fit
 from jaxadv.porting.hash_tables import (
     MEAN_IMAGE,
     fit_dcmh,
+    fit_pooled,
     fit_ssah,
+    fit_vgg_f,
     mean_image,
     sizes_of_dcmh,
     sizes_of_ssah,
@@ -36,6 +41,8 @@ from jaxadv.victims.architectures import (
     HasherArchitecture,
     Names,
 )
+from jaxadv.victims.nets.hash_net import PooledFeatures
+from jaxadv.victims.nets.vgg_f import VggF
 
 MOST_WORDS = 1_000_000  # that a damaged file is given names for
 
@@ -104,6 +111,29 @@ def _fit(
         return _fit_classifier(arrays, architecture, words or {}, source)
     assert isinstance(architecture, HasherArchitecture)
     return _fit_hasher(arrays, architecture, words or {}, source)
+
+
+def read_features(file: Path, architecture: HasherArchitecture) -> Any:
+    """Read the weights that a hasher's pictures are seen with before it is trained.
+
+    Args:
+      file: MatConvNet's `imagenet-vgg-f.mat` for CNN-F, torchvision's checkpoint for a ResNet.
+      architecture: the hasher's.
+
+    Returns:
+      the variables of its `features`, by collection.
+
+    Raises:
+      PortingError: the file cannot be read or does not fit; or no file of these features is known.
+    """
+    net, source = architecture.features(), str(file)
+    if not isinstance(net, VggF | PooledFeatures):
+        raise PortingError(f"--backbone-weights: no file of {architecture.backbone!r} is known")
+    tree = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(architecture.image_shape))
+    arrays = read(file)
+    if isinstance(net, VggF):
+        return fit_vgg_f(arrays, net, tree, source)[0]
+    return fit_pooled(arrays, tree, source)[0]
 
 
 def is_known(architecture: Architecture) -> bool:

@@ -11,6 +11,7 @@ from jax import Array
 
 from jaxadv.data.vocabulary import END, Vocabulary
 from jaxadv.errors import InputError
+from jaxadv.training.optimisers import adam
 from jaxadv.victims.captioner import Captioner, log_probabilities, sayable, spoken
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
 
@@ -121,10 +122,7 @@ def fit_likelihood(
       a report and the variables as they are then.
     """
     training = net.clone(decoder=net.decoder.clone(training=True))
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
-    )
+    optimiser = adam(learning_rate, steps)
     fitted, kept = _split(variables, frozen_backbone)
     statistics = variables.get("batch_stats", {})
 

@@ -33,11 +33,11 @@ def fit_labels(
     steps: int,
     passes: int,
     batch: int,
-    learning_rate: float,
+    optimiser: optax.GradientTransformation,
     key: Array,
     report_every: int = 50,
 ) -> Iterator[tuple[Report, Any]]:
-    """Minimise the binary cross-entropy with Adam and a cosine schedule.
+    """Minimise the binary cross-entropy, all layers together.
 
     Args:
       net: the network.
@@ -46,17 +46,13 @@ def fit_labels(
       steps: optimiser steps.
       passes: how often an epoch's pictures are gone through, mirrored or not, at random.
       batch: pictures a step.
-      learning_rate: Adam's, at the start; falls to zero along a cosine.
+      optimiser: of all parameters.
       key: of the order and the mirroring.
       report_every: steps between reports.
 
     Yields:
       a report (the mean loss since the last) and the variables as they are then.
     """
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
-    )
 
     def loss(params: Any, statistics: Any, pictures: Array, labels: Array) -> tuple[Array, Any]:
         logits, changed = net.apply(
@@ -65,7 +61,7 @@ def fit_labels(
             train=True,
             mutable=["batch_stats"],
         )
-        return binary_cross_entropy(logits, labels), changed["batch_stats"]
+        return binary_cross_entropy(logits, labels), changed.get("batch_stats", {})
 
     @jax.jit
     def step(
@@ -79,7 +75,7 @@ def fit_labels(
         updates, state = optimiser.update(gradient, state, params)
         return optax.apply_updates(params, updates), statistics, state, value
 
-    params, statistics = variables["params"], variables["batch_stats"]
+    params, statistics = variables["params"], variables.get("batch_stats", {})
     state = optimiser.init(params)
     losses: list[Array] = []
     for number, (pictures, labels) in enumerate(_batches(data, batch, steps, passes, key)):
@@ -90,7 +86,8 @@ def fit_labels(
         if (number + 1) % report_every == 0 or number + 1 == steps:
             mean = float(jnp.stack(losses).mean())
             losses.clear()
-            yield Report(number + 1, mean), {"params": params, "batch_stats": statistics}
+            kept = {"batch_stats": statistics} if statistics else {}
+            yield Report(number + 1, mean), {"params": params, **kept}
 
 
 def fit_head(

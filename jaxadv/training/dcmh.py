@@ -25,7 +25,6 @@ from jax import Array
 from jaxadv.data.pairs import Pairs
 from jaxadv.training.captioner import Report
 from jaxadv.training.hash_parts import (
-    adam,
     batches,
     begin,
     merge,
@@ -36,7 +35,9 @@ from jaxadv.training.hash_parts import (
     split,
     stepper,
 )
+from jaxadv.training.optimisers import adam
 from jaxadv.training.pairwise import (
+    decorrelation,
     half_products,
     negative_log_likelihood,
     quantisation,
@@ -54,10 +55,13 @@ class Weights(NamedTuple):
     Attributes:
       quantisation: γ.
       balance: η.
+      decorrelation: of `pairwise.decorrelation` of each batch, beside the mean over its pairs; not
+        in the paper.
     """
 
     quantisation: float = 1.0
     balance: float = 1.0
+    decorrelation: float = 0.0
 
 
 DEFAULT = Weights()
@@ -155,6 +159,7 @@ def fit_dcmh(
         codes, rest = see(net, "image_code", layers, rest, mirror(pictures, key))
         similar = share_label(labels[rows], labels)
         value = batch_objective(codes, rows, *memory, similar, weights) / terms
+        value += weights.decorrelation * decorrelation(codes)
         return value, (memory._replace(images=memory.images.at[rows].set(codes)), rest)
 
     def text_loss(layers: Any, memory: Memory, rows: Array) -> tuple[Array, Memory]:
@@ -162,6 +167,7 @@ def fit_dcmh(
         codes = say(net, layers, tags[rows], "text_code")
         similar = share_label(labels[rows], labels)
         value = batch_objective(codes, rows, texts, images, bits, similar, weights) / terms
+        value += weights.decorrelation * decorrelation(codes)
         return value, memory._replace(texts=texts.at[rows].set(codes))
 
     image_step, text_step = stepper(optimiser, image_loss), stepper(optimiser, text_loss)

@@ -20,7 +20,6 @@ from jax import Array
 from jaxadv.data.pairs import Pairs
 from jaxadv.training.captioner import Report
 from jaxadv.training.hash_parts import (
-    adam,
     batches,
     begin,
     merge,
@@ -31,6 +30,7 @@ from jaxadv.training.hash_parts import (
     split,
     stepper,
 )
+from jaxadv.training.optimisers import adam
 from jaxadv.victims.nets.dual_encoder import DualEncoder
 
 

@@ -64,14 +64,6 @@ def merge(rest: Any, *parts: Any) -> Any:
     return {"params": {name: layer for part in parts for name, layer in part.items()}, **rest}
 
 
-def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam whose rate falls to zero along a cosine, on clipped gradients."""
-    return optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
-    )
-
-
 def say(net: nn.Module, layers: Any, inputs: Array, method: str = "__call__") -> Any:
     """Apply one of a network's functions, given its layers."""
     return net.apply({"params": layers}, inputs, method=method)

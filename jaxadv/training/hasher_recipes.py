@@ -28,13 +28,12 @@ from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
 from jaxadv.metrics.retrieval import HAMMING, Comparison, retrieval
 from jaxadv.metrics.similarity import comparison
 from jaxadv.objectives.cmla import Known
+from jaxadv.training import dcmh, ssah
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.captioner import Report
-from jaxadv.training.dcmh import Weights, fit_dcmh
 from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.hash_parts import hash_pairs
 from jaxadv.training.recipes import Progress
-from jaxadv.training.ssah import fit_ssah
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture, Names, Params, VictimError
 from jaxadv.victims.nets.hash_net import HashNet, initial_variables
@@ -42,14 +41,9 @@ from jaxadv.victims.zoo import Victim
 
 BITS = (16, 32, 48, 64)
 SCENE_NAMES: Names = {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}
-FITS: dict[str, Callable[..., Iterator[tuple[Report, Any]]]] = {
-    # Adam's steps do not shrink with the gradient, so that a bit whose balance is judged by what is
-    # remembered swings from one side to the other at a weight of 1.
-    "dcmh": partial(fit_dcmh, weights=Weights(balance=0.01)),
-    "ssah": fit_ssah,
-    "dual": fit_dual_encoder,
-}
-"""How the victims of each method are fitted."""
+# Adam's steps do not shrink with the gradient, so that a bit whose balance is judged by what is
+# remembered swings from one side to the other at a weight of 1.
+DCMH_WEIGHTS = dcmh.Weights(balance=0.01)
 
 
 class MeanAveragePrecision(NamedTuple):
@@ -133,6 +127,28 @@ def begin_from(variables: Params, other: Victim) -> Params:
     return taken
 
 
+def begin_from_features(variables: Params, features: Params) -> Params:
+    """Take over what pictures are seen with: the variables of `features`, by collection."""
+    taken = {name: {**part, "features": features[name]} for name, part in variables.items()
+             if name in features}  # fmt: skip
+    return {**variables, **taken}
+
+
+def fit_of(method: str, decorrelation: float = 0.0) -> Callable[..., Iterator[tuple[Report, Any]]]:
+    """Return how the victims of a method are fitted.
+
+    Raises:
+      VictimError: a decorrelation of codes that have no bits.
+    """
+    if method == "dual":
+        if decorrelation:
+            raise VictimError("--decorrelation: dual encoders have no bits")
+        return fit_dual_encoder
+    if method == "ssah":
+        return partial(ssah.fit_ssah, weights=ssah.Weights(decorrelation=decorrelation))
+    return partial(dcmh.fit_dcmh, weights=DCMH_WEIGHTS._replace(decorrelation=decorrelation))
+
+
 def _shapes(variables: Params) -> Any:
     return jax.tree.map(np.shape, variables)
 
@@ -150,6 +166,8 @@ def train_hasher(
     adversarial: int = 0,
     iterations: int = 100,
     start: Victim | None = None,
+    features: tuple[str, Params] | None = None,
+    decorrelation: float = 0.0,
     batch: int = 64,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -169,6 +187,9 @@ def train_hasher(
         added (CMLA's section 4.3).
       iterations: steps of each of these attacks.
       start: a victim whose weights to begin with (`begin_from`); random ones by default.
+      features: the weights of the pictures' network to begin with, and their source, such as
+        `porting.port.read_features` gives.
+      decorrelation: the weight of `pairwise.decorrelation`.
       batch: pairs a step.
       learning_rate: at the start of the cosine.
       seed: of the initial weights, the order and the mirroring.
@@ -188,7 +209,9 @@ def train_hasher(
     variables = initial_variables(net, architecture.image_shape, len(names["tags"]), key)
     if start is not None:
         variables = begin_from(variables, start)
-    fit = FITS[architecture.method](
+    if features is not None:
+        variables = begin_from_features(variables, features[1])
+    fit = fit_of(architecture.method, decorrelation)(
         net, variables, pairs, steps=steps, batch=batch, learning_rate=learning_rate, key=key
     )
     for report, now in fit:
@@ -197,7 +220,8 @@ def train_hasher(
     by = comparison(architecture.functions(names))
     reached = retrieval_precision(net, variables, *held_out, by)
     sizes = {"pairs": len(training.ids), "extra": len(pairs.ids) - len(training.ids)}
-    begun = {"from": None if start is None else start.name}
+    begun = {"from": start.name if start is not None else features and features[0]}
+    asked = {"decorrelation": decorrelation} if decorrelation else {}
     counts = {"queries": len(held_out[0].ids), "database": len(held_out[1].ids)}
     zoo.save(
         folder,
@@ -205,7 +229,14 @@ def train_hasher(
         names,
         variables,
         source=source,
-        training={"steps": steps, "batch": batch, "learning_rate": learning_rate, **begun, **sizes},
+        training={
+            "steps": steps,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            **begun,
+            **sizes,
+            **asked,
+        },
         measures={"held_out_pairs": {**reached._asdict(), **counts}},
         **({} if held_out_ids is None else {"held_out": list(held_out_ids)}),
     )

@@ -1,4 +1,4 @@
-"""The terms that training DCMH and training SSAH share: sums over all pairs, and quantisation."""
+"""The terms that training DCMH and training SSAH share: over all pairs, and over codes alone."""
 
 import jax
 import jax.numpy as jnp
@@ -23,3 +23,13 @@ def negative_log_likelihood(theta: Array, similar: Array) -> Array:
 def quantisation(bits: Array, codes: Array) -> Array:
     """Return `‖B - F‖²`, of bits and codes f32[n, K]."""
     return jnp.sum((bits - codes) ** 2)
+
+
+def decorrelation(codes: Array) -> Array:
+    """Return `‖FᵀF / b - I‖² / K²`, of a batch's codes F f32[b, K]: 0 if no two bits go together.
+
+    The independence of bits that spectral hashing (Weiss et al., NIPS 2008, eq. 4) asks for, as a
+    penalty. Neither DCMH nor SSAH has it.
+    """
+    count, bits = codes.shape
+    return jnp.sum((codes.T @ codes / count - jnp.eye(bits)) ** 2) / bits**2

@@ -39,7 +39,6 @@ from jax import Array
 from jaxadv.data.pairs import Pairs
 from jaxadv.training.captioner import Report
 from jaxadv.training.hash_parts import (
-    adam,
     batches,
     begin,
     merge,
@@ -50,7 +49,9 @@ from jaxadv.training.hash_parts import (
     split,
     stepper,
 )
+from jaxadv.training.optimisers import adam
 from jaxadv.training.pairwise import (
+    decorrelation,
     half_products,
     negative_log_likelihood,
     quantisation,
@@ -73,6 +74,7 @@ class Weights(NamedTuple):
       quantisation: η, of J3.
       labels: β, of J4.
       adversary: of the discriminator.
+      decorrelation: of `pairwise.decorrelation` of each batch's codes; not in the paper.
     """
 
     features: float = 1.0
@@ -80,6 +82,7 @@ class Weights(NamedTuple):
     quantisation: float = 0.1
     labels: float = 1.0
     adversary: float = 0.1
+    decorrelation: float = 0.0
 
 
 DEFAULT = Weights()
@@ -128,6 +131,7 @@ def taught(
         + weights.codes * codes / similar.size
         + weights.quantisation * quantisation(bits, said.code) / bits.size
         + weights.labels * label_error(said.labels, labels) / labels.size
+        + weights.decorrelation * decorrelation(said.code)
     )
 
 

@@ -300,10 +300,13 @@ class HasherArchitecture:
         """(H, W, 3), or (d,) for published features."""
         return (self.side,) if self.backbone == "features" else (self.side, self.side, 3)
 
+    def features(self) -> nn.Module:
+        """Build the Linen module that sees the pictures."""
+        return FEATURES[self.backbone](self.side)
+
     def network(self, classes: int) -> HashNet:
         """Build the Linen module."""
-        features = FEATURES[self.backbone](self.side)
-        return METHODS[self.method](features, classes, self)
+        return METHODS[self.method](self.features(), classes, self)
 
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""

@@ -33,9 +33,11 @@ from porting.make_references import (
 
 from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.porting import hash_tables
-from jaxadv.porting.port import port
+from jaxadv.porting.errors import PortingError
+from jaxadv.porting.port import port, read_features
 from jaxadv.porting.readers import read
 from jaxadv.porting.vocabulary import Lexicon
+from jaxadv.training.hasher_recipes import begin_from_features
 from jaxadv.victims import architectures
 from jaxadv.victims.architectures import (
     CaptionerArchitecture,
@@ -254,3 +256,30 @@ def test_stored_values_are_those_of_pytorch(torch, tmp_path):
         for key, value in then.items():
             limit = 1e-5 * np.abs(np.asarray(value)).max(initial=1)
             np.testing.assert_allclose(now[key], value, rtol=1e-4, atol=limit, err_msg=key)
+
+
+def test_a_hasher_begins_with_the_weights_of_cnn_f():
+    """The variables of its features are the file's, as far as a victim's features go."""
+    architecture = HasherArchitecture("dcmh", "vgg-f", side=HASH_SIDE, units=HIDDEN)
+    features = read_features(FOLDER / CNN_F, architecture)
+    names = {"tags": ("a",), "classes": ("b",)}
+    wanted = architecture.shapes(names)
+    assert jax.tree.map(np.shape, features) == {
+        kind: jax.tree.map(np.shape, wanted[kind]["features"]) for kind in ("params", "constants")
+    }
+    kernel = read(FOLDER / CNN_F)["conv1.weight"]
+    np.testing.assert_array_equal(features["params"]["conv1"]["kernel"], kernel)
+    fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape), wanted)
+    begun = begin_from_features(fresh, features)
+    assert jax.tree.structure(begun) == jax.tree.structure(fresh)
+    assert begun["params"]["features"] is features["params"]
+    assert begun["params"]["image_hash"] is fresh["params"]["image_hash"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "says"),
+    [("features", "no file of 'features' is known"), ("vgg-f-small", "not this network: conv1")],
+)
+def test_weights_of_other_features_are_refused(backbone, says):
+    with pytest.raises(PortingError, match=says):
+        read_features(FOLDER / CNN_F, HasherArchitecture("dcmh", backbone, side=64))

@@ -11,7 +11,9 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import write_png
+from jaxadv.training import tagger_recipes
 from jaxadv.training.classifier import LabelData, binary_cross_entropy, fit_head, fit_labels
+from jaxadv.training.optimisers import adam, constant
 from jaxadv.training.tagger_recipes import scene_precision, train_tagger_on_scenes
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
@@ -48,7 +50,7 @@ def test_colours_are_learned():
         steps=60,
         passes=2,
         batch=32,
-        learning_rate=1e-2,
+        optimiser=adam(1e-2, 60),
         key=jax.random.key(1),
         report_every=20,
     )
@@ -154,6 +156,52 @@ def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, photographs, p
     assert row["attacked"] + sum(row["left_out"].values()) == 3
     lines = (tmp_path / "table" / "records.jsonl").read_text().splitlines()
     assert {json.loads(line)["image"] for line in lines} <= set(victim.record["held_out"])
+
+
+@pytest.mark.parametrize(("optimiser", "momentum"), [("sgd", 0.9), ("adam", None)])
+def test_decay_is_added_to_the_gradient(optimiser, momentum):
+    """Two steps beside PyTorch's rules written out: `g + w θ`, then momentum or Adam's moments."""
+    theta, gradients, rate, decay = 2.0, (0.5, -0.3), 0.1, 0.01
+    expected, memory, square = theta, 0.0, 0.0
+    rule = constant(optimiser, rate, decay)
+    found = jnp.asarray(theta)
+    state = rule.init(found)
+    for step, gradient in enumerate(gradients, start=1):
+        updates, state = rule.update(jnp.asarray(gradient), state, found)
+        found += updates
+        whole = gradient + decay * expected
+        if momentum is not None:
+            memory = momentum * memory + whole
+            expected -= rate * memory
+        else:
+            memory, square = 0.9 * memory + 0.1 * whole, 0.999 * square + 0.001 * whole**2
+            tall = (square / (1 - 0.999**step)) ** 0.5 + 1e-8
+            expected -= rate * memory / (1 - 0.9**step) / tall
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("part", [1024, 2], ids=["all in memory", "in parts"])
+def test_all_layers_are_trained(tmp_path, yolo, ported, part, monkeypatch):
+    monkeypatch.setattr(tagger_recipes, "AT_A_TIME", part)
+    command = ["train", "classifier", "--name", "x", "--data", yolo, "--out", tmp_path]
+    how = ["--backbone-from", ported, "--all-layers", "--optimiser", "sgd", "--batch", "2"]
+    code, _, err = call(*command, *how, "--steps", "8", "--held-out", "3")
+    assert code == 0, err
+    victim, before = zoo.load(str(tmp_path / "x")), zoo.load(str(ported))
+    told = victim.record["training"]
+    assert (told["optimiser"], told["batch"], told["learning_rate"]) == ("sgd", 2, 1e-4)
+    for kind in ("params", "batch_stats"):
+        own, theirs = (v.params[kind]["backbone"] for v in (victim, before))
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), own, theirs)
+        assert any(jax.tree.leaves(moved)), kind
+    measured = victim.record["measures"]["held_out_photographs"]
+    assert measured["photographs"] == len(victim.record["held_out"]) == 3
+
+
+def test_a_schedule_is_for_all_layers(tmp_path, yolo, ported):
+    command = ["train", "classifier", "--name", "x", "--data", yolo, "--out", tmp_path]
+    code, _, err = call(*command, "--backbone-from", ported, "--batch", "2")
+    assert code == 2 and "--batch: is not read with --backbone-from; it is for --all-layers" in err
 
 
 @pytest.mark.parametrize(

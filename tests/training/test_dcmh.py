@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from jaxadv.training.dcmh import Weights, balance, batch_objective, best_bits
 from jaxadv.training.pairwise import (
+    decorrelation,
     half_products,
     negative_log_likelihood,
     quantisation,
@@ -61,6 +62,10 @@ def test_quantisation(example):
 
 def test_balance(example):
     check(balance, literal.imbalance, example[0])
+
+
+def test_decorrelation(example):
+    check(decorrelation, literal.correlation, example[0])
 
 
 def equation_1(images, texts, bits, similar):

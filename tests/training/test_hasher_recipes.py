@@ -13,11 +13,11 @@ from jaxadv.metrics.retrieval import HAMMING
 from jaxadv.metrics.similarity import SIMILARITY, comparison
 from jaxadv.training.dcmh import fit_dcmh
 from jaxadv.training.dual_encoder import fit_dual_encoder
-from jaxadv.training.hash_parts import batches
+from jaxadv.training.hash_parts import batches, hash_pairs
 from jaxadv.training.hasher_recipes import (
-    FITS,
     SCENE_NAMES,
     begin_from,
+    fit_of,
     hasher_architecture,
     retrieval_precision,
     train_hasher,
@@ -173,6 +173,29 @@ def test_shipped_hashers_find_unseen_scenes(name):
         assert value == pytest.approx(recorded[way], abs=0.04)
 
 
+@pytest.mark.parametrize("method", ["dcmh", "ssah"])
+def test_bits_are_decorrelated(method):
+    """By the penalty the codes of a toy problem use more dimensions than without it."""
+    net, pairs = tiny(method), toy_pairs(96, 0)
+    start = drawn(net)
+
+    def correlation(weight):
+        fit = fit_of(method, weight)
+        *_, (_, fitted) = fit(
+            net, start, pairs, steps=40, batch=24, learning_rate=2e-2, key=jax.random.key(1)
+        )
+        bits = np.sign(np.concatenate(hash_pairs(net, fitted, pairs)))
+        products = bits.T @ bits / len(bits)
+        return np.mean((products - np.eye(len(products))) ** 2)
+
+    assert correlation(3.0) < 0.8 * correlation(0.0)
+
+
+def test_what_has_no_bits_is_not_decorrelated():
+    with pytest.raises(VictimError, match="--decorrelation: dual encoders have no bits"):
+        fit_of("dual", 1.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["vgg-f", "resnet50"])
 @pytest.mark.parametrize("method", ["dcmh", "ssah", "dual"])
@@ -181,7 +204,7 @@ def test_published_sizes_train_a_step(method, backbone):
     net = architecture.network(len(SCENE_NAMES["classes"]))
     pairs = scene_pairs(0, 2, side=architecture.side)
     start = drawn(net, architecture.side, len(SCENE_NAMES["tags"]))
-    job = FITS[method](
+    job = fit_of(method)(
         net, start, pairs, steps=1, batch=2, learning_rate=1e-4, key=jax.random.key(1)
     )
     ((report, fitted),) = job

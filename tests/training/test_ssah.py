@@ -18,7 +18,7 @@ from jaxadv.training.ssah import (
 from jaxadv.victims.nets.ssah import Semantics
 
 N, B, K, SEMANTIC, CLASSES = 6, 3, 4, 5, 3
-WEIGHTS = Weights(features=0.7, codes=1.3, quantisation=0.4, labels=0.9)
+WEIGHTS = Weights(features=0.7, codes=1.3, quantisation=0.4, labels=0.9, decorrelation=0.6)
 
 
 @pytest.fixture
@@ -36,12 +36,13 @@ def batch(float64):
 
 
 def equation(said, teacher, labels, similar, bits):
-    """`α J1 + γ J2 + η J3 + β J4`, each divided by the number of its summands."""
+    """`α J1 + γ J2 + η J3 + β J4`, each divided by the number of its summands, and ours."""
     return (
         0.7 * literal.pair_loss(said.features, teacher.features, similar) / (B * N)
         + 1.3 * literal.pair_loss(said.code, teacher.codes, similar) / (B * N)
         + 0.4 * literal.squares(bits, said.code) / (B * K)
         + 0.9 * literal.squares(said.labels, labels) / (B * CLASSES)
+        + 0.6 * literal.correlation(said.code)
     )
 
 

@@ -98,20 +98,21 @@ class MobileNetV2(nn.Module):
             )
             setattr(self, f"conv_{index:02d}", conv)
             if self.torchvision:
-                norm = nn.BatchNorm(use_running_average=True, epsilon=1e-5)
+                norm = nn.BatchNorm(epsilon=1e-5, momentum=0.9)
                 setattr(self, f"norm_{index:02d}", norm)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Feature grid of normalised images: `[..., 224, 224, 3]` gives `[..., 7, 7, 1280]`.
 
-        There may be one batch axis or none.
+        There may be one batch axis or none; with `train` batch norms, if there are, look at it.
         """
         grid = images
         shortcut = None  # the last projection, which is where a block begins
         for index, layer in enumerate(LAYERS[:-1]):
             grid = getattr(self, f"conv_{index:02d}")(grid)
             if self.torchvision:
-                grid = getattr(self, f"norm_{index:02d}")(grid)
+                norm = getattr(self, f"norm_{index:02d}")
+                grid = norm(grid, use_running_average=not train)
             if layer.bounded:
                 grid = nn.relu6(grid)
             else:
