@@ -254,6 +254,20 @@ def retrieval(
         return _measures(ranked, bits, min(top, len(database)), without_relevant == "skip")
 
 
+def effective_dimensions(codes: Num[np.ndarray, "n K"]) -> float:
+    """Return in how many dimensions codes vary: `(Σ λ)² / Σ λ²`, λ their covariance's eigenvalues.
+
+    From 1, where all bits go together, to K.
+
+    >>> round(effective_dimensions(np.array([[1, 1], [-1, -1]])), 3)
+    1.0
+    >>> round(effective_dimensions(np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]])), 3)
+    2.0
+    """
+    values = np.linalg.eigvalsh(np.cov(codes.T))
+    return float(values.sum() ** 2 / (values**2).sum())
+
+
 def distortion(
     original: Float[Array, "*example"], distorted: Float[Array, "*example"]
 ) -> Float[Array, ""]:

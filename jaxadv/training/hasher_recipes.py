@@ -25,7 +25,7 @@ from jaxadv.data.pairs import (
 )
 from jaxadv.data.records import DataSet
 from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
-from jaxadv.metrics.retrieval import HAMMING, Comparison, retrieval
+from jaxadv.metrics.retrieval import HAMMING, Comparison, effective_dimensions, retrieval
 from jaxadv.metrics.similarity import comparison
 from jaxadv.objectives.cmla import Known
 from jaxadv.training import dcmh, ssah
@@ -219,6 +219,7 @@ def train_hasher(
         yield Progress(report.step, steps, f"loss {report.loss:.4f} a pair")
     by = comparison(architecture.functions(names))
     reached = retrieval_precision(net, variables, *held_out, by)
+    width = effective_dimensions(np.asarray(hash_pairs(net, variables, held_out[0])[0]))
     sizes = {"pairs": len(training.ids), "extra": len(pairs.ids) - len(training.ids)}
     begun = {"from": start.name if start is not None else features and features[0]}
     asked = {"decorrelation": decorrelation} if decorrelation else {}
@@ -237,13 +238,14 @@ def train_hasher(
             **sizes,
             **asked,
         },
-        measures={"held_out_pairs": {**reached._asdict(), **counts}},
+        measures={"held_out_pairs": {**reached._asdict(), **counts, "effective_dimensions": width}},
         **({} if held_out_ids is None else {"held_out": list(held_out_ids)}),
     )
     yield Progress(
         steps,
         steps,
-        f"MAP {reached.image_to_text:.3f} of pictures asking, {reached.text_to_image:.3f} of texts",
+        f"MAP {reached.image_to_text:.3f} of pictures asking, {reached.text_to_image:.3f} of texts; "
+        f"{width:.1f} effective dimensions of pictures",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxadv.metrics.retrieval import effective_dimensions
 from jaxadv.objectives.cmla import context_codes, hash_target, inter_modal, intra_modal
 from jaxadv.sweeps.hash_attacks import encode
 from jaxadv.sweeps.retrieval import Asked, measure
@@ -15,12 +16,6 @@ from jaxadv.sweeps.retrieval_pools import retrieval_pools
 from jaxadv.victims import zoo
 
 WEIGHTS = (1, 4, 16, 64, 128)
-
-
-def effective_dimensions(codes):
-    """`(sum λ)² / sum λ²` of the eigenvalues λ of the codes' covariance."""
-    values = np.linalg.eigvalsh(np.cov(codes.T))
-    return values.sum() ** 2 / (values**2).sum()
 
 
 def descend(code, labels, *, texts, pictures, context, weight, steps=400):
