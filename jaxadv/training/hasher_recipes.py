@@ -244,8 +244,8 @@ def train_hasher(
     yield Progress(
         steps,
         steps,
-        f"MAP {reached.image_to_text:.3f} of pictures asking, {reached.text_to_image:.3f} of texts; "
-        f"{width:.1f} effective dimensions of pictures",
+        f"MAP {reached.image_to_text:.3f} of pictures asking, {reached.text_to_image:.3f} of "
+        f"texts; {width:.1f} effective dimensions of pictures",
     )
 
 
