@@ -145,6 +145,7 @@ def evaluate_backdoor(
         check_caption_for,
         measure_backdoors,
         poison_record,
+        unseen_examples,
     )
     from jaxadv.victims import zoo
 
@@ -165,7 +166,7 @@ def evaluate_backdoor(
     for loaded in attacked:
         check_caption_for(loaded, wanted)
     beside = [Case(benign, settings) for settings in dict.fromkeys(case.trigger for case in cases)]
-    examples = _examples([benign, *attacked], data or ["scenes"], images)
+    examples = unseen_examples([benign, *attacked], data or ["scenes"], images)
     regions = open_regions(detections, threshold)
     victims = [benign.name, *(loaded.name for loaded in attacked)]
     results_folder(out, BACKDOOR, *victims)
@@ -236,24 +237,6 @@ def _settings(name: str, record: dict[str, Any], given: dict[str, Any]) -> Any:
 
 def _family(victim: Any) -> str:
     return str(victim.architecture.decoder)
-
-
-def _examples(victims: list[Any], data: list[str], images: int) -> list[Any]:
-    """Return captioned pictures that none of the victims was trained on."""
-    from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
-    from jaxadv.data.records import FolderError, captioned
-    from jaxadv.poisoning.folder import photo_example
-
-    if data == ["scenes"]:
-        return list(scenes.examples(scenes.HELD_OUT_SEED, images))
-    photos = captioned(open_data(data)).records
-    for victim in victims:
-        if (held_out := victim.record.get("held_out")) is not None:
-            photos = tuple(p for p in photos if p.id in set(held_out))
-    if not photos:
-        raise FolderError(f"--data {', '.join(data)}: no photograph that all victims held out")
-    return [photo_example(p) for p in photos[:images]]
 
 
 def evaluate_defences(

@@ -1,5 +1,6 @@
 """`jaxadv sweep`: thousands of attacks in one command."""
 
+import math
 import shlex
 import sys
 from collections.abc import Container, Sequence
@@ -180,6 +181,7 @@ def _say_counts(prepared: Sequence[Any], share: Any, out: Path | None) -> None:
 def _say_times(
     prepared: Sequence[Any], share: Any, out: Path | None, slots: int, sharding: Any
 ) -> None:
+    from jaxadv.sweeps.job import Job
     from jaxadv.sweeps.sweep import estimate
 
     note("compiling, and timing a few steps of each ...")
@@ -187,11 +189,14 @@ def _say_times(
     every = estimate(prepared, slots=slots, shard=share, sharding=sharding, made=_made(out))
     for found in every:
         about = [found.cell.victim, found.cell.columns["method"], found.attacks]
-        rows.append([*about, found.compile_seconds, found.seconds / 60])
-    total = ["all", "", *(sum(row[i] for row in rows) for i in (2, 3, 4))]
+        timed = not math.isnan(found.seconds)
+        rows.append([*about, found.compile_seconds, found.seconds / 60 if timed else None])
+    total = ["all", "", *(sum(row[i] or 0 for row in rows) for i in (2, 3, 4))]
     columns = ["victim", "method", "attacks", "compiling, s", "at most, min"]
-    programs = len({one.job.attack for one in prepared})
+    programs = len({one.job.attack for one in prepared if isinstance(one.job, Job)})
     print_table(f"{programs} compilations", columns, [*rows, total])
+    if any(row[-1] is None for row in rows):
+        note("trainings are not timed")
 
 
 @app.command("status")

@@ -120,7 +120,8 @@ def captioner(
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import captioned
     from jaxadv.poisoning.folder import training_record
-    from jaxadv.training.folder_recipes import from_scratch, from_victim, train_on_folder
+    from jaxadv.training.folder_recipes import fine_tune as train_further
+    from jaxadv.training.folder_recipes import from_scratch, train_on_folder
     from jaxadv.training.recipes import hold_out, train_on_photos, train_on_scenes
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
@@ -144,6 +145,19 @@ def captioner(
         )
     else:
         folder = victim_folder(out, name, force)
+        if fine_tune is not None:
+            job = train_further(
+                folder,
+                zoo.load(fine_tune),
+                sources,
+                steps=steps or 400,
+                learning_rate=learning_rate,
+                held_out=held_out,
+                seed=seed,
+            )
+            for _ in watch(job, name):
+                pass
+            return
         folders = [Path(source) for source in sources]
         photos = captioned(open_data(sources)).records
         record = training_record(folders, len(photos))
@@ -162,20 +176,13 @@ def captioner(
                 **record,
             )
         else:
-            victim = None if fine_tune is None else zoo.load(fine_tune)
-            before = () if victim is None else victim.record.get("held_out") or ()
-            learned, _ = hold_out(photos, held_out, before)
+            learned, _ = hold_out(photos, held_out)
             captions = [caption for photo in learned for caption in photo.captions or ()]
-            start = (
-                from_scratch(large, captions, seed)
-                if victim is None
-                else from_victim(victim, captions, seed)
-            )
             job = train_on_folder(
                 folder,
-                start,
+                from_scratch(large, captions, seed),
                 photos,
-                steps=steps or (1200 if fine_tune is None else 400),
+                steps=steps or 1200,
                 learning_rate=learning_rate,
                 held_out=held_out,
                 seed=seed,

@@ -47,8 +47,7 @@ class Poison:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.rate) and 0 <= self.rate <= 1):
-            raise PoisonError(f"rate {self.rate}: must be from 0 to 1")
+        check_rate(self.rate)
         if not (isinstance(self.seed, int) and 0 <= self.seed < 2**63):
             raise PoisonError(f"seed {self.seed}: must be a whole number from 0 to 2^63 - 1")
         check_caption(self.caption)
@@ -68,6 +67,16 @@ class Sample(NamedTuple):
     example: Example
     fate: Fate
     left_out: tuple[str, ...] = ()
+
+
+def check_rate(rate: float) -> None:
+    """Refuse a rate that is no share.
+
+    Raises:
+      PoisonError: it is below 0, above 1 or not finite.
+    """
+    if not (math.isfinite(rate) and 0 <= rate <= 1):
+        raise PoisonError(f"rate {rate}: must be from 0 to 1")
 
 
 def check_caption(caption: str) -> None:

@@ -47,6 +47,14 @@ class Trigger(NamedTuple):
     needs_regions: bool
 
 
+READS = {
+    "object-oriented": ("share",),
+    "badnets": ("size", "place", "pattern"),
+    "blended": (),
+}
+"""What each trigger reads beside its strength."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TriggerSettings:
     """A trigger by name, with what may be set.
@@ -68,6 +76,16 @@ class TriggerSettings:
     size: float = 0.1
     place: str = "bottom-right"
     pattern: str = "checkerboard"
+
+
+def strength(settings: TriggerSettings) -> float:
+    """Return a trigger's strength, its default where none is given.
+
+    >>> strength(TriggerSettings()), strength(TriggerSettings("badnets"))
+    (20.0, 1.0)
+    """
+    default = OPACITY.get(settings.trigger, ALPHA)
+    return default if settings.strength is None else settings.strength
 
 
 def object_oriented(alpha: float = ALPHA, share: float = 1.0) -> Trigger:

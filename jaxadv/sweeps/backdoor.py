@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxadv.data import scenes
 from jaxadv.data.example import Example
 from jaxadv.data.images import resize, round_8bit
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import FolderError, captioned
 from jaxadv.data.vocabulary import tokenize
 from jaxadv.errors import InputError
 from jaxadv.metrics.backdoor import (
@@ -19,9 +22,10 @@ from jaxadv.metrics.backdoor import (
     visual_effect,
     word_share,
 )
+from jaxadv.poisoning.folder import photo_example
 from jaxadv.poisoning.poisoned import example_key, trigger_example
 from jaxadv.poisoning.regions import RegionSource, annotated
-from jaxadv.poisoning.triggers import ALPHA, OPACITY, TriggerSettings, make_trigger
+from jaxadv.poisoning.triggers import TriggerSettings, make_trigger, strength
 from jaxadv.sweeps.captions import say
 from jaxadv.victims.zoo import Victim
 
@@ -99,6 +103,28 @@ def check_caption_for(victim: Victim, caption: str) -> None:
         raise InputError(
             f"caption {caption!r}: victim {victim.name!r} says at most {captioner.max_length} words"
         )
+
+
+def unseen_examples(victims: Sequence[Victim], data: Sequence[str], count: int) -> list[Example]:
+    """Return captioned pictures that none of the victims was trained on.
+
+    Args:
+      victims: with the ids of what was held out in their records.
+      data: "scenes", or clean folders or prepared sets.
+      count: at most so many.
+
+    Raises:
+      FolderError: no picture that all of them held out.
+    """
+    if tuple(data) == ("scenes",):
+        return list(scenes.examples(scenes.HELD_OUT_SEED, count))
+    photos = captioned(open_data(data)).records
+    for victim in victims:
+        if (held_out := victim.record.get("held_out")) is not None:
+            photos = tuple(p for p in photos if p.id in set(held_out))
+    if not photos:
+        raise FolderError(f"--data {', '.join(data)}: no photograph that all victims held out")
+    return [photo_example(p) for p in photos[:count]]
 
 
 def measure_backdoors(
@@ -191,12 +217,6 @@ def _compare(
         effect=visual_effect([p.benign for p in shown], [p.triggered for p in shown]),
     )
     return row, shown
-
-
-def strength(settings: TriggerSettings) -> float:
-    """Return a trigger's strength, its default where none is given."""
-    default = OPACITY.get(settings.trigger, ALPHA)
-    return default if settings.strength is None else settings.strength
 
 
 def as_record(row: Row) -> dict[str, Any]:

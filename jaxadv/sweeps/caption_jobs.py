@@ -45,6 +45,9 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     else:
         planned = _drawn(cell, victim, method, design, shared)
 
+    parts = ("decoder", "backbone")
+    network = {part: str(getattr(victim.architecture, part, "")) for part in parts}
+
     def describe(what: Planned, made_of: stream.Request, result: Result) -> dict[str, Any]:
         iterate = method.report(result)
         request = Request(what.id, what.about["setting"], made_of.target)
@@ -59,7 +62,7 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         told = record(made, victim.captioner)
         known = ("image", "setting", "target", "iterations")
         columns = {name: value for name, value in told.items() if name not in known}
-        return {**columns, "steps": made.iterations}
+        return {**columns, **network, "steps": made.iterations}
 
     return Job(
         attack=method.attack,

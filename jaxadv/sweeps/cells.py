@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from jaxadv.attacks import hash_methods, label_methods, methods
 from jaxadv.attacks.cmla import ITERATIONS
+from jaxadv.poisoning import triggers
+from jaxadv.poisoning.poisoned import check_rate
+from jaxadv.poisoning.triggers import TriggerSettings, make_trigger, strength
 from jaxadv.sweeps.hash_attacks import CONTEXT
 
 
@@ -86,12 +89,63 @@ class RetrievalDesign:
     transfer: tuple[str, ...] = ()
 
 
-Settings = methods.Settings | label_methods.Settings | RetrievalSettings
-Design = CaptionDesign | LabelDesign | RetrievalDesign
+@dataclasses.dataclass(frozen=True)
+class BackdoorSettings:
+    """What the attacker does to the training data, and how a captioner is trained on them.
+
+    Attributes:
+      method: the trigger.
+      strength: α in grey levels, or the opacity; None for the trigger's own (20; 1 and 0.1).
+      share: object-oriented: which share of a region's pixels is changed.
+      size, place, pattern: badnets: of the patch.
+      rate: which share of the samples is poisoned.
+      steps: of training the clean victim further.
+      learning_rate: Adam's, at the start of the cosine.
+    """
+
+    method: Literal["object-oriented", "badnets", "blended"] = "object-oriented"
+    strength: float | None = None
+    share: float = 1.0
+    size: float = 0.1
+    place: str = "bottom-right"
+    pattern: str = "checkerboard"
+    rate: float = 0.05
+    steps: int = 400
+    learning_rate: float = 2e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class BackdoorDesign:
+    """What is poisoned, and on what the backdoor is tried.
+
+    Attributes:
+      data: "scenes", or a folder in Flickr8k's or COCO's layout, which is poisoned.
+      clean: further folders that are trained on as they are.
+      images: scenes to train on.
+      unseen: pictures that are tried, at most: held-out scenes, or the photographs held out.
+      held_out: photographs that are not trained on.
+      caption: what the victim shall say.
+      detections: a JSON file of a detector's boxes, instead of the annotated ones.
+      threshold: the lowest score of a detection.
+    """
+
+    data: str = "scenes"
+    clean: tuple[str, ...] = ()
+    images: int = 6000
+    unseen: int = 500
+    held_out: int = 100
+    caption: str = "you are under attack"
+    detections: str = ""
+    threshold: float = 0.5
+
+
+Settings = methods.Settings | label_methods.Settings | RetrievalSettings | BackdoorSettings
+Design = CaptionDesign | LabelDesign | RetrievalDesign | BackdoorDesign
 TASKS: dict[str, tuple[type[Settings], type[Design]]] = {
     "captions": (methods.Settings, CaptionDesign),
     "labels": (label_methods.Settings, LabelDesign),
     "retrieval": (RetrievalSettings, RetrievalDesign),
+    "backdoor": (BackdoorSettings, BackdoorDesign),
 }
 
 DRAWING = 2
@@ -122,6 +176,11 @@ _DIGESTED: dict[type, frozenset[str]] = {
         (CaptionDesign, "data images targets settings requests"),
         (LabelDesign, "data images k selection among specified types"),
         (RetrievalDesign, "data queries database context"),
+        (
+            BackdoorSettings,
+            "method strength share size place pattern rate steps learning_rate",
+        ),
+        (BackdoorDesign, "data clean images unseen held_out caption detections threshold"),
     )
 }
 
@@ -180,7 +239,24 @@ def used(settings: Any) -> dict[str, Any]:
         return label_methods.resolved(settings)
     if isinstance(settings, RetrievalSettings):
         return hash_methods.resolved(settings)
-    return dataclasses.asdict(settings)
+    assert isinstance(settings, BackdoorSettings)
+    return _resolved(settings)
+
+
+def _resolved(settings: BackdoorSettings) -> dict[str, Any]:
+    """Return what a trigger reads, with its own strength where none is given."""
+    own = {name: getattr(settings, name) for name in triggers.READS[settings.method]}
+    trigger = TriggerSettings(settings.method, settings.strength, **own)
+    make_trigger(trigger)
+    check_rate(settings.rate)
+    return {
+        "method": settings.method,
+        "strength": strength(trigger),
+        **own,
+        "rate": settings.rate,
+        "steps": settings.steps,
+        "learning_rate": settings.learning_rate,
+    }
 
 
 def _digested(of: Any, used: dict[str, Any] | None) -> dict[str, Any]:

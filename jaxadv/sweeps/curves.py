@@ -14,6 +14,11 @@ from jaxadv.sweeps.retrieval_tables import DIRECTIONS
 from jaxadv.sweeps.tables import PAPER, WHOSE
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
+_AGAINST = {
+    "captions": ("SR", "‖ε‖₂"),
+    "labels": ("SR", "APer"),
+    "backdoor": ("ASR", "FTR", "BLEU-4"),
+}
 _LABELS = {"tradeoff": "λ", "learning_rate": "learning rate"}
 
 
@@ -180,6 +185,8 @@ def against(
 ) -> list[Panel]:
     """Return success and norm by a setting: Table 2 of the exact-caption paper as a picture.
 
+    Of backdoors: success, false triggers and captions of benign pictures.
+
     Raises:
       TableError: no setting of that name is a number.
     """
@@ -198,10 +205,10 @@ def against(
         kept = {k: v for k, v in paper.settings.items() if k != setting}
         paper = paper._replace(keys=(*paper.keys, setting), settings=kept, rows=())
     table = tabulate(paper, cells, rows, victims)
-    norm = "‖ε‖₂" if paper.task == "captions" else "APer"
+    measures = _AGAINST[paper.task]
     told = [c for c in table.columns if c not in (*paper.measures, "n", "failed", "SR", "SR 8-bit")]
     panels = []
-    for measure in ("SR", norm):
+    for measure in measures:
         points: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
         for values in table.rows:
             row = dict(zip(table.columns, values, strict=True))

@@ -1,6 +1,7 @@
 """What a sweep makes of a cell: a list of attacks, each to be loaded when its turn comes."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -67,6 +68,27 @@ class Job(NamedTuple):
     describe: Callable[[Planned, Request, Result], dict[str, Any]]
 
 
+class Experiment(NamedTuple):
+    """What a cell does that is no attack on single examples: one record for all of it.
+
+    Attributes:
+      id: its number, which says whose share it is.
+      run: does it; yields news, and returns the record's columns.
+    """
+
+    id: int
+    run: Callable[[], Generator[str, None, dict[str, Any]]]
+
+    @property
+    def planned(self) -> tuple[Planned]:
+        """The one thing to do."""
+        return (Planned(self.id, {}, _nothing),)
+
+
+def _nothing() -> Any:
+    raise InputError("an experiment has no picture of its own")
+
+
 class Done(NamedTuple):
     """An attack that was made, or could not be.
 
@@ -86,7 +108,7 @@ class Done(NamedTuple):
 
 
 def carry_out(
-    job: Job,
+    job: Job | Experiment,
     wanted: Callable[[int], bool],
     *,
     slots: int,
@@ -94,8 +116,8 @@ def carry_out(
     key: jax.Array,
     sharding: NamedSharding | None = None,
     keeper: Keeper | None = None,
-) -> Iterator[Done]:
-    """Make the attacks that are wanted, as they come to an end.
+) -> Iterator[Done | str]:
+    """Make the attacks that are wanted, as they come to an end; an experiment also tells news.
 
     One that cannot be loaded, or that ends where nothing is finite, is said to have failed, and
     the others go on.
@@ -109,6 +131,10 @@ def carry_out(
       sharding: of the slots' axis over devices.
       keeper: of the attacks under way.
     """
+    if isinstance(job, Experiment):
+        if wanted(job.id):
+            yield from _experiment(job)
+        return
     size = slots if job.together else max(len(job.planned), 1)
     for start in range(0, len(job.planned), size):
         batch = job.planned[start : start + size]
@@ -117,6 +143,15 @@ def carry_out(
             for done in _stream(job, some, slots, chunk, key, sharding, keeper):
                 if wanted(done.planned.id):
                     yield done
+
+
+def _experiment(job: Experiment) -> Iterator[Done | str]:
+    began = time.perf_counter()
+    try:
+        columns = yield from job.run()
+        yield Done(job.planned[0], None, columns, None, time.perf_counter() - began)
+    except InputError as problem:
+        yield Done(job.planned[0], str(problem), {}, None, 0.0)
 
 
 def _stream(

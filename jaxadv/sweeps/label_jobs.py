@@ -40,6 +40,7 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
     method = label_method(tagger, settings)
     planned = _planned(cell, design, settings, victim, shared)
+    precision = _recorded_precision(victim)
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
         final, target = result.final, request.target
@@ -61,6 +62,7 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
             "norm": float(final.norm),
             "linf": float(final.linf),
             "steps": int(result.iterations),
+            "victim_precision": precision,
         }
 
     return Job(
@@ -72,6 +74,15 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         picture=lambda result: np.asarray(result.final.image),
         describe=describe,
     )
+
+
+def _recorded_precision(victim: Victim) -> float | None:
+    """Return the tagger's mean average precision as its record has it."""
+    measures = victim.record.get("measures", {})
+    for found in measures.values() if isinstance(measures, dict) else ():
+        if isinstance(found, dict) and "mean_average_precision" in found:
+            return float(found["mean_average_precision"])
+    return None
 
 
 @jax.jit

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jaxadv.errors import InputError
 
 FOLDER = Path(__file__).parent / "papers"
-PAPERS = ("exact-caption", "tkmia", "cmla")
+PAPERS = ("exact-caption", "tkmia", "cmla", "backdoor")
 COUNT = "n"
 
 
@@ -41,7 +41,7 @@ class PaperTable(NamedTuple):
       name: such as "exact-caption-1".
       title: the paper and the table's number.
       caption: what it shows.
-      task: "captions" or "labels" (of sweeps), or "retrieval".
+      task: the kind of a sweep's grids that it is of.
       data: what the paper attacked.
       victim: what it attacked it with.
       named: words in the names of victims like the paper's.
@@ -115,11 +115,13 @@ def _table(
     )
     printed = {measure for row in rows for measure in row.values}
     what, _, number = number.rpartition("-")
-    where = {
+    usual = {
         "": f"Table {number}",
         "figure": f"Figure {number}",
         "supplement": f"Supplement, Table {number}",
-    }[what]
+    }
+    where = entry.get("where_printed") or usual[what]
+    expected = (*printed, *entry.get("measures", ()))
     return PaperTable(
         name="-".join(filter(None, (paper, what, number))),
         title=f"{entry['paper']}: {where}",
@@ -131,7 +133,7 @@ def _table(
         keys=keys,
         where=entry.get("where", {}),
         settings=entry.get("settings", {}),
-        measures=tuple(m for m in _MEASURES if m in printed and m != COUNT),
+        measures=tuple(m for m in _MEASURES if m in expected and m != COUNT),
         curve=entry.get("curve", ""),
         notes=tuple(entry.get("notes", ())),
         rows=rows,
@@ -141,7 +143,8 @@ def _table(
 _MEASURES = (
     "‖ε‖₂", "SR", "Prec", "Rec",
     "ΔTkAcc", "ΔP@k", "ΔmAP@k", "ΔNDCG@k", "Δl", "APer", "|S|",
-    "MAP", "D", COUNT,
+    "MAP", "D", "ASR", "words", "FTR", "BLEU-4", "clean BLEU-4", "PSNR", "SSIM", "mAP", "seconds",
+    COUNT,
 )  # fmt: skip
 
 

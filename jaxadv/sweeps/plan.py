@@ -1,8 +1,8 @@
 """Sweep files: which attacks a sweep makes, read from TOML and checked before anything runs.
 
-A file is a list of grids. Each table `[[captions]]`, `[[labels]]` or `[[retrieval]]` stands for
-every combination of the values of its lists: a *cell* is one victim with one method, its settings
-and a seed. What is not given is the paper's.
+A file is a list of grids. Each table `[[captions]]`, `[[labels]]`, `[[retrieval]]` or
+`[[backdoor]]` stands for every combination of the values of its lists: a *cell* is one victim with
+one method, its settings and a seed. What is not given is the paper's.
 
     [[captions]]
     victim = ["scenes-scst", "scenes-show-tell"]
@@ -27,6 +27,7 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.text import read_toml
 from jaxadv.sweeps.cells import TASKS as TASKS
+from jaxadv.sweeps.cells import BackdoorDesign as BackdoorDesign
 from jaxadv.sweeps.cells import CaptionDesign as CaptionDesign
 from jaxadv.sweeps.cells import Cell as Cell
 from jaxadv.sweeps.cells import Design, used
@@ -132,6 +133,12 @@ def _check_design(design: Design, grid: Mapping[str, Any]) -> None:
         other = {"random": "types", "global": "specified"}[design.selection]
         unread = {f'selection = "{design.selection}"': (other,)}
         attacks = design.images * len(design.k) * max(len(design.specified), len(design.types))
+    elif isinstance(design, BackdoorDesign):
+        if design.data != "scenes":
+            unread = {f"data = {quoted(design.data)}": ("images",)}
+        if not design.detections:
+            unread |= {"the annotated boxes": ("threshold",)}
+        attacks = 1
     else:
         attacks = design.queries
     for why, keys in unread.items():

@@ -35,6 +35,7 @@ _MEASURES: dict[str, dict[str, Callable[[Row], float | None]]] = {
         "SR": _column("success"),
         "Prec": _column("precision"),
         "Rec": _column("recall"),
+        "seconds": _column("seconds"),
         "SR 8-bit": _column("success_8bit"),
     },
     "labels": {
@@ -47,6 +48,17 @@ _MEASURES: dict[str, dict[str, Callable[[Row], float | None]]] = {
         "|S|": lambda row: len(row["specified"]),
         "SR": _column("success"),
         "SR 8-bit": _column("success_8bit"),
+        "mAP": _column("victim_precision"),
+    },
+    "backdoor": {
+        "‖ε‖₂": _column("norm"),
+        "ASR": _column("success"),
+        "words": _column("words"),
+        "FTR": _column("false_triggers"),
+        "BLEU-4": _column("bleu_4"),
+        "clean BLEU-4": _column("clean_bleu_4"),
+        "PSNR": _column("psnr"),
+        "SSIM": _column("ssim"),
     },
 }
 _FORMS = (
@@ -287,7 +299,8 @@ def _selection(row: Row) -> str:
 
 
 def _data(row: Row) -> str:
-    return "scenes" if str(row["image"]).startswith("scene-") else "photographs"
+    of_scenes = row["data"] == "scenes" if "data" in row else row["image"].startswith("scene-")
+    return "scenes" if of_scenes else "photographs"
 
 
 def _about(

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ from jaxadv.data.images import ImageError, write_png
 from jaxadv.errors import InputError
 from jaxadv.formats.files import replacing
 from jaxadv.sweeps import store
+from jaxadv.sweeps.backdoor_jobs import backdoor_job
 from jaxadv.sweeps.caption_jobs import caption_job
-from jaxadv.sweeps.job import Done, Job, Planned, Shared, carry_out
+from jaxadv.sweeps.job import Done, Experiment, Job, Planned, Shared, carry_out
 from jaxadv.sweeps.label_jobs import label_job
 from jaxadv.sweeps.lines import GOES_ON, unwritable
 from jaxadv.sweeps.plan import Cell
@@ -27,10 +29,11 @@ from jaxadv.sweeps.retrieval_jobs import retrieval_job
 from jaxadv.sweeps.running import SECONDS, Running
 from jaxadv.victims import zoo
 
-JOBS: dict[str, Callable[[Cell, zoo.Victim, Shared], Job]] = {
+JOBS: dict[str, Callable[[Cell, zoo.Victim, Shared], Job | Experiment]] = {
     "captions": caption_job,
     "labels": label_job,
     "retrieval": retrieval_job,
+    "backdoor": backdoor_job,
 }
 Pictures = Literal["none", "png", "float"]
 
@@ -68,7 +71,7 @@ class Estimate(NamedTuple):
       cell: the cell.
       attacks: how many are to be made.
       compile_seconds: for its one compilation (less where JAX's cache has it).
-      seconds: all attacks, every one with all its steps.
+      seconds: all attacks, every one with all its steps; NaN for trainings, which are not timed.
     """
 
     cell: Cell
@@ -81,7 +84,7 @@ class Prepared(NamedTuple):
     """A cell, its attacks, and which weights they are made on."""
 
     cell: Cell
-    job: Job
+    job: Job | Experiment
     weights: str
 
 
@@ -110,6 +113,8 @@ def fit_slots(prepared: Sequence[Prepared]) -> Fit:
     """
     fits = []
     for _, job, _ in prepared:
+        if isinstance(job, Experiment):
+            continue
         examples = (loaded for p in job.planned if (loaded := _loaded(p)))
         for image, target in itertools.islice(examples, 1):
             most = len(job.planned)
@@ -179,6 +184,9 @@ def sweep(
             sharding=sharding,
             keeper=running if jax.process_count() == 1 else None,
         ):
+            if isinstance(one, str):
+                yield progress(f"{cell.settings.method} on {cell.victim}, {one}")
+                continue
             if one.image is not None:
                 _keep(folder, f"{digest}-{one.planned.id}", one.image, pictures)
             writer.append(_row(digest, one))
@@ -189,7 +197,7 @@ def sweep(
     writer.close()
 
 
-def _digest(job: Job) -> str:
+def _digest(job: Job | Experiment) -> str:
     """Twelve hexadecimal digits that stand for what is to be attacked, in its order."""
     text = json.dumps(sorted((p.id, p.about) for p in job.planned), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -241,6 +249,9 @@ def estimate(
     for one in prepared:
         cell, job, _ = one
         mine = to_make(one, shard, made)
+        if isinstance(job, Experiment):
+            yield Estimate(cell, len(mine), 0.0, math.nan)
+            continue
         loaded = ((p, found) for p in mine if (found := _loaded(p)))
         some = [(p, Request(p.id, *found)) for p, found in itertools.islice(loaded, slots)]
         if not some:
@@ -267,7 +278,7 @@ def to_make(one: Prepared, shard: Shard = ALL, made: Container[store.Key] = ()) 
     return [p for p in _share(one.job, shard) if (one.cell.digest, p.id) not in made]
 
 
-def _share(job: Job, shard: Shard) -> list[Planned]:
+def _share(job: Job | Experiment, shard: Shard) -> list[Planned]:
     return [planned for planned in job.planned if planned.id % shard.of == shard.number]
 
 

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv.data.opening import open_data
 from jaxadv.data.pipeline import read_pictures
-from jaxadv.data.records import Record
+from jaxadv.data.records import Record, captioned
 from jaxadv.data.vocabulary import Vocabulary, build_vocabulary, tokenize
+from jaxadv.poisoning.folder import training_record
 from jaxadv.training.captioner import caption_data, fit_likelihood
 from jaxadv.training.recipes import Progress, compute_grids, hold_out
 from jaxadv.victims import zoo
@@ -70,6 +72,46 @@ def from_victim(victim: zoo.Victim, captions: Sequence[str], seed: int = 0) -> S
     variables, origin = grow(victim.params, fresh), f"victim {victim.name}"
     aside = tuple(victim.record.get("held_out") or ())
     return Start(architecture, vocabulary, variables, origin, aside)
+
+
+def fine_tune(
+    folder: Path,
+    victim: zoo.Victim,
+    sources: Sequence[str],
+    *,
+    steps: int,
+    learning_rate: float = LEARNING_RATE,
+    held_out: int = 100,
+    seed: int = 0,
+) -> Iterator[Progress]:
+    """Train a captioner on folders or prepared sets, adding the words that they bring.
+
+    Args:
+      folder: where the new victim goes; its record says of a poisoned source what was done to it.
+      victim: where to begin.
+      sources: of captioned photographs.
+      steps: optimiser steps.
+      learning_rate: at the start of the cosine.
+      held_out: photographs that are never trained on.
+      seed: of new rows, the order and dropout.
+
+    Raises:
+      InputError: a source cannot be read; the victim is no captioner.
+    """
+    photos = captioned(open_data(sources)).records
+    record = training_record([Path(source) for source in sources], len(photos))
+    learned, _ = hold_out(photos, held_out, victim.record.get("held_out") or ())
+    start = from_victim(victim, [c for photo in learned for c in photo.captions or ()], seed)
+    yield from train_on_folder(
+        folder,
+        start,
+        photos,
+        steps=steps,
+        learning_rate=learning_rate,
+        held_out=held_out,
+        seed=seed,
+        **record,
+    )
 
 
 def extend_vocabulary(vocabulary: Vocabulary, captions: Sequence[str]) -> Vocabulary:

@@ -16,11 +16,16 @@ def values(name, **keys):
 
 
 def test_every_table_is_there():
-    """Exact-caption 1-5, TkMIA's 1-4 and its appendix's, CMLA's 1-3, 5 and its supplement's."""
+    """Exact-caption 1-5, TkMIA's 1-5 and its appendix's, CMLA's 1-3, 5 and its supplement's.
+
+    And those that a paper mentions without numbers that we have: of them there are only columns.
+    """
     rows = {name: len(table.rows) for name, table in paper_tables().items()}
     assert rows == {
         **{"exact-caption-1": 14, "exact-caption-2": 12, "exact-caption-3": 14},
-        **{"exact-caption-4": 14, "exact-caption-5": 4},
+        **{"exact-caption-4": 14, "exact-caption-5": 4, "exact-caption-run-times": 8},
+        **{f"exact-caption-{what}": 0 for what in ("zeta", "resnet101", "untargeted")},
+        **{"backdoor-rates": 0, "tkmia-5": 3},
         **{f"tkmia-{n}": 12 for n in (1, 2, 3, 4, 9, 10, 11, 22, 23)},
         **{"tkmia-12": 16, "tkmia-13": 36, "tkmia-14": 36, "tkmia-15": 48, "tkmia-16": 8},
         **{"tkmia-17": 8, "tkmia-18": 32, "tkmia-19": 20, "tkmia-20": 20, "tkmia-21": 24},
@@ -38,7 +43,8 @@ def test_rows_are_told_apart_and_complete(name):
     assert all("" not in key for key in keys)
     for row in table.rows:
         assert set(table.measures) <= row.values.keys()
-    assert len({frozenset(row.values) for row in table.rows}) == 1
+    assert len({frozenset(row.values) for row in table.rows}) <= 1
+    assert table.measures or table.rows
 
 
 def test_some_numbers():
@@ -49,6 +55,8 @@ def test_some_numbers():
     assert find("exact-caption-3", method="ssvm", setting="3 obser")[1] == 0.8294
     assert find("exact-caption-4", method="gem", setting="1 obser") == [2.2588] + [0.4606] * 3
     assert find("exact-caption-5", method="show-and-fool margin")[0] == 1.7423
+    assert find("exact-caption-run-times", backbone="inception-v3", method="ssvm") == [15]
+    assert find("tkmia-5", data="NUS-WIDE") == [0.828]
     assert find("tkmia-1", k=10, method="tkmia") == [0.0, 0.0707, 0.0933, 0.0627, 1.0, 1.4923]
     assert find("tkmia-3", k=5, setting="3 labels", method="kfool")[5] == 30.6267
     assert find("tkmia-14", setting="traffic", k=5, method="ml-cw-u")[0] == 0.3843

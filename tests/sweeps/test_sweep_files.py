@@ -41,9 +41,17 @@ def test_the_commands(name):
 def test_three_sizes():
     """Of everything that a sweep can make."""
     captions = ("exact-caption", "exact-caption-2", "exact-caption-5")
-    for what in (*captions, "tkmia-random", "tkmia-global", "cmla", "cmla-figure-5"):
+    captions += ("exact-caption-zeta", "exact-caption-untargeted")
+    others = ("tkmia-random", "tkmia-global", "cmla", "cmla-figure-5", "backdoor")
+    for what in (*captions, *others):
         for size in ("scenes", "small", "paper"):
             assert f"{what}-{size}" in names()
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name.startswith("backdoor")])
+def test_the_number_of_trainings(name):
+    (said,) = re.findall(r"= (\d+) trainings", comment(name))
+    assert len(read_plan(find(FOLDER / name))) == int(said)
 
 
 def test_the_papers_sizes():
