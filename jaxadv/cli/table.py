@@ -28,7 +28,10 @@ def table(
     picture: Annotated[Path | None, typer.Option(help="PNG file for the table's curve.")] = None,
     curve: Annotated[
         str | None,
-        typer.Option(help="location, steps, frontier, or a setting such as tradeoff or rounds."),
+        typer.Option(
+            help="location, steps, frontier, precision-recall, precision-at, or a setting such as "
+            "tradeoff or rounds."
+        ),
     ] = None,
 ) -> None:
     """Print a paper's table from the records of a sweep, beside the paper's own numbers."""

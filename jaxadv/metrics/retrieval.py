@@ -52,6 +52,10 @@ class Retrieval(NamedTuple):
     """Of what is within Hamming radius 0, ..., K: f64[K + 1]."""
     radius_recall: Float64[np.ndarray, " K+1"]
     """Of what is within Hamming radius 0, ..., K: f64[K + 1]."""
+    within: Int[np.ndarray, " K+1"]
+    """Items within Hamming radius 0, ..., K, of all queries together: i64[K + 1]."""
+    relevant_within: Int[np.ndarray, " K+1"]
+    """Relevant ones of them."""
 
 
 class Ranking(NamedTuple):
@@ -328,6 +332,8 @@ def _measures(ranked: Iterator[_Ranked], bits: int, top: int, skip: bool) -> Ret
         curve / max(count, 1),
         relevant / np.maximum(retrieved, 1),
         relevant / max(relevant[-1], 1),
+        retrieved,
+        relevant,
     )
 
 

@@ -10,7 +10,7 @@ from jaxadv.sweeps.paper_tables import PaperTable, TableError
 from jaxadv.sweeps.record_tables import belongs, choose, key_of, tabulate
 from jaxadv.sweeps.retrieval import NONE
 from jaxadv.sweeps.retrieval_records import as_evaluated
-from jaxadv.sweeps.retrieval_tables import DIRECTIONS
+from jaxadv.sweeps.retrieval_tables import AT, DIRECTIONS
 from jaxadv.sweeps.tables import PAPER, WHOSE
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
@@ -75,8 +75,9 @@ def panels_of(
       paper: the table: which records.
       folder: of the records.
       victims: as for `record_tables.tabulate`.
-      curve: "location" (of words), "steps" (taken), "frontier" (of CMLA's two aims) or the name of
-        a setting; by default the table's own.
+      curve: "location" (of words), "steps" (taken), "frontier" (of CMLA's two aims),
+        "precision-recall" or "precision-at" (of retrieval) or the name of a setting; by default the
+        table's own.
 
     Raises:
       InputError: there is no such curve, or no record for it.
@@ -89,6 +90,10 @@ def panels_of(
         if paper.task != "retrieval":
             raise TableError(f"{paper.name}: the frontier is of retrieval")
         return [frontier(as_evaluated(paper, cells, store.read(folder), victims))]
+    if curve in ("precision-recall", "precision-at"):
+        if paper.task != "retrieval":
+            raise TableError(f"{paper.name}: {curve} is of retrieval")
+        return [retrieved(as_evaluated(paper, cells, store.read(folder), victims), curve)]
     if curve not in ("location", "steps"):
         return against(paper, cells, store.read(folder), curve, victims)
     chosen = choose(paper, cells, victims)
@@ -127,6 +132,36 @@ def frontier(found: Mapping[str, Any]) -> Panel:
         over = f", β {', '.join(f'{w:g}' for w in weights)}" if len(weights) > 1 else ""
         drawn.append(Line(name + over, x, y))
     return Panel("", "MAP in the other modality", "MAP in the own modality", tuple(drawn))
+
+
+def retrieved(found: Mapping[str, Any], curve: str) -> Panel:
+    """Plot Figure 3 of the CMLA paper: what benign and attacked queries find in the other modality.
+
+    Args:
+      found: of `retrieval_records.as_evaluated`.
+      curve: "precision-recall", within every Hamming radius; or "precision-at", of the first n.
+
+    Raises:
+      TableError: the records are of a version that kept no curves.
+    """
+    lines = []
+    for cell in found["cells"]:
+        points = cell["curve"]
+        if points is None:
+            continue
+        direction = DIRECTIONS["image" if "I2T" in cell else "text"][0]
+        told = [f"{k} {v}" for k, v in cell["extra"].items() if v != ""]
+        benign = cell["attack"] == NONE
+        when = "benign" if benign else f"{cell['attack']}, {cell['iterations']} steps"
+        name = ", ".join((cell["victim"], direction, *told, when))
+        recall, at = points["recall"], points["precision_at"]
+        x = recall if curve == "precision-recall" else AT[: len(at)]
+        y = points["precision"] if curve == "precision-recall" else at
+        lines.append(Line(name, tuple(x), tuple(y)))
+    if not lines:
+        raise TableError(f"{curve}: these records keep no curves; sweep again into a new folder")
+    along = "recall" if curve == "precision-recall" else "first results"
+    return Panel("", along, "precision", tuple(lines), logarithmic=curve == "precision-at")
 
 
 def by_location(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Panel]:

@@ -12,7 +12,7 @@ from jaxadv.attacks.drive import Result
 from jaxadv.attacks.hash_methods import prepare
 from jaxadv.attacks.stream import Request
 from jaxadv.data.pairs import Pairs
-from jaxadv.metrics.retrieval import distortion
+from jaxadv.metrics.retrieval import Retrieval, distortion
 from jaxadv.metrics.similarity import comparison
 from jaxadv.objectives.cmla import HashTarget, hash_target
 from jaxadv.sweeps.hash_attacks import encode, examples_of, known
@@ -20,6 +20,7 @@ from jaxadv.sweeps.job import Job, Planned, Shared
 from jaxadv.sweeps.plan import Cell, RetrievalDesign, RetrievalSettings
 from jaxadv.sweeps.retrieval import Asked, check_alike, measure
 from jaxadv.sweeps.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
+from jaxadv.sweeps.retrieval_tables import AT
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
@@ -53,13 +54,15 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     for one in others:
         check_alike(hasher, one.victim.hasher, f"{cell.victim!r} and {one.victim.name!r}")
 
-    def precisions(code: np.ndarray, row: int, name: str) -> dict[str, float]:
+    def precisions(code: np.ndarray, row: int, name: str, curve: bool = True) -> dict[str, Any]:
         labels = database.labels, queries.labels[row : row + 1]
         asked = Asked(codes, *labels, comparison(hasher))
-        return {
-            f"ap_{where}{name}": measure(code[None], asked, to).mean_average_precision
-            for where, to in (("cross", other), ("own", modality))
+        cross, own = (measure(code[None], asked, to) for to in (other, modality))
+        told = {
+            f"ap_cross{name}": cross.mean_average_precision,
+            f"ap_own{name}": own.mean_average_precision,
         }
+        return {**told, **_curve(cross, name)} if curve else told
 
     def transferred(example: np.ndarray, row: int) -> list[dict[str, Any]]:
         labels = queries.labels[row : row + 1]
@@ -75,7 +78,7 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
             **({"transfer": transferred(np.asarray(final.image), row)} if others else {}),
             **precisions(before[row], row, "_benign"),
             **precisions(final.output, row, ""),
-            **precisions(final.output_8bit, row, "_8bit"),
+            **precisions(final.output_8bit, row, "_8bit", curve=False),
             "distortion": float(distortion(*map(jnp.asarray, (request.image, final.image)))),
             "success": bool(final.success),
             "success_8bit": bool(final.success_8bit),
@@ -98,6 +101,17 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         picture=lambda result: np.asarray(result.final.image),
         describe=describe,
     )
+
+
+def _curve(found: Retrieval, name: str) -> dict[str, list[Any]]:
+    """Return what the curves of the paper's Figure 3 are made of, of one query."""
+    return {
+        f"within{name}": found.within.tolist(),
+        f"relevant_within{name}": found.relevant_within.tolist(),
+        f"precision_at{name}": [
+            float(found.precisions[n - 1]) for n in AT if n <= len(found.precisions)
+        ],
+    }
 
 
 class _Other:

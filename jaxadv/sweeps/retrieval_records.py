@@ -179,11 +179,27 @@ def as_evaluated(
                 cross: float(np.mean([row[f"ap_cross{state}"] for row in done])),
                 own: float(np.mean([row[f"ap_own{state}"] for row in done])),
                 "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
+                "curve": _curve(done, state),
             }
         )
         if attack == FULL:
             found["transfers"] += _transfers(done, steps, told, found)
     return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
+
+
+def _curve(rows: Sequence[Row], state: str) -> dict[str, list[float]] | None:
+    """Return the curves of Figure 3 over all queries together; None of older records."""
+    if not all(f"within{state}" in row for row in rows):
+        return None
+    within, relevant = (
+        np.sum([row[f"{name}{state}"] for row in rows], axis=0)
+        for name in ("within", "relevant_within")
+    )
+    return {
+        "precision": (relevant / np.maximum(within, 1)).tolist(),
+        "recall": (relevant / max(relevant[-1], 1)).tolist(),
+        "precision_at": np.mean([row[f"precision_at{state}"] for row in rows], axis=0).tolist(),
+    }
 
 
 def _by_seed(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, list[float]]:

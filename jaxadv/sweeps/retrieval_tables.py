@@ -14,6 +14,10 @@ DIRECTIONS = {"image": ("I2T", "I2I"), "text": ("T2I", "T2T")}
 """What queries of a modality ask for: the other modality, and their own."""
 
 
+AT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Of how many first results a sweep records the precision."""
+
+
 class Table(NamedTuple):
     """A table to be printed."""
 

@@ -310,7 +310,7 @@ def write_parquet(folder: Path) -> Path:
         row = line.row
         places[order[row["cell"]], row["id"]] = line.file, line.offset
         for column, value in {**cells[row["cell"]], **row}.items():
-            kinds.setdefault(column, set()).add(type(value))
+            kinds.setdefault(column, set()).update(_kinds(value))
     schema = pa.schema([(column, _arrow_type(pa, kind)) for column, kind in sorted(kinds.items())])
     path = folder / PARQUET
     try:
@@ -318,13 +318,20 @@ def write_parquet(folder: Path) -> Path:
             inorder = [places[key] for key in sorted(places)]
             for start in range(0, len(inorder), ROWS_AT_ONCE):
                 rows = [_at(*place, cells) for place in inorder[start : start + ROWS_AT_ONCE]]
-                columns = {name: [row.get(name) for row in rows] for name in schema.names}
+                columns = {name: [_plain(row.get(name)) for row in rows] for name in schema.names}
                 writer.write_table(pa.table(columns, schema=schema))
     except OSError as problem:
         raise unwritable(path, problem) from None
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         raise StoreError(f"{path}: not written, since a column holds text and numbers") from None
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as Parquet takes it: tables in a list become JSON."""
+    if type(value) is list and any(type(one) is dict for one in value):
+        return [json.dumps(one) for one in value]
+    return value
 
 
 def _at(path: Path, offset: int, cells: Cells) -> dict[str, Any]:
@@ -336,11 +343,24 @@ def _at(path: Path, offset: int, cells: Cells) -> dict[str, Any]:
     return {**cells[row["cell"]], **row}
 
 
-def _arrow_type(pa: Any, kinds: set[type]) -> Any:
+class _ListOf(NamedTuple):
+    """The type of a list's entries."""
+
+    kind: type
+
+
+def _kinds(value: Any) -> set[Any]:
+    """Return the type of a value, and of a list those of its entries."""
+    return {_ListOf(type(one)) for one in value} | {list} if type(value) is list else {type(value)}
+
+
+def _arrow_type(pa: Any, kinds: set[Any]) -> Any:
     """Choose the column type that holds values of these types."""
+    if list in kinds:
+        return pa.list_(_arrow_type(pa, {kind.kind for kind in kinds if type(kind) is _ListOf}))
     if float in kinds:
         return pa.float64()
-    for kind, arrow in ((bool, pa.bool_()), (int, pa.int64()), (list, pa.list_(pa.string()))):
+    for kind, arrow in ((bool, pa.bool_()), (int, pa.int64())):
         if kind in kinds:
             return arrow
     return pa.string()

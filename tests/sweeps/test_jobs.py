@@ -1,5 +1,7 @@
 """Cells of the families beside what their own evaluations find."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -8,8 +10,11 @@ from jaxadv.attacks.hash_methods import Settings
 from jaxadv.data import scenes
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, scene_pairs
 from jaxadv.sweeps import store
+from jaxadv.sweeps.curves import panels_of
+from jaxadv.sweeps.paper_tables import paper_table
 from jaxadv.sweeps.plan import plan
 from jaxadv.sweeps.retrieval import FULL, Plan, Subject, evaluate
+from jaxadv.sweeps.retrieval_tables import AT
 from jaxadv.sweeps.sweep import prepare, sweep
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture
@@ -64,6 +69,24 @@ def test_retrieval_is_that_of_evaluate(hashers, tmp_path, modality):
         attacked.distortion, rel=1e-3
     )
     assert all(row["steps"] == STEPS for row in rows)
+    panels = {
+        name: panels_of(paper_table("cmla-2"), tmp_path, curve=name)[0]
+        for name in ("precision-recall", "precision-at")
+    }
+    for name, of in (("benign", benign.cross), (f"CMLA, {STEPS} steps", attacked.cross)):
+        lines = [
+            next(line for line in panel.lines if line.name.endswith(name))
+            for panel in panels.values()
+        ]
+        wanted = [(of.radius_recall, of.radius_precision)]
+        wanted.append((AT[:5], of.precisions[np.array(AT[:5]) - 1]))
+        for line, (x, y) in zip(lines, wanted, strict=True):
+            np.testing.assert_allclose(line.x, x, atol=0.02)
+            np.testing.assert_allclose(line.y, y, atol=0.02)
+    kept = pytest.importorskip("pyarrow.parquet").read_table(store.write_parquet(tmp_path))
+    assert kept["within"].to_pylist() == [row["within"] for row in rows]
+    told = [[json.loads(entry) for entry in some] for some in kept["transfer"].to_pylist()]
+    assert told == [row["transfer"] for row in rows]
 
 
 @pytest.mark.parametrize("among", ["relevant", "said"])
