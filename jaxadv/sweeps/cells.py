@@ -239,8 +239,9 @@ def used(settings: Any) -> dict[str, Any]:
         return label_methods.resolved(settings)
     if isinstance(settings, RetrievalSettings):
         return hash_methods.resolved(settings)
-    assert isinstance(settings, BackdoorSettings)
-    return _resolved(settings)
+    if isinstance(settings, BackdoorSettings):
+        return _resolved(settings)
+    return dataclasses.asdict(settings)
 
 
 def _resolved(settings: BackdoorSettings) -> dict[str, Any]:
