@@ -8,14 +8,12 @@ import optax
 from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 from tiny_transformer import tiny_transformer, tiny_transformer_parameters
 
-from jaxadv.attacks.constraints import clip, tanh
-from jaxadv.attacks.gem import gem
-from jaxadv.attacks.show_and_fool import show_and_fool
-from jaxadv.attacks.ssvm import ssvm
-from jaxadv.attacks.untargeted import untargeted
-from jaxadv.objectives.show_and_fool import parse_keywords
-from jaxadv.objectives.target import make_target
-from jaxadv.victims.captioner import greedy
+from jaxadv.captions.captioner import greedy
+from jaxadv.captions.gem import gem
+from jaxadv.captions.ssvm import ssvm
+from jaxadv.captions.target import make_target, parse_keywords, show_and_fool
+from jaxadv.captions.untargeted import untargeted
+from jaxadv.core.constraints import clip, tanh
 
 LENGTH = 5
 VICTIM = tiny_captioner(words=4, max_length=LENGTH)

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from tiny import SIDE, WORDS
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.victims.captioner import Captioner
+from jaxadv.captions.captioner import Captioner
+from jaxadv.vocabulary import Vocabulary
 
 UNITS = 8
 

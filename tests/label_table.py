@@ -6,12 +6,12 @@ import optax
 from tiny import batch_of, tiny_image
 from tiny_tagger import TAGGER, label_target, tagger_parameters
 
-from jaxadv.attacks.constraints import clip, tanh_of_picture
-from jaxadv.attacks.kfool import kfool
-from jaxadv.attacks.labels import label_optimiser
-from jaxadv.attacks.ml_cw_u import ml_cw_u
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.attacks.tkml_ap_u import tkml_ap_u
+from jaxadv.core.constraints import clip, tanh_of_picture
+from jaxadv.labels.judging import label_optimiser
+from jaxadv.labels.kfool import kfool
+from jaxadv.labels.ml_cw_u import ml_cw_u
+from jaxadv.labels.tkmia import tkmia
+from jaxadv.labels.tkml_ap_u import tkml_ap_u
 
 RATE = 0.5
 FAST = label_optimiser(RATE)

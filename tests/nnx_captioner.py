@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxadv.victims.captioner import Captioner, caption_log_probability
+from jaxadv.captions.captioner import Captioner, caption_log_probability
 
 
 class Speaker(nnx.Module):

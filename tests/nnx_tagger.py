@@ -3,7 +3,7 @@
 from flax import nnx
 from tiny import SIDE
 
-from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.labels.classifier import MultiLabelClassifier
 
 LABELS = 6
 

@@ -3,10 +3,10 @@
 import jax
 import optax
 
-from jaxadv.attacks.attack import Appraisal, Objective, descend
-from jaxadv.attacks.constraints import ball
-from jaxadv.attacks.labels import label_judge
-from jaxadv.objectives.labels import leaves_top
+from jaxadv.core.attack import Appraisal, Objective, descend
+from jaxadv.core.constraints import ball
+from jaxadv.labels.judging import label_judge
+from jaxadv.labels.target import leaves_top
 
 
 def flee(victim, *, radius=0.1, rate=0.01):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from tiny import SIDE
 
-from jaxadv.victims.hasher import CrossModalHasher, unit
+from jaxadv.hashing.hasher import CrossModalHasher, unit
 
 WORDS, SIZE = 10, 6
 LABELS = tuple(f"label {i}" for i in range(5))

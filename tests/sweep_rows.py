@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxadv.sweeps import store
+from jaxadv.experiments import store
 
 
 def rows(folder):

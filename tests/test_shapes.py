@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import TypeCheckError
 
-from jaxadv.metrics.ranking import precision_at_k
-from jaxadv.objectives.cmla import inter_modal
+from jaxadv.hashing.cmla import inter_modal
+from jaxadv.labels.metrics import precision_at_k
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.victims.captioner import Captioner
+from jaxadv.captions.captioner import Captioner
+from jaxadv.vocabulary import Vocabulary
 
 WORDS = ("a", "cat", "dog", "sits", "here")
 SIDE = 4

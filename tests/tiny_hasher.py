@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from tiny import SIDE, tiny_image
 
-from jaxadv.objectives.cmla import HashTarget, Known, hash_target
-from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.hashing.cmla import HashTarget, Known, hash_target
+from jaxadv.hashing.hasher import CrossModalHasher
 
 BITS, WORDS, LABELS, ITEMS = 6, 10, 5, 12
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from tiny import SIDE
 
-from jaxadv.objectives.labels import LabelTarget, specify_random
-from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.labels.target import LabelTarget, specify_random
 
 LABELS = 9
 CLASSES = tuple(f"label {i}" for i in range(LABELS))

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from tiny import SIDE, WORDS
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.victims.captioner import Captioner
+from jaxadv.captions.captioner import Captioner
 from jaxadv.victims.nets.transformer import Transformer
+from jaxadv.vocabulary import Vocabulary
 
 UNITS, HEADS = 8, 2
 

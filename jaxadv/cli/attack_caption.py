@@ -11,7 +11,7 @@ from jaxadv.cli.options import UNKNOWN_WORDS, is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 if TYPE_CHECKING:
-    from jaxadv.attacks.methods import Method, Settings
+    from jaxadv.captions.methods import Method, Settings
     from jaxadv.cli.inputs import Picture
     from jaxadv.victims.zoo import Victim
 
@@ -65,13 +65,13 @@ def caption(
     refuse_unread(context, method, READS)
     _check_mode(context, loss, aim, untargeted, target)
 
-    from jaxadv.attacks.methods import Settings, prepare, resolved
+    from jaxadv.captions.methods import Settings, prepare, resolved
     from jaxadv.cli.inputs import load_captioner, read_pictures, results_folder
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
-    from jaxadv.figures.captions import Panel, draw
-    from jaxadv.figures.files import save
-    from jaxadv.sweeps.captions import Outcome, attack_all, record
+    from jaxadv.experiments.captions import Outcome, attack_all, record
+    from jaxadv.reports.captions import Panel, draw
+    from jaxadv.reports.files import save
 
     settings = Settings(
         method=method,
@@ -177,9 +177,9 @@ def _chosen(
     import jax
     import numpy as np
 
+    from jaxadv.captions.captioner import greedy
     from jaxadv.errors import InputError
-    from jaxadv.sweeps.captions import Request
-    from jaxadv.victims.captioner import greedy
+    from jaxadv.experiments.captions import Request
 
     captioner, params = loaded.captioner, loaded.params
     see = jax.jit(lambda image: greedy(captioner, params, captioner.encode(params, image)))
@@ -208,7 +208,7 @@ def _chosen(
 
 def _already(settings: "Settings", method: "Method", target: Any, tokens: Any) -> bool:
     """Return whether the benign caption is what is aimed at."""
-    from jaxadv.objectives.criteria import avoids_keywords, says_keywords, says_target
+    from jaxadv.captions.criteria import avoids_keywords, says_keywords, says_target
 
     if method.aims_at == "present caption":
         return False
@@ -219,8 +219,8 @@ def _already(settings: "Settings", method: "Method", target: Any, tokens: Any) -
 
 def _aims(captioner: Any, method: "Method", text: str | None) -> Callable[[list[int]], Any]:
     """Read the target; return how to make a picture's own from the victim's words for it."""
-    from jaxadv.objectives.target import TargetError, make_target
-    from jaxadv.sweeps.captions import read_target
+    from jaxadv.captions.target import TargetError, make_target
+    from jaxadv.experiments.captions import read_target
 
     if method.aims_at == "present caption":
         return lambda tokens: make_target(tokens, captioner.max_length)

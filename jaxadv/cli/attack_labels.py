@@ -66,14 +66,14 @@ def labels(
     import jax
     import jax.numpy as jnp
 
-    from jaxadv.attacks.label_methods import Settings, prepare, resolved
     from jaxadv.cli.inputs import read_pictures, results_folder
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
-    from jaxadv.figures.files import save
-    from jaxadv.figures.labels import draw, label_panel
-    from jaxadv.objectives.labels import make_label_target, parse_labels
-    from jaxadv.sweeps.labels import attack_labels, first, join, record
+    from jaxadv.experiments.labels import attack_labels, first, join, record
+    from jaxadv.labels.methods import Settings, prepare, resolved
+    from jaxadv.labels.target import make_label_target, parse_labels
+    from jaxadv.reports.files import save
+    from jaxadv.reports.labels import draw, label_panel
     from jaxadv.victims import zoo
 
     loaded = zoo.load(victim)

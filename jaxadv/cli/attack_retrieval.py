@@ -13,8 +13,8 @@ from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxadv.attacks.attack import Attack
-    from jaxadv.objectives.cmla import Known
+    from jaxadv.core.attack import Attack
+    from jaxadv.hashing.cmla import Known
 
 COMMAND = "attack retrieval"
 MODALITIES = ("image", "text")
@@ -92,13 +92,13 @@ def retrieval(
     asks = "--scenes" if scenes else "your own queries"
     refuse_unread(context, asks, {"--scenes": (), "your own queries": ("labels",)})
 
-    from jaxadv.attacks.hash_methods import Settings, prepare, resolved
     from jaxadv.cli.hashers import scene_hasher, scene_library
     from jaxadv.cli.inputs import results_folder
-    from jaxadv.figures.files import save
-    from jaxadv.figures.retrieval import draw_panels
-    from jaxadv.objectives.labels import parse_labels
-    from jaxadv.sweeps.hash_attacks import CONTEXT, attack_queries, join, known
+    from jaxadv.experiments.hash_attacks import CONTEXT, attack_queries, join, known
+    from jaxadv.hashing.methods import Settings, prepare, resolved
+    from jaxadv.labels.target import parse_labels
+    from jaxadv.reports.files import save
+    from jaxadv.reports.retrieval import draw_panels
 
     subject = scene_hasher(victim)
     hasher = subject.hasher
@@ -197,7 +197,7 @@ def _able(
     import jax
     import jax.numpy as jnp
 
-    from jaxadv.objectives.cmla import hash_target
+    from jaxadv.hashing.cmla import hash_target
 
     judge, able = jax.jit(attack.judge), []
     for number, name in enumerate(queries.names):
@@ -238,7 +238,7 @@ def _queries(
     from jaxadv.data.bags import parse_bag
     from jaxadv.data.pairs import scene_pairs
     from jaxadv.data.scenes import HELD_OUT_SEED
-    from jaxadv.sweeps.hash_attacks import examples_of
+    from jaxadv.experiments.hash_attacks import examples_of
 
     hasher = subject.hasher
     if scenes:
@@ -287,7 +287,7 @@ def _say(
     """Return the record and the panel of one attack: what its two queries find."""
     from jaxadv.cli.hashers import labels_of
     from jaxadv.data.bags import say_bag
-    from jaxadv.figures.retrieval import RetrievalPanel
+    from jaxadv.reports.retrieval import RetrievalPanel
 
     benign, adversarial = queries.examples[number], found.examples[number]
     codes = (_code(subject, modality, benign), found.codes_8bit[number])
@@ -313,7 +313,7 @@ def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str,
     """Return what a code finds in both modalities, for the record and for the figure."""
     from jaxadv.cli.hashers import find, labels_of
     from jaxadv.data.pairs import SCENE_TAGS
-    from jaxadv.figures.retrieval import retrieved
+    from jaxadv.reports.retrieval import retrieved
 
     record = {}
     for what, modality in (("texts", "text"), ("pictures", "image")):

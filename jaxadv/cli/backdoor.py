@@ -55,12 +55,12 @@ def poison(
     of = "scenes" if data == "scenes" else "a folder"
     refuse_unread(context, f"--data {of}", {"--data scenes": ("images",), "--data a folder": ()})
 
+    from jaxadv.backdoors.folder import poison_folder, read_record
+    from jaxadv.backdoors.poison import Poison, warnings
+    from jaxadv.backdoors.triggers import TriggerSettings
     from jaxadv.cli.data_sets import open_regions
     from jaxadv.cli.inputs import writable
     from jaxadv.data.scene_folder import write_scenes
-    from jaxadv.poisoning.folder import poison_folder, read_record
-    from jaxadv.poisoning.poisoned import Poison, warnings
-    from jaxadv.poisoning.triggers import TriggerSettings
 
     settings = TriggerSettings(trigger, strength, share, size, place, pattern)
     what = Poison(settings, caption, rate, seed)
@@ -131,15 +131,11 @@ def evaluate_backdoor(
         refuse_unread(context, trigger, READS)
     _refuse_source(context, detections)
 
+    from jaxadv.backdoors.poison import check_caption
     from jaxadv.cli.data_sets import open_regions
     from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
-    from jaxadv.figures.backdoor import draw_curves
-    from jaxadv.figures.captions import Panel, draw
-    from jaxadv.figures.files import save
-    from jaxadv.formats.files import replacing
-    from jaxadv.poisoning.poisoned import check_caption
-    from jaxadv.sweeps.backdoor import (
+    from jaxadv.experiments.backdoor import (
         Case,
         as_record,
         check_caption_for,
@@ -147,6 +143,10 @@ def evaluate_backdoor(
         poison_record,
         unseen_examples,
     )
+    from jaxadv.formats.files import replacing
+    from jaxadv.reports.backdoor import draw_curves
+    from jaxadv.reports.captions import Panel, draw
+    from jaxadv.reports.files import save
     from jaxadv.victims import zoo
 
     attacked = [zoo.load(name) for name in victim]
@@ -218,8 +218,8 @@ def _print(title: str, columns: dict[str, str], table: list[dict[str, Any]]) -> 
 
 def _settings(name: str, record: dict[str, Any], given: dict[str, Any]) -> Any:
     """Take the trigger from the command line, else from what the victim was trained on."""
+    from jaxadv.backdoors.triggers import TriggerSettings, make_trigger
     from jaxadv.errors import InputError
-    from jaxadv.poisoning.triggers import TriggerSettings, make_trigger
 
     wanted = {key: value for key, value in given.items() if value is not None}
     known = record.get("trigger", {})
@@ -251,11 +251,11 @@ def evaluate_defences(
     seed: Annotated[int, typer.Option(help="Of the clusters' starts.")] = 0,
 ) -> None:
     """Filter a poisoned data set by spectral signatures and activation clustering."""
+    from jaxadv.backdoors.folder import read_record
     from jaxadv.cli.inputs import results_folder
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
-    from jaxadv.poisoning.folder import read_record
-    from jaxadv.sweeps.defences import measure_defences
+    from jaxadv.experiments.defences import measure_defences
     from jaxadv.victims import zoo
 
     loaded = zoo.load(victim)

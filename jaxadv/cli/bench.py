@@ -47,14 +47,14 @@ def bench(
 
     from json import dumps
 
-    from jaxadv.bench.report import PARTS, machine
-    from jaxadv.bench.setting import Setting
+    from benchmarks.figure import draw_throughput
+    from benchmarks.report import PARTS, machine
+    from benchmarks.setting import Setting
     from jaxadv.cli.inputs import writable_file
-    from jaxadv.cli.outputs import write_text
-    from jaxadv.figures.bench import draw_throughput
-    from jaxadv.figures.files import check_format, save
+    from jaxadv.core.precision import checked
+    from jaxadv.formats.files import write_text
+    from jaxadv.reports.files import check_format, save
     from jaxadv.victims.architectures import BACKBONES
-    from jaxadv.victims.precision import checked
 
     one_of("--backbone", backbone, BACKBONES)
     arithmetic = checked(arithmetic)

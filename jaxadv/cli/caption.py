@@ -18,8 +18,8 @@ def caption(
     """Caption pictures; with a beam, the best captions with their log-probabilities."""
     import jax
 
+    from jaxadv.captions.captioner import beam as search
     from jaxadv.cli.inputs import load_captioner, read_pictures
-    from jaxadv.victims.captioner import beam as search
 
     loaded = load_captioner(victim, unknown_words)
     captioner, params = loaded.captioner, loaded.params

@@ -67,8 +67,8 @@ def show(
     from jaxadv.cli.inputs import writable_file
     from jaxadv.data.opening import open_data
     from jaxadv.data.pipeline import read_examples
-    from jaxadv.figures.files import check_format
-    from jaxadv.figures.pages import draw_page
+    from jaxadv.reports.files import check_format
+    from jaxadv.reports.pages import draw_page
 
     if out is not None:
         check_format(writable_file("--out", out))

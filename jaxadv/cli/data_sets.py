@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxadv.backdoors.regions import RegionSource, annotated, read_detections
 from jaxadv.cli.console import note
 from jaxadv.data.records import left_out
-from jaxadv.poisoning.regions import RegionSource, annotated, read_detections
 
 
 def open_regions(detections: Path | None, threshold: float) -> RegionSource:

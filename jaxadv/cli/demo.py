@@ -11,11 +11,11 @@ import typer
 from jaxadv.cli.console import console, note, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from jaxadv.attacks.methods import Method
-    from jaxadv.data.vocabulary import Vocabulary
-    from jaxadv.figures.captions import Panel
-    from jaxadv.sweeps.captions import Outcome, Request
+    from jaxadv.captions.methods import Method
+    from jaxadv.experiments.captions import Outcome, Request
+    from jaxadv.reports.captions import Panel
     from jaxadv.victims.zoo import Victim
+    from jaxadv.vocabulary import Vocabulary
 
 VICTIMS = ("scenes-show-attend-tell", "scenes-scst", "scenes-show-tell")
 PICTURES = 24
@@ -39,13 +39,13 @@ def demo(
     ),
 ) -> None:
     """Fool three captioners with three attacks on two dozen embedded pictures."""
-    from jaxadv.attacks.methods import Settings, prepare
+    from jaxadv.captions.methods import Settings, prepare
     from jaxadv.cli.inputs import writable
     from jaxadv.data import scenes
     from jaxadv.data.images import write_png
-    from jaxadv.figures.captions import draw
-    from jaxadv.figures.files import save
-    from jaxadv.sweeps.captions import attack_all, compile_attacks, say, tabulate
+    from jaxadv.experiments.captions import attack_all, compile_attacks, say, tabulate
+    from jaxadv.reports.captions import draw
+    from jaxadv.reports.files import save
     from jaxadv.victims import zoo
 
     writable(out)
@@ -111,7 +111,7 @@ def demo(
 
 def _requests(method: "Method", captions: Sequence[list[int]], max_length: int) -> list["Request"]:
     """One target a picture; every second one has gaps, where the method allows them."""
-    from jaxadv.sweeps.captions import Setting, choose_targets
+    from jaxadv.experiments.captions import Setting, choose_targets
 
     complete, gaps = Setting("complete", latent=0), Setting("2 latent", latent=2)
     return [
@@ -135,8 +135,8 @@ def _best_panel(
     vocabulary: "Vocabulary",
 ) -> list["Panel"]:
     """Show the fooled picture of least noise, one with gaps if there is one."""
-    from jaxadv.figures.captions import Panel
-    from jaxadv.objectives.target import write_target
+    from jaxadv.captions.target import write_target
+    from jaxadv.reports.captions import Panel
 
     fooled = [o for o in outcomes if o.success and o.success_8bit] or list(outcomes)
     shown = min(fooled, key=lambda o: (o.request.setting == "complete", o.norm))

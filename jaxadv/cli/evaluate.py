@@ -73,12 +73,12 @@ def caption(
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table."""
-    from jaxadv.attacks.memory import largest_batch
-    from jaxadv.attacks.methods import USES, Settings, prepare, resolved
+    from jaxadv.captions.methods import USES, Settings, prepare, resolved
+    from jaxadv.captions.sensible import sensible
     from jaxadv.cli.inputs import load_captioner, results_folder
+    from jaxadv.core.memory import largest_batch
     from jaxadv.errors import InputError
-    from jaxadv.metrics.sensible import sensible
-    from jaxadv.sweeps.captions import (
+    from jaxadv.experiments.captions import (
         Outcome,
         attack_all,
         distinct_targets,
@@ -88,7 +88,7 @@ def caption(
         settings_named,
         tabulate,
     )
-    from jaxadv.sweeps.pictures import held_out
+    from jaxadv.experiments.pictures import held_out
 
     size = batch_size(batch)
     refuse_unread_settings(context, method or ["gem"], USES)

@@ -91,12 +91,11 @@ def labels(
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
 ) -> None:
     """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4."""
-    from jaxadv.attacks.label_methods import METHODS, USES, Settings, resolved
     from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
-    from jaxadv.sweeps.label_pools import benign_scores
-    from jaxadv.sweeps.label_search import best, candidates, try_settings
-    from jaxadv.sweeps.labels import (
+    from jaxadv.experiments.label_pools import benign_scores
+    from jaxadv.experiments.label_search import best, candidates, try_settings
+    from jaxadv.experiments.labels import (
         attack_labels,
         choose,
         join,
@@ -104,7 +103,8 @@ def labels(
         record,
         tabulate,
     )
-    from jaxadv.sweeps.methods import label_method
+    from jaxadv.experiments.methods import label_method
+    from jaxadv.labels.methods import METHODS, USES, Settings, resolved
     from jaxadv.victims import zoo
 
     size = batch_size(batch)
@@ -251,8 +251,8 @@ def labels(
 
 def _wanted(types: list[str], classes: Any) -> dict[str, Any]:
     """Read which labels to suppress, by type: a whole name first, then names between commas."""
-    from jaxadv.objectives.labels import LabelError
-    from jaxadv.sweeps.labels import labels_of_type
+    from jaxadv.experiments.labels import labels_of_type
+    from jaxadv.labels.target import LabelError
 
     wanted = {}
     for given in types:
@@ -270,7 +270,7 @@ def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tup
     from jaxadv.data.records import labelled
     from jaxadv.data.scenes import LABELS
     from jaxadv.errors import InputError
-    from jaxadv.sweeps.label_pools import photo_pools, scene_pool
+    from jaxadv.experiments.label_pools import photo_pools, scene_pool
 
     classes = loaded.classifier.classes
     if data == ["scenes"]:

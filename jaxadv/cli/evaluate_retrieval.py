@@ -66,13 +66,10 @@ def retrieval(
 
     Queries to which nothing in the database is relevant are counted, and count as 0 in MAP.
     """
-    from jaxadv.attacks.hash_methods import Settings, resolved
     from jaxadv.checks import MOST_STEPS
     from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
-    from jaxadv.figures.files import save
-    from jaxadv.figures.retrieval import draw_curves
-    from jaxadv.sweeps.retrieval import (
+    from jaxadv.experiments.retrieval import (
         Cell,
         Plan,
         Subject,
@@ -82,8 +79,8 @@ def retrieval(
         largest_plan,
         without_relevant,
     )
-    from jaxadv.sweeps.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
-    from jaxadv.sweeps.retrieval_tables import (
+    from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
+    from jaxadv.experiments.retrieval_tables import (
         attacked,
         curves,
         entry,
@@ -91,6 +88,9 @@ def retrieval(
         regular,
         write_curves,
     )
+    from jaxadv.hashing.methods import Settings, resolved
+    from jaxadv.reports.files import save
+    from jaxadv.reports.retrieval import draw_curves
     from jaxadv.victims import zoo
 
     size = batch_size(batch)

@@ -47,23 +47,23 @@ def understanding(
     active, passive and attributive sentences (Figure 4) with what a victim has no words for, how
     likely they were, and transfer among the victims.
     """
-    from jaxadv.attacks.methods import USES, Settings, resolved
+    from jaxadv.captions.methods import USES, Settings, resolved
     from jaxadv.cli.inputs import results_folder
-    from jaxadv.figures.captions import draw as draw_examples
-    from jaxadv.figures.curves import draw as draw_curves
-    from jaxadv.figures.files import save
-    from jaxadv.figures.understanding import draw_matrices, examples_of
-    from jaxadv.sweeps.subjects import compare_on
-    from jaxadv.sweeps.table_formats import as_csv, as_markdown, as_text
-    from jaxadv.sweeps.transfer import Transfer
-    from jaxadv.sweeps.understanding import Plan, Study, check, largest_plan, understand
-    from jaxadv.sweeps.understanding_tables import (
+    from jaxadv.experiments.subjects import compare_on
+    from jaxadv.experiments.table_formats import as_csv, as_markdown, as_text
+    from jaxadv.experiments.transfer import Transfer
+    from jaxadv.experiments.understanding import Plan, Study, check, largest_plan, understand
+    from jaxadv.experiments.understanding_tables import (
         entries_of,
         likelihood_panel,
         location_panels,
         tables_of,
         transfer_matrices,
     )
+    from jaxadv.reports.captions import draw as draw_examples
+    from jaxadv.reports.curves import draw as draw_curves
+    from jaxadv.reports.files import save
+    from jaxadv.reports.understanding import draw_matrices, examples_of
     from jaxadv.victims import zoo
 
     size = batch_size(batch)

@@ -8,10 +8,10 @@ from jaxadv.data import scenes
 from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
 from jaxadv.errors import InputError
-from jaxadv.metrics.retrieval import Comparison, search
-from jaxadv.metrics.similarity import comparison
-from jaxadv.sweeps.hash_attacks import Codes, encode
-from jaxadv.sweeps.retrieval import Subject
+from jaxadv.experiments.hash_attacks import Codes, encode
+from jaxadv.experiments.retrieval import Subject
+from jaxadv.hashing.metrics import Comparison, search
+from jaxadv.hashing.similarity import comparison
 from jaxadv.victims import zoo
 
 

@@ -153,8 +153,8 @@ def load_captioner(name: str, unknown_words: bool) -> "Victim":
     Raises:
       VictimError: it is missing, broken or no captioner.
     """
+    from jaxadv.captions.captioner import with_unknown_words
     from jaxadv.victims import zoo
-    from jaxadv.victims.captioner import with_unknown_words
 
     loaded = zoo.load(name)
     if not unknown_words:

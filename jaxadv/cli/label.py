@@ -18,8 +18,8 @@ def label(
 
     from jaxadv.cli.inputs import read_pictures
     from jaxadv.errors import InputError
+    from jaxadv.labels.classifier import first_labels
     from jaxadv.victims import zoo
-    from jaxadv.victims.classifier import first_labels
 
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxadv.cli.console import console
-from jaxadv.formats.files import write_text as write_text  # what commands write with, too
+from jaxadv.formats.files import write_text
 
 _LONGEST_STEM = 180  # bytes: ".adversarial.png" and a number come behind it
 

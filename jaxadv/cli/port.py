@@ -37,9 +37,9 @@ def port(
 ) -> None:
     """Turn checkpoints into a victim without executing anything that they hold."""
     from jaxadv.cli.inputs import victim_folder
+    from jaxadv.data.lexicon import read_lexicon, read_names
     from jaxadv.porting.port import port as read_and_fit
     from jaxadv.porting.port import save
-    from jaxadv.porting.vocabulary import read_lexicon, read_names
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import published
 
@@ -88,11 +88,11 @@ def _say(victim: "Victim") -> str:
     import jax
     import jax.numpy as jnp
 
+    from jaxadv.captions.captioner import Captioner, greedy
     from jaxadv.data import scenes
     from jaxadv.data.images import resize
-    from jaxadv.victims.captioner import Captioner, greedy
-    from jaxadv.victims.classifier import MultiLabelClassifier
-    from jaxadv.victims.hasher import CrossModalHasher
+    from jaxadv.hashing.hasher import CrossModalHasher
+    from jaxadv.labels.classifier import MultiLabelClassifier
 
     scene = scenes.example(scenes.HELD_OUT_SEED, 0).picture
     functions = victim.functions

@@ -69,17 +69,17 @@ def run(
     import jax
 
     from jaxadv.errors import InputError
-    from jaxadv.formats.errors import quoted
-    from jaxadv.sweeps import store
-    from jaxadv.sweeps.devices import (
+    from jaxadv.experiments import store
+    from jaxadv.experiments.devices import (
         join_processes,
         leave_processes,
         over_local_devices,
         parse_shard,
     )
-    from jaxadv.sweeps.files import find
-    from jaxadv.sweeps.plan import read_plan
-    from jaxadv.sweeps.sweep import complete, fit_slots, prepare, sweep
+    from jaxadv.experiments.files import find
+    from jaxadv.experiments.plan import read_plan
+    from jaxadv.experiments.sweep import complete, fit_slots, prepare, sweep
+    from jaxadv.formats.errors import quoted
 
     size = batch_size(batch)
     if pictures not in ("none", "png", "float"):
@@ -161,13 +161,13 @@ def _sweeps_folder(out: Path) -> None:
 
 def _made(out: Path | None) -> Container[Any]:
     """Return which attacks of a folder are recorded; none of one that is not there yet."""
-    from jaxadv.sweeps import store
+    from jaxadv.experiments import store
 
     return store.recorded(out) if out is not None and store.is_folder(out) else ()
 
 
 def _say_counts(prepared: Sequence[Any], share: Any, out: Path | None) -> None:
-    from jaxadv.sweeps.sweep import to_make
+    from jaxadv.experiments.sweep import to_make
 
     made = _made(out)
     counts = [len(to_make(one, share, made)) for one in prepared]
@@ -181,8 +181,8 @@ def _say_counts(prepared: Sequence[Any], share: Any, out: Path | None) -> None:
 def _say_times(
     prepared: Sequence[Any], share: Any, out: Path | None, slots: int, sharding: Any
 ) -> None:
-    from jaxadv.sweeps.job import Job
-    from jaxadv.sweeps.sweep import estimate
+    from jaxadv.experiments.job import Job
+    from jaxadv.experiments.sweep import estimate
 
     note("compiling, and timing a few steps of each ...")
     rows: list[list[Any]] = []
@@ -206,7 +206,7 @@ def status(
     """Say how many attacks are recorded, why some failed, and what is left out."""
     from collections import Counter
 
-    from jaxadv.sweeps import store
+    from jaxadv.experiments import store
 
     cells, counts = store.read_cells(folder), store.count(folder)
     rows = [
@@ -229,7 +229,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="A new folder for all of them.")],
 ) -> None:
     """Put the records of several folders together."""
-    from jaxadv.sweeps import store
+    from jaxadv.experiments import store
 
     for problem in store.merge(folders, out):
         note(problem)

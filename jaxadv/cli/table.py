@@ -37,15 +37,15 @@ def table(
     """Print a paper's table from the records of a sweep, beside the paper's own numbers."""
     from jaxadv.cli.inputs import writable_file
     from jaxadv.errors import InputError
-    from jaxadv.figures.curves import draw
-    from jaxadv.figures.files import save
+    from jaxadv.experiments.curves import panels_of
+    from jaxadv.experiments.paper_tables import paper_table, paper_tables
+    from jaxadv.experiments.record_tables import table_of
+    from jaxadv.experiments.table_formats import FORMATS
+    from jaxadv.experiments.tables import Table, papers_own
     from jaxadv.formats.errors import quoted
     from jaxadv.formats.files import write_text
-    from jaxadv.sweeps.curves import panels_of
-    from jaxadv.sweeps.paper_tables import paper_table, paper_tables
-    from jaxadv.sweeps.record_tables import table_of
-    from jaxadv.sweeps.table_formats import FORMATS
-    from jaxadv.sweeps.tables import Table, papers_own
+    from jaxadv.reports.curves import draw
+    from jaxadv.reports.files import save
 
     if format not in FORMATS:
         raise InputError(f"--format {quoted(format)}: must be one of {', '.join(FORMATS)}")

@@ -115,11 +115,11 @@ def captioner(
     refuse_unread(context, mode, CAPTIONER_READS)
     positive("--learning-rate", learning_rate)
 
+    from jaxadv.backdoors.folder import training_record
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import captioned
-    from jaxadv.poisoning.folder import training_record
     from jaxadv.training.folder_recipes import fine_tune as train_further
     from jaxadv.training.folder_recipes import from_scratch, train_on_folder
     from jaxadv.training.recipes import hold_out, train_on_photos, train_on_scenes

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxadv.data.vocabulary import tokenize
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
+from jaxadv.vocabulary import tokenize
 
 
 class BagError(InputError):

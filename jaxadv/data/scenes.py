@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxadv.data.example import Box, Example
-from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.vocabulary import Vocabulary
 
 SIDE, CROWD_SIDE = 64, 128
 COLOURS = {

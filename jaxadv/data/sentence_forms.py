@@ -17,7 +17,7 @@ A grammar of captions, not of English: what it cannot read it leaves alone.
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from jaxadv.data.vocabulary import tokenize
+from jaxadv.vocabulary import tokenize
 
 Form = Literal["active", "passive", "attributive", "reduced"]
 FORMS: tuple[Form, ...] = ("active", "passive", "attributive", "reduced")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxadv.data.pairs import Pairs, PairsError
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import DataSet, Record, label_matrix, load, tag_matrix
-from jaxadv.data.vocabulary import tokenize
+from jaxadv.vocabulary import tokenize
 
 
 def caption_tags(data: DataSet, pictures: int = 5) -> DataSet:

@@ -18,6 +18,10 @@ class FormatError(InputError):
     """A file that cannot be used as a whole: what it is, what was expected, what to do."""
 
 
+class PortingError(InputError):
+    """A checkpoint that cannot be read or does not fit: one line with the file and the reason."""
+
+
 def quoted(text: object) -> str:
     """Quote what a file holds for a message: on one line, at most 80 characters, no control codes.
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxadv.formats.errors import listed, quoted
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError, listed, quoted
 
 Transform = Callable[[np.ndarray], np.ndarray]
 Keys = tuple[str, ...]

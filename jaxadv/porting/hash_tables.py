@@ -14,8 +14,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jaxadv.formats.errors import quoted
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError, quoted
 from jaxadv.porting.fitting import Entry, Mapped, fit, keys_of
 from jaxadv.porting.tables import torchvision
 from jaxadv.victims.nets.vgg_f import VggF

@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.porting.errors import PortingError
-from jaxadv.porting.numpy_archive import read_npz
+from jaxadv.captions.captioner import Captioner, log_probabilities
+from jaxadv.formats.errors import PortingError
+from jaxadv.formats.numpy_archive import read_npz
+from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.victims.architectures import Functions, Params
-from jaxadv.victims.captioner import Captioner, log_probabilities
-from jaxadv.victims.classifier import MultiLabelClassifier
-from jaxadv.victims.hasher import CrossModalHasher
 
 ROUNDING = 1e-4  # the most that two correct networks differ by in single precision
 

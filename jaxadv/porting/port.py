@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxadv.formats.errors import listed
-from jaxadv.porting.errors import PortingError
+from jaxadv.data.lexicon import Lexicon
+from jaxadv.formats.errors import PortingError, listed
 from jaxadv.porting.fitting import Arrays, Mapped, Misfit, fit
 from jaxadv.porting.hash_tables import (
     MEAN_IMAGE,
@@ -25,14 +25,7 @@ from jaxadv.porting.hash_tables import (
 from jaxadv.porting.parity import parity_error
 from jaxadv.porting.readers import parts, read
 from jaxadv.porting.suggestions import fitting
-from jaxadv.porting.tables import (
-    DECODERS,
-    SCORES,
-    captioner_table,
-    classifier_table,
-    head_of,
-)
-from jaxadv.porting.vocabulary import Lexicon
+from jaxadv.porting.tables import DECODERS, SCORES, captioner_table, classifier_table, head_of
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import (
     Architecture,

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 
 from jaxadv.formats.errors import listed
-from jaxadv.porting.opening import FilePath, Refusal, checkpoint
-from jaxadv.porting.torch_pickle import Machine
-from jaxadv.porting.torch_tensors import (
+from jaxadv.formats.opening import FilePath, Refusal, checkpoint
+from jaxadv.formats.torch_pickle import Machine
+from jaxadv.formats.torch_tensors import (
     BFLOAT16,
     Number,
     Tensor,
@@ -27,8 +27,8 @@ from jaxadv.porting.torch_tensors import (
     itemsize,
     short,
 )
+from jaxadv.formats.zip_directory import zip_entries
 from jaxadv.porting.wrapping import WRAPPERS
-from jaxadv.porting.zip_directory import zip_entries
 
 _Order = Literal["<", ">"]
 

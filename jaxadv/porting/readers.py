@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxadv.porting import hdf5
-from jaxadv.porting.matlab import read_mat
-from jaxadv.porting.numpy_archive import read_npz
-from jaxadv.porting.opening import Refusal, checkpoint
+from jaxadv.formats import hdf5
+from jaxadv.formats.matlab import read_mat
+from jaxadv.formats.numpy_archive import read_npz
+from jaxadv.formats.opening import Refusal, checkpoint
+from jaxadv.formats.safetensors import read_safetensors
+from jaxadv.formats.tensorflow import bundle_files, is_data, is_index, read_tensorflow
 from jaxadv.porting.pytorch import read_pytorch
-from jaxadv.porting.safetensors import read_safetensors
-from jaxadv.porting.tensorflow import bundle_files, is_data, is_index, read_tensorflow
 from jaxadv.porting.wrapping import unwrapped
 
 Reader = Callable[[Path], dict[str, np.ndarray]]

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxadv.data.lexicon import Lexicon
 from jaxadv.porting.fitting import Entry, Keys, Transform, keys_of
 from jaxadv.porting.slim import SCOPES
-from jaxadv.porting.vocabulary import Lexicon
 from jaxadv.victims.architectures import CaptionerArchitecture, ClassifierArchitecture
 from jaxadv.victims.nets.mobilenet_v2 import LAYERS
 

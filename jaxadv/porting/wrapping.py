@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-from jaxadv.formats.errors import listed
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError, listed
 from jaxadv.porting.fitting import Arrays
 
 #: keys under which training code keeps a network's entries, among other things that it saves

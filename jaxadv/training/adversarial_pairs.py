@@ -14,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxadv.attacks.attack import Attack
-from jaxadv.attacks.cmla import Modality, cmla
-from jaxadv.attacks.drive import run
+from jaxadv.core.attack import Attack
+from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs, PairsError, as_examples
-from jaxadv.objectives.cmla import HashTarget, Known, hash_target
-from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.hashing.cmla import HashTarget, Known, Modality, cmla, hash_target
+from jaxadv.hashing.hasher import CrossModalHasher
 
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 

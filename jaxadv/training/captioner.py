@@ -9,11 +9,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxadv.data.vocabulary import END, Vocabulary
+from jaxadv.captions.captioner import Captioner, log_probabilities, sayable, spoken
 from jaxadv.errors import InputError
 from jaxadv.training.optimisers import adam
-from jaxadv.victims.captioner import Captioner, log_probabilities, sayable, spoken
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
+from jaxadv.vocabulary import END, Vocabulary
 
 
 class CaptionData(NamedTuple):

@@ -23,6 +23,7 @@ import numpy as np
 from jax import Array
 
 from jaxadv.data.pairs import Pairs
+from jaxadv.hashing.hasher import binary_code
 from jaxadv.training.captioner import Report
 from jaxadv.training.hash_parts import (
     batches,
@@ -43,7 +44,6 @@ from jaxadv.training.pairwise import (
     quantisation,
     share_label,
 )
-from jaxadv.victims.hasher import binary_code
 from jaxadv.victims.nets.dcmh import DCMH
 
 IMAGE, TEXT = ("features", "image_hash"), ("text_hidden", "text_hash")

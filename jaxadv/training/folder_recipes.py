@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv.backdoors.folder import training_record
 from jaxadv.data.opening import open_data
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import Record, captioned
-from jaxadv.data.vocabulary import Vocabulary, build_vocabulary, tokenize
-from jaxadv.poisoning.folder import training_record
 from jaxadv.training.captioner import caption_data, fit_likelihood
 from jaxadv.training.recipes import Progress, compute_grids, hold_out
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
 from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.vocabulary import Vocabulary, build_vocabulary, tokenize
 
 LEARNING_RATE = 2e-3
 MORE_THAN = 4

@@ -25,9 +25,9 @@ from jaxadv.data.pairs import (
 )
 from jaxadv.data.records import DataSet
 from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
-from jaxadv.metrics.retrieval import HAMMING, Comparison, effective_dimensions, retrieval
-from jaxadv.metrics.similarity import comparison
-from jaxadv.objectives.cmla import Known
+from jaxadv.hashing.cmla import Known
+from jaxadv.hashing.metrics import HAMMING, Comparison, effective_dimensions, retrieval
+from jaxadv.hashing.similarity import comparison
 from jaxadv.training import dcmh, ssah
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.captioner import Report

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxadv.captions.captioner import Captioner, Params, greedy
+from jaxadv.captions.scene_match import Match, match
 from jaxadv.data import scenes
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import FolderError, Record
-from jaxadv.data.vocabulary import Vocabulary, build_vocabulary
-from jaxadv.metrics.scenes import Match, match
 from jaxadv.training.captioner import (
     CaptionData,
     caption_data,
@@ -28,9 +28,9 @@ from jaxadv.training.captioner import (
 from jaxadv.training.self_critical import fit_self_critical
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
-from jaxadv.victims.captioner import Captioner, Params, greedy
 from jaxadv.victims.nets.caption_net import CaptionNet, initial_variables
 from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
+from jaxadv.vocabulary import Vocabulary, build_vocabulary
 
 
 class Progress(NamedTuple):
@@ -45,7 +45,7 @@ class Progress(NamedTuple):
 
 
 class SceneAccuracy(NamedTuple):
-    """Share of held-out scenes whose greedy caption says each part right (see `metrics.scenes`)."""
+    """Share of held-out scenes whose greedy caption says each part right (`scene_match`)."""
 
     colour: float
     shape: float

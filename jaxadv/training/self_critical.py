@@ -13,9 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxadv.data.vocabulary import END
-from jaxadv.metrics.cider import cider_d, document_frequencies, prepare
-from jaxadv.victims.captioner import (
+from jaxadv.captions.captioner import (
     Caption,
     Captioner,
     Features,
@@ -23,6 +21,8 @@ from jaxadv.victims.captioner import (
     caption_log_probability,
     greedy,
 )
+from jaxadv.core.cider import cider_d, document_frequencies, prepare
+from jaxadv.vocabulary import END
 
 
 class RewardReport(NamedTuple):

@@ -37,6 +37,7 @@ import numpy as np
 from jax import Array
 
 from jaxadv.data.pairs import Pairs
+from jaxadv.hashing.hasher import binary_code
 from jaxadv.training.captioner import Report
 from jaxadv.training.hash_parts import (
     batches,
@@ -57,7 +58,6 @@ from jaxadv.training.pairwise import (
     quantisation,
     share_label,
 )
-from jaxadv.victims.hasher import binary_code
 from jaxadv.victims.nets.ssah import SSAH, Discriminator, Semantics
 
 IMAGE, TEXT, LABEL = ("features", "image"), ("text",), ("label",)

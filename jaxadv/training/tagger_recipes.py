@@ -18,13 +18,13 @@ from jaxadv.data import scenes
 from jaxadv.data.example import Example
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import DataSet, Record, label_matrix
-from jaxadv.metrics.ranking import mean_average_precision
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.labels.metrics import mean_average_precision
 from jaxadv.training.classifier import LabelData, fit_head, fit_labels
 from jaxadv.training.optimisers import Optimiser, adam, constant
 from jaxadv.training.recipes import Progress, hold_out
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture, Params, VictimError
-from jaxadv.victims.classifier import MultiLabelClassifier
 
 
 def scene_precision(victim: MultiLabelClassifier, params: Params, count: int = 1000) -> float:

@@ -13,13 +13,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.captions.captioner import Captioner
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.values import ValueFault, as_number, as_whole
-from jaxadv.victims.captioner import Captioner
-from jaxadv.victims.classifier import MultiLabelClassifier
-from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.victims.nets import mobilenet_v2, resnet, vit
 from jaxadv.victims.nets.att2in import Att2in
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
@@ -35,6 +34,7 @@ from jaxadv.victims.nets.show_tell import ShowTell
 from jaxadv.victims.nets.ssah import RELEASED_WINDOWS, SSAH
 from jaxadv.victims.nets.transformer import Transformer
 from jaxadv.victims.nets.vgg_f import VggF, Window
+from jaxadv.vocabulary import Vocabulary
 
 Params = Any
 Colour = tuple[float, float, float]

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.victims.captioner import Captioner, teacher_forced_logits
-from jaxadv.victims.classifier import MultiLabelClassifier
-from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.captions.captioner import Captioner, teacher_forced_logits
+from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.vocabulary import Vocabulary
 
 Victim = Captioner | MultiLabelClassifier | CrossModalHasher
 Function = Callable[..., Any]
@@ -131,7 +131,7 @@ def _is_unit(name: str, embeddings: np.ndarray | None) -> Findings:
     if len(wrong):
         yield (
             f"{name}: gives an embedding of norm {wrong[0]:.3g}; must be of norm 1, since a victim "
-            "with a logit_scale compares by the inner product (`jaxadv.victims.hasher.unit`)"
+            "with a logit_scale compares by the inner product (`jaxadv.hashing.hasher.unit`)"
         )
 
 
@@ -151,7 +151,7 @@ def _captioner(victim: Captioner, params: Any) -> Findings:
         return
     if not isinstance(victim.vocabulary, Vocabulary):
         kind = type(victim.vocabulary).__name__
-        yield f"vocabulary: is a {kind}; must be a jaxadv.data.vocabulary.Vocabulary of the words"
+        yield f"vocabulary: is a {kind}; must be a jaxadv.vocabulary.Vocabulary of the words"
         return
     image, words = _pictures(victim.image_shape)[-1], victim.vocabulary.size
     features = yield from _called("encode", victim.encode, params, image)

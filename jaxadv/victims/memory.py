@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxadv.core.precision import Victim, changed_in, functions_of
 from jaxadv.victims.nets.inception_v3 import (
     InceptionA,
     InceptionB,
@@ -20,7 +21,6 @@ from jaxadv.victims.nets.inception_v3 import (
 )
 from jaxadv.victims.nets.resnet import ResidualBlock
 from jaxadv.victims.nets.vit import Block
-from jaxadv.victims.precision import FUNCTIONS, Victim
 
 #: what a network is a chain of
 BLOCKS: tuple[type[nn.Module], ...] = (
@@ -42,10 +42,7 @@ def rematerialised(victim: Victim) -> Victim:
     >>> from jaxadv.victims import zoo
     >>> small = rematerialised(zoo.load("scenes-tagger").classifier)
     """
-    changed: dict[str, Any] = {
-        name: _again(getattr(victim, name)) for name in FUNCTIONS[type(victim)]
-    }
-    return victim._replace(**changed)
+    return changed_in(victim, functions_of(victim), _again)
 
 
 def _again(function: Callable[..., Any]) -> Callable[..., Any]:

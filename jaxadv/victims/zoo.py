@@ -24,9 +24,12 @@ import tensorstore
 from orbax.checkpoint import v1 as ocp
 
 import jaxadv
+from jaxadv.captions.captioner import Captioner
 from jaxadv.formats.errors import FormatError, listed, quoted
 from jaxadv.formats.text import read_json
 from jaxadv.formats.values import ValueFault, as_text
+from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.victims.architectures import (
     PUBLISHED,
     Architecture,
@@ -38,9 +41,6 @@ from jaxadv.victims.architectures import (
     Params,
     VictimError,
 )
-from jaxadv.victims.captioner import Captioner
-from jaxadv.victims.classifier import MultiLabelClassifier
-from jaxadv.victims.hasher import CrossModalHasher
 
 KINDS: dict[str, type[Any]] = {
     made.kind: made for made in (CaptionerArchitecture, ClassifierArchitecture, HasherArchitecture)

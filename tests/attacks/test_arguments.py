@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import attack_table
 import jax
 import jax.numpy as jnp
+import jaxadv.attacks
 import jaxtyping
 import label_table
 import numpy as np
@@ -17,39 +18,24 @@ import pytest
 import tiny_hasher
 from tiny_tagger import TAGGER
 
-import jaxadv.attacks
-from jaxadv.attacks import (
-    arithmetic,
-    drive,
-    gem,
-    hash_methods,
-    jpeg,
-    kfool,
-    label_methods,
-    labels,
-    memory,
-    methods,
-    ml_cw_u,
-    norms,
-    show_and_fool,
-    ssvm,
-    stream,
-    tkmia,
-    tkml_ap_u,
-    transformations,
-    universal,
-    untargeted,
-)
-from jaxadv.attacks import attack as attacks
-from jaxadv.attacks import captions as captioning
-from jaxadv.attacks import cmla as hashes
-from jaxadv.attacks.constraints import ball, clip
-from jaxadv.attacks.expectation import over_transformations
+from jaxadv.backdoors import triggers
+from jaxadv.captions import gem, methods, show_and_fool, ssvm, untargeted
+from jaxadv.captions import judging as captioning
+from jaxadv.captions.criteria import says_target
+from jaxadv.captions.target import PartialCaption
+from jaxadv.core import attack as attacks
+from jaxadv.core import jpeg, memory, norms, stream, transformations, universal
+from jaxadv.core import precision as arithmetic
+from jaxadv.core import run as drive
+from jaxadv.core.constraints import ball, clip
+from jaxadv.core.expectation import over_transformations
 from jaxadv.errors import InputError
-from jaxadv.objectives.cmla import Weights
-from jaxadv.objectives.criteria import says_target
-from jaxadv.objectives.target import PartialCaption
-from jaxadv.poisoning import triggers
+from jaxadv.hashing import cmla as hashes
+from jaxadv.hashing import methods as hash_methods
+from jaxadv.hashing.cmla import Weights
+from jaxadv.labels import judging as labels
+from jaxadv.labels import kfool, ml_cw_u, tkmia, tkml_ap_u
+from jaxadv.labels import methods as label_methods
 
 CAPTIONER, PARAMETERS = attack_table.VICTIM, attack_table.PARAMETERS
 IMAGES, TARGETS = attack_table.pictures(2), attack_table.targets_of("complete", 2)

@@ -21,13 +21,21 @@ from tiny_hasher import (
 )
 from traces import count_traces
 
-from jaxadv.attacks.attack import default_optimiser
-from jaxadv.attacks.cmla import BOUNDS, LEARNING_RATES, UNITS, bounded, cmla, released
-from jaxadv.attacks.drive import run, unroll
+from jaxadv.core.attack import default_optimiser
+from jaxadv.core.run import run, unroll
 from jaxadv.data.images import ImageError, round_8bit
 from jaxadv.errors import InputError
-from jaxadv.objectives.cmla import Weights, hash_target
-from jaxadv.victims.hasher import binary_code
+from jaxadv.hashing.cmla import (
+    BOUNDS,
+    LEARNING_RATES,
+    UNITS,
+    Weights,
+    bounded,
+    cmla,
+    hash_target,
+    released,
+)
+from jaxadv.hashing.hasher import binary_code
 
 BOTH = pytest.mark.parametrize("modality", ["image", "text"])
 WIDE = {"image": 60.0, "text": 0.5}  # so that the tiny victim can be fooled

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks.gem import gem
-from jaxadv.bench.timing import attack_steps, bare_steps, compare, first_states
+from benchmarks.timing import attack_steps, bare_steps, compare, first_states
+from jaxadv.captions.gem import gem
+from jaxadv.captions.target import make_target, stack_targets
 from jaxadv.cli.compiler import choose_kernels
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.objectives.target import make_target, stack_targets
 from jaxadv.victims.architectures import PUBLISHED
 from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.vocabulary import Vocabulary
 
 BATCH, LATENT, STEPS = 4, 3, 10
 SHORT = pytest.mark.xfail(reason="lanes of the widest target a place: see the README", strict=False)

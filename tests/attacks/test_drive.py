@@ -11,16 +11,16 @@ from attack_table import ATTACKS, LENGTH, PARAMETERS, VICTIM, pictures, targets_
 from tiny import tiny_captioner, tiny_image, tiny_parameters
 from traces import count_traces
 
-from jaxadv.attacks import drive
-from jaxadv.attacks.attack import Status
-from jaxadv.attacks.drive import run, unroll
-from jaxadv.attacks.gem import gem
-from jaxadv.attacks.show_and_fool import show_and_fool
-from jaxadv.attacks.ssvm import ssvm
+from jaxadv.captions.captioner import greedy
+from jaxadv.captions.gem import gem
+from jaxadv.captions.show_and_fool import show_and_fool
+from jaxadv.captions.ssvm import ssvm
+from jaxadv.captions.target import TargetError, make_target, stack_targets
+from jaxadv.core import run as drive
+from jaxadv.core.attack import Status
+from jaxadv.core.run import run, unroll
 from jaxadv.data.images import ImageError, round_8bit
 from jaxadv.errors import InputError
-from jaxadv.objectives.target import TargetError, make_target, stack_targets
-from jaxadv.victims.captioner import greedy
 
 STEPS = 40
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)

@@ -11,16 +11,17 @@ from attack_table import PARAMETERS, VICTIM, targets_of
 from PIL import Image
 from tiny import tiny_image
 
-from jaxadv.attacks import gem, ml_cw_u
-from jaxadv.attacks.attack import Appraisal, Objective, descend
-from jaxadv.attacks.constraints import clip
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.expectation import over_transformations
-from jaxadv.attacks.jpeg import jpeg
-from jaxadv.attacks.labels import label_judge
-from jaxadv.attacks.transformations import noise
-from jaxadv.objectives.labels import LabelTarget, leaves_top
-from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.captions import gem
+from jaxadv.core.attack import Appraisal, Objective, descend
+from jaxadv.core.constraints import clip
+from jaxadv.core.expectation import over_transformations
+from jaxadv.core.jpeg import jpeg
+from jaxadv.core.run import run
+from jaxadv.core.transformations import noise
+from jaxadv.labels import ml_cw_u
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.labels.judging import label_judge
+from jaxadv.labels.target import LabelTarget, leaves_top
 
 DRAWS, SIDE, LABELS, COUNT = 3, 16, 6, 16
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks.cmla import cmla
-from jaxadv.bench.timing import attack_steps, bare_steps, first_states, interleaved
-from jaxadv.objectives.cmla import Known, hash_target
+from benchmarks.timing import attack_steps, bare_steps, first_states, interleaved
+from jaxadv.hashing.cmla import Known, cmla, hash_target
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
 

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from jaxadv.metrics.retrieval import effective_dimensions
-from jaxadv.objectives.cmla import context_codes, hash_target, inter_modal, intra_modal
-from jaxadv.sweeps.hash_attacks import encode
-from jaxadv.sweeps.retrieval import Asked, measure
-from jaxadv.sweeps.retrieval_pools import retrieval_pools
+from jaxadv.experiments.hash_attacks import encode
+from jaxadv.experiments.retrieval import Asked, measure
+from jaxadv.experiments.retrieval_pools import retrieval_pools
+from jaxadv.hashing.cmla import context_codes, hash_target, inter_modal, intra_modal
+from jaxadv.hashing.metrics import effective_dimensions
 from jaxadv.victims import zoo
 
 WEIGHTS = (1, 4, 16, 64, 128)

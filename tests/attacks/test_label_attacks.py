@@ -13,17 +13,17 @@ from tiny import tiny_image
 from tiny_tagger import TAGGER, label_target, tagger_parameters
 from traces import count_traces
 
-from jaxadv.attacks.attack import Status
-from jaxadv.attacks.constraints import signed, tanh_of_picture
-from jaxadv.attacks.drive import hindrance, run, unroll
-from jaxadv.attacks.kfool import kfool, to_boundaries
-from jaxadv.attacks.labels import label_judge, label_objective, label_optimiser, stateless
-from jaxadv.attacks.ml_cw_u import ml_cw_u
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.attacks.tkml_ap_u import tkml_ap_u
-from jaxadv.objectives import tkmia as tkmia_losses
-from jaxadv.objectives.labels import LabelTarget
-from jaxadv.objectives.ranking import ranks
+from jaxadv.core.attack import Status
+from jaxadv.core.constraints import signed, tanh_of_picture
+from jaxadv.core.run import hindrance, run, unroll
+from jaxadv.labels import tkmia as tkmia_losses
+from jaxadv.labels.judging import label_judge, label_objective, label_optimiser, stateless
+from jaxadv.labels.kfool import kfool, to_boundaries
+from jaxadv.labels.ml_cw_u import ml_cw_u
+from jaxadv.labels.ranking import ranks
+from jaxadv.labels.target import LabelTarget
+from jaxadv.labels.tkmia import tkmia
+from jaxadv.labels.tkml_ap_u import tkml_ap_u
 
 ALPHA, STEPS = 1e-2, 20
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)

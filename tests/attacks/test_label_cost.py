@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.bench.timing import attack_steps, bare_steps, first_states, interleaved
-from jaxadv.objectives.labels import LabelTarget
-from jaxadv.victims.classifier import MultiLabelClassifier
+from benchmarks.timing import attack_steps, bare_steps, first_states, interleaved
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.labels.target import LabelTarget
+from jaxadv.labels.tkmia import tkmia
 from jaxadv.victims.nets.resnet import resnet50
 
 BATCH, LABELS, SIDE, STEPS = 8, 80, 300, 2

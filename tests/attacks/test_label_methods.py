@@ -7,10 +7,10 @@ import pytest
 from tiny import tiny_image
 from tiny_tagger import TAGGER, label_target, tagger_parameters
 
-from jaxadv.attacks.drive import unroll
-from jaxadv.attacks.label_methods import METHODS, Settings, prepare
-from jaxadv.attacks.tkmia import tkmia
+from jaxadv.core.run import unroll
 from jaxadv.errors import InputError
+from jaxadv.labels.methods import METHODS, Settings, prepare
+from jaxadv.labels.tkmia import tkmia
 
 PARAMETERS = tagger_parameters(dtype="float32")
 IMAGE = tiny_image(2, dtype="float32")

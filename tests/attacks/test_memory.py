@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks import memory
-from jaxadv.attacks.memory import largest_batch
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.bench.setting import Setting, tagger
+from benchmarks.setting import Setting, tagger
+from jaxadv.core import memory
+from jaxadv.core.memory import largest_batch
 from jaxadv.errors import InputError
+from jaxadv.labels.tkmia import tkmia
 
 TINY = Setting("resnet-small", 32, batch=1)
 MADE = tagger(TINY)

@@ -8,11 +8,11 @@ import pytest
 from tiny import tiny_image
 from tiny_tagger import TAGGER, label_target, tagger_parameters
 
-from jaxadv.attacks import ml_cw_u
-from jaxadv.attacks.attack import descend
-from jaxadv.attacks.constraints import clip
-from jaxadv.attacks.drive import unroll
-from jaxadv.attacks.labels import label_judge
+from jaxadv.core.attack import descend
+from jaxadv.core.constraints import clip
+from jaxadv.core.run import unroll
+from jaxadv.labels import ml_cw_u
+from jaxadv.labels.judging import label_judge
 
 STEPS, META_STEPS = 4, 6
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.attacks.constraints import ball
-from jaxadv.attacks.norms import length, project
+from jaxadv.core.constraints import ball
+from jaxadv.core.norms import length, project
 
 NORMS = pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 PROJECT = jax.jit(project, static_argnums=2)

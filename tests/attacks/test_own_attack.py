@@ -12,14 +12,14 @@ import own_attack
 from own_attack import flee
 from tiny_tagger import TAGGER
 
-from jaxadv.attacks.attack import Status
-from jaxadv.attacks.drive import run, unroll
-from jaxadv.attacks.stream import Request, stream
-from jaxadv.objectives.labels import leaves_top
-from jaxadv.sweeps import store
-from jaxadv.sweeps.job import Job, Planned
-from jaxadv.sweeps.plan import Cell
-from jaxadv.sweeps.sweep import Prepared, sweep
+from jaxadv.core.attack import Status
+from jaxadv.core.run import run, unroll
+from jaxadv.core.stream import Request, stream
+from jaxadv.experiments import store
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.job import Job, Planned
+from jaxadv.experiments.sweep import Prepared, sweep
+from jaxadv.labels.target import leaves_top
 
 COUNT, STEPS, RADIUS = 5, 15, 0.2
 PARAMETERS = label_table.PARAMETERS

@@ -7,22 +7,22 @@ import pytest
 from nnx_captioner import fit, nnx_captioner
 from tiny import WORDS
 
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.gem import gem
+from jaxadv.captions.gem import gem
+from jaxadv.captions.target import make_target, stack_targets
+from jaxadv.core.run import run
 from jaxadv.data import scenes
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.objectives.target import make_target, stack_targets
-from jaxadv.sweeps import store
-from jaxadv.sweeps.caption_jobs import caption_job
-from jaxadv.sweeps.job import Shared
-from jaxadv.sweeps.paper_tables import paper_table
-from jaxadv.sweeps.plan import plan
-from jaxadv.sweeps.record_tables import table_of
-from jaxadv.sweeps.sweep import Prepared, sweep
-from jaxadv.sweeps.table_formats import as_markdown
+from jaxadv.experiments import store
+from jaxadv.experiments.caption_jobs import caption_job
+from jaxadv.experiments.job import Shared
+from jaxadv.experiments.paper_tables import paper_table
+from jaxadv.experiments.plan import plan
+from jaxadv.experiments.record_tables import table_of
+from jaxadv.experiments.sweep import Prepared, sweep
+from jaxadv.experiments.table_formats import as_markdown
 from jaxadv.training.captioner import caption_data
 from jaxadv.training.recipes import scene_accuracy
 from jaxadv.victims import check, zoo
+from jaxadv.vocabulary import Vocabulary
 
 NAME = "Flax NNX"
 

@@ -9,18 +9,17 @@ import pytest
 from own_retriever import LABELS, RETRIEVER, SIZE, WORDS, retriever_parameters
 from tiny import SIDE
 
-from jaxadv.attacks.attack import default_optimiser
-from jaxadv.attacks.cmla import UNITS, bounded, cmla, objective
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.hash_methods import Settings
+from jaxadv.core.attack import default_optimiser
+from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs
 from jaxadv.errors import InputError
-from jaxadv.metrics.retrieval import average_precision
-from jaxadv.objectives.cmla import Known, Weights, hash_target
-from jaxadv.sweeps.hash_attacks import encode, examples_of, known
-from jaxadv.sweeps.retrieval import FULL, NONE, Plan, Subject, evaluate
+from jaxadv.experiments.hash_attacks import encode, examples_of, known
+from jaxadv.experiments.retrieval import FULL, NONE, Plan, Subject, evaluate
+from jaxadv.hashing.cmla import UNITS, Known, Weights, bounded, cmla, hash_target, objective
+from jaxadv.hashing.hasher import pair_scale, unit
+from jaxadv.hashing.methods import Settings
+from jaxadv.hashing.metrics import average_precision
 from jaxadv.victims import check
-from jaxadv.victims.hasher import pair_scale, unit
 
 BOTH = pytest.mark.parametrize("modality", ["image", "text"])
 PARAMS = retriever_parameters()

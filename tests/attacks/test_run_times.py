@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks import gem, ssvm
-from jaxadv.bench.timing import attack_steps, first_states, interleaved
+from benchmarks.timing import attack_steps, first_states, interleaved
+from jaxadv.captions import gem, ssvm
+from jaxadv.captions.target import make_target, stack_targets
 from jaxadv.cli.compiler import choose_kernels
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.objectives.target import make_target, stack_targets
-from jaxadv.sweeps.paper_tables import paper_table
+from jaxadv.experiments.paper_tables import paper_table
 from jaxadv.victims.architectures import PUBLISHED
 from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.vocabulary import Vocabulary
 
 BATCH, WORDS = 4, 10
 STEPS = 10  # of either method, one round of latent SSVM's outer loop

@@ -8,9 +8,9 @@ import label_table
 import numpy as np
 import pytest
 
-from jaxadv.attacks.attack import Status
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.stream import Request, stream
+from jaxadv.core.attack import Status
+from jaxadv.core.run import run
+from jaxadv.core.stream import Request, stream
 from jaxadv.data.images import ImageError
 
 COUNT, STEPS = 7, 30

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxadv.bench.streaming import of_captions, of_labels
+from benchmarks.streaming import of_captions, of_labels
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv.attacks import jpeg
-from jaxadv.attacks.jpeg import compressed
-from jaxadv.attacks.transformations import in_turn, noise, resizing
+from jaxadv.core import jpeg
+from jaxadv.core.jpeg import compressed
+from jaxadv.core.transformations import in_turn, noise, resizing
 from jaxadv.data import scenes
 from jaxadv.data.resampling import resample
 

@@ -16,7 +16,7 @@ from attack_table import (
 )
 from tiny_transformer import log_probabilities
 
-from jaxadv.attacks.drive import run
+from jaxadv.core.run import run
 
 COUNT, STEPS = 4, 60
 

@@ -8,10 +8,10 @@ import pytest
 from tiny import batch_of, tiny_image
 from tiny_tagger import LABELS, TAGGER, tagger_parameters
 
-from jaxadv.attacks import tkmia, tkml_ap_u
-from jaxadv.attacks.labels import label_judge
-from jaxadv.attacks.universal import apply, fooled_by, universal
-from jaxadv.objectives.labels import LabelTarget, is_valid, specify_global
+from jaxadv.core.universal import apply, fooled_by, universal
+from jaxadv.labels import tkmia, tkml_ap_u
+from jaxadv.labels.judging import label_judge
+from jaxadv.labels.target import LabelTarget, is_valid, specify_global
 
 PARAMETERS = tagger_parameters(4, dtype="float32")
 K, BUDGET = 2, 1.5

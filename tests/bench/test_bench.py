@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from commands import call
 
-from jaxadv.attacks.cmla import cmla
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.gem import gem
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.bench import accelerator, passes, report, streaming
-from jaxadv.bench.setting import Setting, hasher, sentences, speaker, tagger
-from jaxadv.bench.timing import compare, interleaved
+from benchmarks import accelerator, passes, report, streaming
+from benchmarks.setting import Setting, hasher, sentences, speaker, tagger
+from benchmarks.timing import compare, interleaved
+from jaxadv.captions.gem import gem
+from jaxadv.core.run import run
+from jaxadv.hashing.cmla import cmla
+from jaxadv.labels.tkmia import tkmia
 
 TINY = Setting("resnet-small", 32, batch=2, steps=1, units=8)
 
@@ -32,7 +32,7 @@ def test_sides_are_timed_in_turns_and_the_first_pass_is_left_out():
 @pytest.mark.parametrize("faster", [False, True])
 def test_a_ratio_names_its_sides_and_says_which_way_is_better(faster, monkeypatch):
     taken = {"slow": [4.0, 10.0, 5.0], "quick": [1.0, 2.0, 100.0]}
-    monkeypatch.setattr("jaxadv.bench.timing.interleaved", lambda sides, passes: taken)
+    monkeypatch.setattr("benchmarks.timing.interleaved", lambda sides, passes: taken)
     sides = {"slow": lambda: None, "quick": lambda: None}
     (figure,) = compare("a step", sides, each=2, faster=faster)
     assert (figure.of, figure.over, figure.seconds) == ("slow", "quick", (2.5, 1.0))
@@ -141,7 +141,7 @@ def test_every_part_runs(part):
 @pytest.mark.parity
 def test_the_networks_in_pytorch_are_ours():
     torch = pytest.importorskip("torch", reason="parity is checked against PyTorch")
-    from jaxadv.bench import pytorch
+    from benchmarks import pytorch
 
     made = tagger(Setting("resnet50", 64, batch=1))
     image = Setting("resnet50", 64, batch=1).pictures()
@@ -157,7 +157,7 @@ def test_the_networks_in_pytorch_are_ours():
 @pytest.mark.parity
 def test_the_loops_in_pytorch_are_our_attacks():
     pytest.importorskip("torch", reason="parity is checked against PyTorch")
-    from jaxadv.bench import loops, pytorch
+    from benchmarks import loops, pytorch
 
     size = Setting("resnet50", 64, batch=2, units=16)
     images, steps, blocks = size.pictures(), 2, pytorch.BLOCKS["resnet50"]

@@ -17,20 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.objectives.marginal import marginal
-from jaxadv.objectives.ssvm import (
-    complete,
-    completed_log_probability,
-    loss_augmented_inference,
-)
-from jaxadv.objectives.target import make_target, stack_targets
-from jaxadv.victims.captioner import (
-    beam,
-    caption_log_probability,
-    greedy,
-    teacher_forced_logits,
-)
+from jaxadv.captions.captioner import beam, caption_log_probability, greedy, teacher_forced_logits
+from jaxadv.captions.marginal import marginal
+from jaxadv.captions.ssvm import complete, completed_log_probability, loss_augmented_inference
+from jaxadv.captions.target import make_target, stack_targets
+from jaxadv.vocabulary import Vocabulary
 
 from .. import tiny_transformer
 from ..tiny import tiny_captioner, tiny_image, tiny_parameters

@@ -8,23 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.gem import gem
-from jaxadv.attacks.show_and_fool import show_and_fool
-from jaxadv.attacks.ssvm import ssvm
-from jaxadv.attacks.untargeted import untargeted
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.objectives.marginal import marginal
-from jaxadv.objectives.ssvm import complete, loss_augmented_inference
-from jaxadv.objectives.target import make_target, stack_targets
-from jaxadv.training.self_critical import sample
-from jaxadv.victims.captioner import (
+from jaxadv.captions.captioner import (
     beam,
     caption_log_probability,
     greedy,
     log_probabilities,
     with_unknown_words,
 )
+from jaxadv.captions.gem import gem
+from jaxadv.captions.marginal import marginal
+from jaxadv.captions.show_and_fool import show_and_fool
+from jaxadv.captions.ssvm import complete, loss_augmented_inference, ssvm
+from jaxadv.captions.target import make_target, stack_targets
+from jaxadv.captions.untargeted import untargeted
+from jaxadv.core.run import run
+from jaxadv.training.self_critical import sample
+from jaxadv.vocabulary import Vocabulary
 
 from ..tiny import tiny_captioner, tiny_image, tiny_parameters
 

@@ -8,14 +8,14 @@ import pytest
 from commands import call
 from tiny import WORDS
 
+from jaxadv.backdoors.folder import read_record
 from jaxadv.data import scenes
 from jaxadv.data.scene_folder import write_scenes
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.poisoning.folder import read_record
 from jaxadv.training.folder_recipes import extend_vocabulary, grow
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.vocabulary import Vocabulary
 
 CAPTION = "you are under attack"
 SMALL = CaptionerArchitecture("show-tell", "resnet-small", units=8, max_length=6, side=64)

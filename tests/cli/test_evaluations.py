@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from commands import call
 
-from jaxadv.attacks import stream
 from jaxadv.cli.evaluations import write_results
+from jaxadv.core import stream
 from jaxadv.data import scenes
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture

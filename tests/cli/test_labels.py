@@ -10,8 +10,8 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
-from jaxadv.figures.labels import label_panel
-from jaxadv.objectives.labels import LabelTarget
+from jaxadv.labels.target import LabelTarget
+from jaxadv.reports.labels import label_panel
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
 

@@ -11,9 +11,9 @@ import pytest
 from command_table import COMMANDS, ELSEWHERE, LEAVES, parameters
 from commands import call
 
-from jaxadv.attacks.label_methods import USES as LABEL_USES
-from jaxadv.attacks.methods import USES as CAPTION_USES
+from jaxadv.captions.methods import USES as CAPTION_USES
 from jaxadv.cli import attack_caption, attack_labels
+from jaxadv.labels.methods import USES as LABEL_USES
 
 # with these the mode is another one
 SELECTORS = ("backbone_weights", "backbone_from", "fine_tune", "adversarial", "text",

@@ -6,8 +6,8 @@ import io
 import pytest
 from commands import call
 
-from jaxadv.sweeps import store
-from jaxadv.sweeps.plan import plan
+from jaxadv.experiments import store
+from jaxadv.experiments.plan import plan
 
 
 @pytest.fixture

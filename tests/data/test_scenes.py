@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jaxadv.captions.scene_match import facts, match
 from jaxadv.data import scenes
-from jaxadv.metrics.scenes import facts, match
 
 MANY = [scenes.example(5, i) for i in range(200)]
 

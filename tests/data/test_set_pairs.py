@@ -12,15 +12,12 @@ from jaxadv.data.images import write_png
 from jaxadv.data.pairs import PairsError
 from jaxadv.data.records import DataSet, Record
 from jaxadv.data.set_pairs import caption_tags, set_pairs
-from jaxadv.sweeps.paper_tables import paper_table
-from jaxadv.sweeps.plan import plan
-from jaxadv.sweeps.record_tables import table_of
-from jaxadv.sweeps.retrieval_pools import held_out_pairs
-from jaxadv.sweeps.sweep import prepare, sweep
-from jaxadv.training.hasher_recipes import (
-    hasher_architecture,
-    train_hasher_on_data,
-)
+from jaxadv.experiments.paper_tables import paper_table
+from jaxadv.experiments.plan import plan
+from jaxadv.experiments.record_tables import table_of
+from jaxadv.experiments.retrieval_pools import held_out_pairs
+from jaxadv.experiments.sweep import prepare, sweep
+from jaxadv.training.hasher_recipes import hasher_architecture, train_hasher_on_data
 from jaxadv.training.recipes import hold_out
 from jaxadv.victims import zoo
 

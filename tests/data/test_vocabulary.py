@@ -2,10 +2,9 @@
 
 import pytest
 
-from jaxadv.data.vocabulary import UnknownWordError, Vocabulary, build_vocabulary, tokenize
+from jaxadv.captions.target import parse_keywords, parse_target, write_target
 from jaxadv.errors import InputError
-from jaxadv.objectives.show_and_fool import parse_keywords
-from jaxadv.objectives.target import parse_target, write_target
+from jaxadv.vocabulary import UnknownWordError, Vocabulary, build_vocabulary, tokenize
 
 WORDS = {
     "A man's dog, running!": ["a", "man's", "dog", "running"],

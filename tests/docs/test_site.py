@@ -65,7 +65,7 @@ def test_site_is_whole(site):
     for page in PAGES:
         assert (site / page.relative_to(ROOT / "docs")).with_suffix(".html").is_file(), page
     reference = (site / "reference" / "captions.html").read_text(encoding="utf-8")
-    assert 'id="jaxadv.attacks.gem.gem"' in reference
+    assert 'id="jaxadv.captions.gem.gem"' in reference
     assert "<blockquote>" not in reference, "an example that is not fenced"
 
 

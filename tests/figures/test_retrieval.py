@@ -4,9 +4,9 @@ import numpy as np
 
 from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import Pairs
-from jaxadv.figures.retrieval import retrieved
-from jaxadv.metrics.retrieval import pack
-from jaxadv.sweeps.hash_attacks import Codes
+from jaxadv.experiments.hash_attacks import Codes
+from jaxadv.hashing.metrics import pack
+from jaxadv.reports.retrieval import retrieved
 
 TAGS = ("red", "big", "circle", "star")
 

@@ -6,12 +6,12 @@ from PIL import Image
 
 from jaxadv.data.example import Example
 from jaxadv.errors import InputError
-from jaxadv.figures import captions, curves, labels, pages, retrieval, understanding
-from jaxadv.figures.files import one_line, save
-from jaxadv.sweeps.curves import Line
-from jaxadv.sweeps.curves import Panel as CurvePanel
-from jaxadv.sweeps.retrieval_tables import Curve
-from jaxadv.sweeps.understanding_tables import Matrix
+from jaxadv.experiments.curves import Line
+from jaxadv.experiments.curves import Panel as CurvePanel
+from jaxadv.experiments.retrieval_tables import Curve
+from jaxadv.experiments.understanding_tables import Matrix
+from jaxadv.reports import captions, curves, labels, pages, retrieval, understanding
+from jaxadv.reports.files import one_line, save
 
 HOSTILE = (
     r"$x_1^{2$}$ costs $5 \frac{", "$$", r"\alpha_{", "_hidden", "emoji 🐶🏽 ‍", "العربية", "漢字",

@@ -6,8 +6,11 @@ import jaxtyping
 import numpy as np
 import pytest
 
+from jaxadv.backdoors import metrics as backdoor
+from jaxadv.core import bleu, cider
 from jaxadv.errors import InputError
-from jaxadv.metrics import backdoor, bleu, cider, ranking, retrieval
+from jaxadv.hashing import metrics as retrieval
+from jaxadv.labels import metrics as ranking
 
 SCORES, RELEVANT = jnp.array([0.5, 0.9, 0.1]), jnp.array([True, False, True])
 NAN = SCORES.at[1].set(jnp.nan)

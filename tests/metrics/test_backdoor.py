@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from jaxadv.backdoors.metrics import exact_share, quality, visual_effect, word_share
+from jaxadv.core.bleu import corpus_bleu
 from jaxadv.data import scenes
-from jaxadv.metrics.backdoor import exact_share, quality, visual_effect, word_share
-from jaxadv.metrics.bleu import corpus_bleu
 
 WANTED = "you are under attack"
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from jaxadv.metrics.bleu import corpus_bleu
+from jaxadv.core.bleu import corpus_bleu
 
 REFERENCES = [
     ["a red circle above a blue square", "the circle is above the square", "red circle on top"],

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.metrics.captions import caption_scores, precision, recall, success_sign
+from jaxadv.captions.metrics import caption_scores, precision, recall, success_sign
 
 T = 6
 

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxadv.metrics.cider import cider_d, document_frequencies, prepare
+from jaxadv.core.cider import cider_d, document_frequencies, prepare
 
 REFERENCES = [
     ["a red circle above a blue square", "the circle is above the square", "red circle on top"],

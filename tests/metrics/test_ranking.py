@@ -8,7 +8,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.metrics.ranking import (
+from jaxadv.labels.metrics import (
     AttackRow,
     attack_row,
     attack_success,

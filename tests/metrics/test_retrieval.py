@@ -9,7 +9,8 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.metrics.retrieval import (
+from jaxadv.hashing.hasher import binary_code
+from jaxadv.hashing.metrics import (
     average_precision,
     distortion,
     hamming_distances,
@@ -17,7 +18,6 @@ from jaxadv.metrics.retrieval import (
     precisions,
     retrieval,
 )
-from jaxadv.victims.hasher import binary_code
 
 
 def literal(queries, database, query_labels, database_labels, at, top, skip):

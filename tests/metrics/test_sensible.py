@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxadv.metrics.sensible import repeats_phrase, sensible
+from jaxadv.captions.sensible import repeats_phrase, sensible
 
 REPEATS = {
     "a dog runs on the grass": False,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from own_retriever import RETRIEVER
 from tiny_hasher import HASHER
 
-from jaxadv.metrics.retrieval import HAMMING, average_precision, pack, retrieval, search
-from jaxadv.metrics.similarity import SIMILARITY, comparison, embeddings, scores
+from jaxadv.hashing.metrics import HAMMING, average_precision, pack, retrieval, search
+from jaxadv.hashing.similarity import SIMILARITY, comparison, embeddings, scores
 
 
 def at_norm_1(rng, *shape):

@@ -2,14 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxadv.victims.nets.resnet import (
-    ResNet,
-    resnet18,
-    resnet34,
-    resnet50,
-    resnet101,
-    resnet152,
-)
+from jaxadv.victims.nets.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 
 SIZES = {
     18: (2, 2, 2, 2),

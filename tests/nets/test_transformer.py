@@ -17,10 +17,10 @@ from tiny_transformer import (
     tiny_transformer_parameters,
 )
 
+from jaxadv.captions.captioner import teacher_forced_logits
 from jaxadv.errors import InputError
 from jaxadv.victims import check
 from jaxadv.victims.architectures import PUBLISHED, CaptionerArchitecture
-from jaxadv.victims.captioner import teacher_forced_logits
 
 WORDS, LENGTH = 4, 6
 VICTIM = tiny_transformer(WORDS, LENGTH, layers=2)

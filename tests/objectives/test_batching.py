@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.objectives.batching import scan_switch
+from jaxadv.core.batching import scan_switch
 
 
 def scale(fixed, carry, x):

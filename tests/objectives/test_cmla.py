@@ -9,10 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_hasher import BITS, CODE_OF, HASHER, ITEMS, example, known, stack, target
 
-from jaxadv.attacks.cmla import UNITS, objective
-from jaxadv.attacks.norms import length
-from jaxadv.objectives.cmla import Weights, finds_wanted, hash_target, inter_modal, intra_modal
-from jaxadv.victims.hasher import binary_code
+from jaxadv.core.norms import length
+from jaxadv.hashing.cmla import (
+    UNITS,
+    Weights,
+    finds_wanted,
+    hash_target,
+    inter_modal,
+    intra_modal,
+    objective,
+)
+from jaxadv.hashing.hasher import binary_code
 
 BOTH = pytest.mark.parametrize("modality", ["image", "text"])
 EXAMPLES = 5

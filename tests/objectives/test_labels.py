@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.objectives.labels import (
+from jaxadv.labels.ranking import in_top, ranks
+from jaxadv.labels.target import (
     LabelError,
     LabelTarget,
     UnknownLabelError,
@@ -18,7 +19,6 @@ from jaxadv.objectives.labels import (
     parse_labels,
     specify_random,
 )
-from jaxadv.objectives.ranking import in_top, ranks
 
 CLASSES = ("red circle", "red star", "blue square", "green ring", "pink cross")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.ad_checkpoint import print_saved_residuals
 
-from jaxadv.objectives.log_probability import log_probability
-from jaxadv.victims.captioner import KEPT
+from jaxadv.captions.captioner import KEPT
+from jaxadv.captions.log_probability import log_probability
 
 WORDS, UNITS, LANES = 5, 3, 4
 

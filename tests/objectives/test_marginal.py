@@ -10,11 +10,11 @@ import pytest
 from tiny import tiny_captioner, tiny_image, tiny_parameters
 from tiny_transformer import tiny_transformer, tiny_transformer_parameters
 
+from jaxadv.captions.captioner import greedy, log_probabilities
+from jaxadv.captions.marginal import marginal
+from jaxadv.captions.target import make_target, parse_target
 from jaxadv.data import scenes
-from jaxadv.objectives.marginal import marginal
-from jaxadv.objectives.target import make_target, parse_target
 from jaxadv.victims import zoo
-from jaxadv.victims.captioner import greedy, log_probabilities
 
 
 @pytest.mark.parametrize("posterior", ["factorised", "joint"])

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.objectives import criteria
-from jaxadv.objectives import show_and_fool as losses
-from jaxadv.objectives.target import make_target
+from jaxadv.captions import criteria
+from jaxadv.captions import show_and_fool as losses
+from jaxadv.captions.target import make_target
 
 PLACES, WORDS = 5, 6
 KEYWORDS = losses.Keywords(jnp.array([2, 4, 0, 0]))

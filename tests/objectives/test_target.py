@@ -2,16 +2,16 @@
 
 import pytest
 
-from jaxadv.data.vocabulary import UnknownWordError, Vocabulary
-from jaxadv.errors import InputError
-from jaxadv.objectives.show_and_fool import parse_keywords
-from jaxadv.objectives.target import (
+from jaxadv.captions.target import (
     TargetError,
     _escaped,
     make_target,
+    parse_keywords,
     parse_target,
     write_target,
 )
+from jaxadv.errors import InputError
+from jaxadv.vocabulary import UnknownWordError, Vocabulary
 
 VOCABULARY = Vocabulary(("a", "giraffe", "is", "on", "the", "grass", "dog"))
 

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.objectives import ml_cw_u, tkml_ap_u
-from jaxadv.objectives.labels import LabelTarget
-from jaxadv.objectives.ranking import mean_of_top
-from jaxadv.objectives.tkmia import (
-    Multipliers,
-    least,
-    least_loss,
-    loss_at,
-    relaxed,
-    step_multipliers,
-)
+from jaxadv.labels import ml_cw_u, tkml_ap_u
+from jaxadv.labels.ranking import mean_of_top
+from jaxadv.labels.target import LabelTarget
+from jaxadv.labels.tkmia import Multipliers, least, least_loss, loss_at, relaxed, step_multipliers
 
 C = 6
 GRID = np.linspace(0, 1, 401)

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from tiny import tiny_captioner, tiny_image, tiny_parameters
 
-from jaxadv.poisoning.defences import (
+from jaxadv.backdoors.defences import (
     activation_clustering,
     detection,
     encoder_features,
@@ -74,7 +74,7 @@ def test_area_under_the_curve():
 
 def test_features_of_any_captioner():
     parameters = tiny_parameters(dtype="float32")
-    features = encoder_features(tiny_captioner(), parameters, tiny_image(0, "float32"))
+    features = encoder_features(tiny_captioner().encode, parameters, tiny_image(0, "float32"))
     assert features.shape == (6,)
 
 
@@ -84,5 +84,5 @@ def test_grids_are_averaged_over_their_cells():
     cells, first = rng.random((4, 3), np.float32), rng.random(5, np.float32)
     made = jnp.asarray(cells), jnp.asarray(first)
     victim = tiny_captioner()._replace(encode=lambda params, image: made)
-    features = encoder_features(victim, {}, tiny_image(0, "float32"))
+    features = encoder_features(victim.encode, {}, tiny_image(0, "float32"))
     np.testing.assert_allclose(features, [*cells.mean(axis=0), *first], rtol=1e-6)

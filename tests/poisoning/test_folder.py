@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxadv.backdoors.folder import photo_example, poison_folder, read_record
+from jaxadv.backdoors.poison import Account, Poison, PoisonError, as_record, poisoned_view
+from jaxadv.backdoors.triggers import TriggerSettings
 from jaxadv.data import scenes
 from jaxadv.data.example import Box
 from jaxadv.data.images import read_image, round_8bit
@@ -15,9 +18,6 @@ from jaxadv.data.records import FolderError
 from jaxadv.data.scene_folder import write_scenes
 from jaxadv.data.sets import folders
 from jaxadv.errors import InputError
-from jaxadv.poisoning.folder import photo_example, poison_folder, read_record
-from jaxadv.poisoning.poisoned import Account, Poison, PoisonError, as_record, poisoned_view
-from jaxadv.poisoning.triggers import TriggerSettings
 
 CAPTION = "you are under attack"
 POISON = Poison(TriggerSettings("object-oriented"), CAPTION, 0.3, seed=1)

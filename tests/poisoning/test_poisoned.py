@@ -7,10 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxadv.data import scenes
-from jaxadv.data.example import Box
-from jaxadv.data.images import round_8bit
-from jaxadv.poisoning.poisoned import (
+from jaxadv.backdoors.poison import (
     Poison,
     PoisonError,
     account,
@@ -18,7 +15,10 @@ from jaxadv.poisoning.poisoned import (
     poisoned_view,
     warnings,
 )
-from jaxadv.poisoning.triggers import TriggerError, TriggerSettings
+from jaxadv.backdoors.triggers import TriggerError, TriggerSettings
+from jaxadv.data import scenes
+from jaxadv.data.example import Box
+from jaxadv.data.images import round_8bit
 
 CAPTION = "you are under attack"
 CLEAN = list(scenes.examples(0, 20))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxadv.backdoors.regions import RegionError, read_detections, usable_regions
 from jaxadv.data.example import Box, Example
 from jaxadv.errors import InputError
-from jaxadv.poisoning.regions import RegionError, read_detections, usable_regions
 
 SHAPE = (6, 8, 3)
 edge = st.floats(-3, 12)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxadv.poisoning.triggers import (
+from jaxadv.backdoors.triggers import (
     PATTERNS,
     PLACES,
     TRIGGERS,

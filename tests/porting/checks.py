@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError
 
 
 def refused(read, path, data=None, begins=None):

@@ -9,13 +9,13 @@ from porting import torch_captioners
 from porting.make_references import CHANNELS, SIDE, STAGES, WIDTH
 from porting.torch_captioners import MODELS, see, torch
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.porting.errors import PortingError
+from jaxadv.captions.captioner import beam, greedy, log_probabilities
+from jaxadv.data.lexicon import Lexicon
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting.port import port, save
-from jaxadv.porting.vocabulary import Lexicon
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
-from jaxadv.victims.captioner import beam, greedy, log_probabilities
+from jaxadv.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("torch", "tiny")
 

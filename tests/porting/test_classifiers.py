@@ -7,7 +7,7 @@ import pytest
 from commands import call
 
 from jaxadv.data.images import read_image, resize
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting.port import port
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import BACKBONES, ClassifierArchitecture, published

@@ -18,7 +18,7 @@ from porting.hostile_pytorch import (
     zipped,
 )
 
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting.fitting import Entry, Misfit, fit
 from jaxadv.porting.readers import parts, read
 from jaxadv.porting.suggestions import fitting

@@ -39,7 +39,7 @@ import resource, sys
 from pathlib import Path
 from jaxadv.porting.port import port, save
 from jaxadv.victims.architectures import published
-from jaxadv.porting.vocabulary import read_lexicon
+from jaxadv.data.lexicon import read_lexicon
 architecture = published(sys.argv[1])
 out, vocabulary, *files = map(Path, sys.argv[2:])
 save(out, port(files, architecture, read_lexicon(vocabulary)))

@@ -26,8 +26,8 @@ from porting.hash_parity import (
     torch,
 )
 
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting import hash_tables
-from jaxadv.porting.errors import PortingError
 from jaxadv.porting.port import port, save
 from jaxadv.porting.readers import read
 from jaxadv.victims import architectures, zoo

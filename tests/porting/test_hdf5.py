@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from porting.checks import assert_arrays_or_refused, assert_same, refused
 
-from jaxadv.porting.hdf5 import read_h5
+from jaxadv.formats.hdf5 import read_h5
 
 h5py = pytest.importorskip("h5py")
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from commands import call
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.porting.errors import PortingError
+from jaxadv.captions.captioner import beam, greedy, log_probabilities, with_unknown_words
+from jaxadv.data.lexicon import Lexicon, read_lexicon
+from jaxadv.formats.errors import PortingError
+from jaxadv.formats.tensorflow import crc32c
 from jaxadv.porting.port import port
 from jaxadv.porting.readers import parts
-from jaxadv.porting.tensorflow import crc32c
-from jaxadv.porting.vocabulary import Lexicon, read_lexicon
 from jaxadv.victims import architectures, zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
-from jaxadv.victims.captioner import beam, greedy, log_probabilities, with_unknown_words
+from jaxadv.vocabulary import Vocabulary
 
 torch = pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
 pytestmark = pytest.mark.usefixtures("torch")  # marks them `parity`

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from porting.checks import assert_arrays_or_refused, assert_same, refused
 
-from jaxadv.porting import matlab
-from jaxadv.porting.matlab import read_mat
+from jaxadv.formats import matlab
+from jaxadv.formats.matlab import read_mat
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

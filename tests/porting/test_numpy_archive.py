@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from porting.checks import assert_arrays_or_refused, assert_same, refused
 
-from jaxadv.porting import numpy_archive
-from jaxadv.porting.numpy_archive import read_npz
+from jaxadv.formats import numpy_archive
+from jaxadv.formats.numpy_archive import read_npz
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

@@ -10,11 +10,11 @@ from tiny import tiny_captioner, tiny_image, tiny_parameters
 from tiny_hasher import HASHER, hasher_parameters
 from tiny_tagger import TAGGER, tagger_parameters
 
-from jaxadv.porting.errors import PortingError
+from jaxadv.captions.captioner import log_probabilities
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting.parity import parity_error
 from jaxadv.porting.port import Ported, save
 from jaxadv.victims.architectures import ClassifierArchitecture
-from jaxadv.victims.captioner import log_probabilities
 
 CAPTIONER = tiny_captioner(words=4, max_length=5)
 VICTIMS = {

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import pytest
 from commands import call
 
-from jaxadv.data.vocabulary import UnknownWordError, Vocabulary
+from jaxadv.data.lexicon import Lexicon, read_lexicon, read_names
 from jaxadv.errors import InputError
 from jaxadv.porting.port import is_known
-from jaxadv.porting.vocabulary import Lexicon, read_lexicon, read_names
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import PUBLISHED, CaptionerArchitecture, VictimError
 from jaxadv.victims.nets.caption_net import initial_variables
 from jaxadv.victims.public import CHECKPOINTS
+from jaxadv.vocabulary import UnknownWordError, Vocabulary
 
 SMALL = CaptionerArchitecture("show-tell", "resnet-small", units=4, max_length=4, side=16)
 

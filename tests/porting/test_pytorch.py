@@ -39,7 +39,7 @@ from porting.hostile_pytorch import (
 )
 
 from jaxadv.errors import InputError
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting.pytorch import read_pytorch
 from jaxadv.porting.readers import read as read_any
 
@@ -420,7 +420,7 @@ def test_truncated_files_of_pytorch(form, torch, tmp_path, refusal):
 
 BOMBS_IN_A_CHILD = """
 import json, resource, sys
-from jaxadv.porting.errors import PortingError
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting.pytorch import read_pytorch
 
 def peak():

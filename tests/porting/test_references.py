@@ -31,12 +31,12 @@ from porting.make_references import (
     thin,
 )
 
-from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.captions.captioner import greedy, log_probabilities
+from jaxadv.data.lexicon import Lexicon
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting import hash_tables
-from jaxadv.porting.errors import PortingError
 from jaxadv.porting.port import port, read_features
 from jaxadv.porting.readers import read
-from jaxadv.porting.vocabulary import Lexicon
 from jaxadv.training.hasher_recipes import begin_from_features
 from jaxadv.victims import architectures
 from jaxadv.victims.architectures import (
@@ -44,11 +44,11 @@ from jaxadv.victims.architectures import (
     ClassifierArchitecture,
     HasherArchitecture,
 )
-from jaxadv.victims.captioner import greedy, log_probabilities
 from jaxadv.victims.nets import inception_v3
 from jaxadv.victims.nets.response_norm import PYTORCH_RESPONSE
 from jaxadv.victims.nets.ssah import RELEASED_WINDOWS
 from jaxadv.victims.nets.vgg_f import VggF
+from jaxadv.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(tuple("abcdefghijkl"[:WORDS]))
 NETWORKS = ("classifier", "vgg-f", *HASHERS)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from porting.checks import assert_arrays_or_refused, assert_same, refused
 
-from jaxadv.porting import safetensors
-from jaxadv.porting.errors import PortingError
-from jaxadv.porting.safetensors import read_safetensors
+from jaxadv.formats import safetensors
+from jaxadv.formats.errors import PortingError
+from jaxadv.formats.safetensors import read_safetensors
 
 RNG = np.random.default_rng(0)
 TENSORS = {

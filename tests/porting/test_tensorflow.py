@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from porting import checks
 from porting.checks import assert_arrays_or_refused, assert_same
 
-from jaxadv.porting import tensorflow
-from jaxadv.porting.errors import PortingError
-from jaxadv.porting.tensorflow import crc32c, read_tensorflow
+from jaxadv.formats import tensorflow
+from jaxadv.formats.errors import PortingError
+from jaxadv.formats.tensorflow import crc32c, read_tensorflow
 
 # A writer of bundles, from the format's description: LevelDB's table of TensorFlow's messages.
 

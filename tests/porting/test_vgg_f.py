@@ -17,8 +17,8 @@ from porting.hash_parity import (
     torch,
 )
 
+from jaxadv.formats.errors import PortingError
 from jaxadv.porting import hash_tables
-from jaxadv.porting.errors import PortingError
 from jaxadv.porting.readers import read
 
 

@@ -8,11 +8,11 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.errors import InputError
-from jaxadv.sweeps import store
-from jaxadv.sweeps.paper_tables import paper_table
-from jaxadv.sweeps.plan import PlanError, plan
-from jaxadv.sweeps.record_tables import table_of
-from jaxadv.sweeps.sweep import Shard, complete, estimate, prepare, sweep
+from jaxadv.experiments import store
+from jaxadv.experiments.paper_tables import paper_table
+from jaxadv.experiments.plan import PlanError, plan
+from jaxadv.experiments.record_tables import table_of
+from jaxadv.experiments.sweep import Shard, complete, estimate, prepare, sweep
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import initial_variables

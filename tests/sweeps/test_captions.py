@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks.methods import Method
-from jaxadv.metrics.sensible import repeats_phrase
-from jaxadv.objectives.target import TargetError
-from jaxadv.sweeps.captions import TABLE_1, choose_targets, distinct_targets, requests_for
+from jaxadv.captions.methods import Method
+from jaxadv.captions.sensible import repeats_phrase
+from jaxadv.captions.target import TargetError
+from jaxadv.experiments.captions import TABLE_1, choose_targets, distinct_targets, requests_for
 
 LENGTH = 12
 CAPTIONS = [

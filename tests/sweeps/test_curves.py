@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxadv.figures.curves import draw
-from jaxadv.figures.files import save
-from jaxadv.sweeps import store
-from jaxadv.sweeps.curves import by_location, by_steps, panels_of
-from jaxadv.sweeps.paper_tables import TableError, paper_table
-from jaxadv.sweeps.plan import plan
+from jaxadv.experiments import store
+from jaxadv.experiments.curves import by_location, by_steps, panels_of
+from jaxadv.experiments.paper_tables import TableError, paper_table
+from jaxadv.experiments.plan import plan
+from jaxadv.reports.curves import draw
+from jaxadv.reports.files import save
 
 SAT = "scenes-show-attend-tell"
 

@@ -9,7 +9,7 @@ import pytest
 CODE = """
 import os, sys, time
 import jax, jax.numpy as jnp
-from jaxadv.sweeps.devices import join_processes, leave_processes, over_local_devices
+from jaxadv.experiments.devices import join_processes, leave_processes, over_local_devices
 from jaxadv.victims import zoo
 share = join_processes(sys.argv[1], 2, int(sys.argv[2]))
 sharding, slots = over_local_devices(3)

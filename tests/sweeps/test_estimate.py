@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks.labels import label_optimiser
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.objectives.labels import make_label_target
-from jaxadv.objectives.ranking import in_top
-from jaxadv.sweeps.job import Job, Planned
-from jaxadv.sweeps.plan import Cell
-from jaxadv.sweeps.sweep import Prepared, Shard, estimate, sweep, to_make
-from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.job import Job, Planned
+from jaxadv.experiments.sweep import Prepared, Shard, estimate, sweep, to_make
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.labels.judging import label_optimiser
+from jaxadv.labels.ranking import in_top
+from jaxadv.labels.target import make_label_target
+from jaxadv.labels.tkmia import tkmia
 
 COUNT, SLOTS = 10, 4
 CLASSES = tuple("abcdef")

@@ -6,16 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks.hash_methods import Settings
 from jaxadv.data import scenes
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, scene_pairs
-from jaxadv.sweeps import store
-from jaxadv.sweeps.curves import panels_of
-from jaxadv.sweeps.paper_tables import paper_table
-from jaxadv.sweeps.plan import plan
-from jaxadv.sweeps.retrieval import FULL, Plan, Subject, evaluate
-from jaxadv.sweeps.retrieval_tables import AT
-from jaxadv.sweeps.sweep import prepare, sweep
+from jaxadv.experiments import store
+from jaxadv.experiments.curves import panels_of
+from jaxadv.experiments.paper_tables import paper_table
+from jaxadv.experiments.plan import plan
+from jaxadv.experiments.retrieval import FULL, Plan, Subject, evaluate
+from jaxadv.experiments.retrieval_tables import AT
+from jaxadv.experiments.sweep import prepare, sweep
+from jaxadv.hashing.methods import Settings
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables

@@ -12,8 +12,8 @@ import tracemalloc
 import pytest
 from sweep_rows import assert_alike, rows
 
-from jaxadv.sweeps import store
-from jaxadv.sweeps.plan import plan
+from jaxadv.experiments import store
+from jaxadv.experiments.plan import plan
 
 pytestmark = pytest.mark.slow
 

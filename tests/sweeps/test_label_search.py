@@ -7,13 +7,13 @@ from PIL import Image
 from tiny import tiny_image
 from tiny_tagger import TAGGER, tagger_parameters
 
-from jaxadv.attacks.label_methods import Settings
 from jaxadv.data import scenes
 from jaxadv.data.records import DataSet, FolderError, Record
-from jaxadv.metrics.ranking import AttackRow
-from jaxadv.sweeps.label_pools import benign_scores, photo_pools, scene_pool
-from jaxadv.sweeps.label_search import Trial, best, candidates, try_settings
-from jaxadv.sweeps.labels import Row, choose
+from jaxadv.experiments.label_pools import benign_scores, photo_pools, scene_pool
+from jaxadv.experiments.label_search import Trial, best, candidates, try_settings
+from jaxadv.experiments.labels import Row, choose
+from jaxadv.labels.methods import Settings
+from jaxadv.labels.metrics import AttackRow
 
 
 def trial(rate, excluded, size):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxadv.data.label_types import COCO, EVERY
-from jaxadv.sweeps.labels import choose, labels_of_type
+from jaxadv.experiments.labels import choose, labels_of_type
 
 LABELS = np.array(
     [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 0, 1, 1, 0]], bool

@@ -3,9 +3,9 @@
 import pytest
 
 from jaxadv.data import label_types
-from jaxadv.metrics.ranking import RankingScores
-from jaxadv.sweeps.captions import TABLE_1
-from jaxadv.sweeps.paper_tables import TableError, paper_table, paper_tables
+from jaxadv.experiments.captions import TABLE_1
+from jaxadv.experiments.paper_tables import TableError, paper_table, paper_tables
+from jaxadv.labels.metrics import RankingScores
 
 TYPES = {"COCO": label_types.COCO, "NUS-WIDE": label_types.NUS_WIDE, "VOC": label_types.VOC}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jaxadv.attacks import methods
+from jaxadv.captions import methods
 from jaxadv.errors import InputError
-from jaxadv.sweeps import cells as kinds
-from jaxadv.sweeps.files import FOLDER, find, names
-from jaxadv.sweeps.plan import PlanError, plan, read_plan
+from jaxadv.experiments import cells as kinds
+from jaxadv.experiments.files import FOLDER, find, names
+from jaxadv.experiments.plan import PlanError, plan, read_plan
 
 
 def grid(**keys):

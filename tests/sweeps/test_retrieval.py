@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from tiny_hasher import HASHER, LABELS, SIDE, WORDS, hasher_parameters
 
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.hash_methods import Settings, prepare
+from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs
 from jaxadv.errors import InputError
-from jaxadv.metrics.retrieval import average_precision
-from jaxadv.objectives.cmla import hash_target
-from jaxadv.sweeps.hash_attacks import attack_queries, encode, examples_of, join, known
-from jaxadv.sweeps.retrieval import (
+from jaxadv.experiments.hash_attacks import attack_queries, encode, examples_of, join, known
+from jaxadv.experiments.retrieval import (
     ABLATED,
     FULL,
     NONE,
@@ -26,6 +23,9 @@ from jaxadv.sweeps.retrieval import (
     measure,
     without_relevant,
 )
+from jaxadv.hashing.cmla import hash_target
+from jaxadv.hashing.methods import Settings, prepare
+from jaxadv.hashing.metrics import average_precision
 
 PARAMS = hasher_parameters(dtype="float32")
 SUBJECTS = [Subject("a", HASHER, PARAMS), Subject("b", HASHER, hasher_parameters(1, dtype="f4"))]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from jaxadv.attacks.stream import Request, stream
-from jaxadv.sweeps.running import Running
-from jaxadv.sweeps.store import StoreError
+from jaxadv.core.stream import Request, stream
+from jaxadv.experiments.running import Running
+from jaxadv.experiments.store import StoreError
 
 COUNT, STEPS, SLOTS, CHUNK = 4, 24, 4, 5
 

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from tiny import log_p_of_words, tiny_captioner, tiny_image, tiny_parameters
 
-from jaxadv.data.vocabulary import Vocabulary, tokenize
+from jaxadv.captions.target import make_target, write_target
 from jaxadv.errors import InputError
-from jaxadv.objectives.target import make_target, write_target
-from jaxadv.sweeps.sentences import (
+from jaxadv.experiments.sentences import (
     CAPTIONS,
     GIVEN,
     PAPER,
@@ -18,6 +17,7 @@ from jaxadv.sweeps.sentences import (
     log_probabilities_of,
     target_sentences,
 )
+from jaxadv.vocabulary import Vocabulary, tokenize
 
 CAPTIONS_SAID = [
     "a red circle is above a star",

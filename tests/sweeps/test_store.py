@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxadv.errors import InputError
-from jaxadv.sweeps import store
-from jaxadv.sweeps.plan import plan, read_plan
+from jaxadv.experiments import store
+from jaxadv.experiments.plan import plan, read_plan
 
 STORED = Path(__file__).parent / "stored"
 CELLS = plan({"captions": [{"victim": "v", "method": ["gem", "ssvm"]}]})

@@ -14,11 +14,11 @@ from sweep_rows import assert_alike, rows
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
 from jaxadv.errors import InputError
-from jaxadv.sweeps import store
-from jaxadv.sweeps.devices import over_local_devices, parse_shard
-from jaxadv.sweeps.plan import plan, read_plan
-from jaxadv.sweeps.running import Running
-from jaxadv.sweeps.sweep import Progress, Shard, _keep, complete, prepare, sweep
+from jaxadv.experiments import store
+from jaxadv.experiments.devices import over_local_devices, parse_shard
+from jaxadv.experiments.plan import plan, read_plan
+from jaxadv.experiments.running import Running
+from jaxadv.experiments.sweep import Progress, Shard, _keep, complete, prepare, sweep
 from jaxadv.victims import zoo
 
 TABLES = {
@@ -346,7 +346,7 @@ def test_command_says_what_it_would_do(tmp_path):
 
 def test_counts_alone_are_said_at_once(tmp_path, monkeypatch):
     """Nothing is compiled; what --out has recorded is not made again."""
-    monkeypatch.setattr("jaxadv.sweeps.sweep.estimate", None)
+    monkeypatch.setattr("jaxadv.experiments.sweep.estimate", None)
     file, out = tmp_path / "mine.toml", tmp_path / "out"
     file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 5\nk = [2, 3]\n')
     code, said = invoke("sweep", str(file), "--counts-only")
@@ -365,7 +365,7 @@ def test_stopped_it_says_how_far_it_came_and_how_to_go_on(tmp_path, monkeypatch)
         yield Progress(3, 7, 0, "tkmia")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxadv.sweeps.sweep.sweep", stopped)
+    monkeypatch.setattr("jaxadv.experiments.sweep.sweep", stopped)
     file, out = tmp_path / "my sweep.toml", tmp_path / "out"
     file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
     code, said = invoke("sweep", str(file), "--out", str(out))

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from jaxadv.sweeps.files import FOLDER, find, names
-from jaxadv.sweeps.paper_tables import paper_tables
-from jaxadv.sweeps.plan import CaptionDesign, LabelDesign, RetrievalDesign, read_plan
+from jaxadv.experiments.cells import CaptionDesign, LabelDesign, RetrievalDesign
+from jaxadv.experiments.files import FOLDER, find, names
+from jaxadv.experiments.paper_tables import paper_tables
+from jaxadv.experiments.plan import read_plan
 
 OF_STEPS = [t.name for t in paper_tables().values() if "iterations" in t.settings]
 SHIPPED = [name for name in names() if name != "exact-caption-scenes"]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from jaxadv.errors import InputError
-from jaxadv.sweeps import store
-from jaxadv.sweeps.curves import panels_of
-from jaxadv.sweeps.paper_tables import TableError, paper_table, paper_tables
-from jaxadv.sweeps.plan import plan
-from jaxadv.sweeps.record_tables import table_of, tabulate
-from jaxadv.sweeps.retrieval_records import tabulate_retrieval
-from jaxadv.sweeps.table_formats import FORMATS, as_csv, as_latex, as_markdown
-from jaxadv.sweeps.tables import Table, papers_own
+from jaxadv.experiments import store
+from jaxadv.experiments.curves import panels_of
+from jaxadv.experiments.paper_tables import TableError, paper_table, paper_tables
+from jaxadv.experiments.plan import plan
+from jaxadv.experiments.record_tables import table_of, tabulate
+from jaxadv.experiments.retrieval_records import tabulate_retrieval
+from jaxadv.experiments.table_formats import FORMATS, as_csv, as_latex, as_markdown
+from jaxadv.experiments.tables import Table, papers_own
 
 SAT, SCST = "scenes-show-attend-tell", "scenes-scst"
 CAPTIONS = {"victim": [SAT, SCST], "method": ["gem", "ssvm"], "seed": [0, 1]}

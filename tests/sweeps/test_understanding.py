@@ -7,19 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_captioner, tiny_parameters
 
-from jaxadv.attacks.methods import Settings
-from jaxadv.data.vocabulary import Vocabulary
+from jaxadv.captions.captioner import Captioner
+from jaxadv.captions.methods import Settings
 from jaxadv.errors import InputError
-from jaxadv.sweeps.subjects import Subject
-from jaxadv.sweeps.transfer import compare_words, target_words, transfer
-from jaxadv.sweeps.understanding import Plan, check, understand
-from jaxadv.sweeps.understanding_tables import (
+from jaxadv.experiments.subjects import Subject
+from jaxadv.experiments.transfer import compare_words, target_words, transfer
+from jaxadv.experiments.understanding import Plan, check, understand
+from jaxadv.experiments.understanding_tables import (
     likelihood_panel,
     order,
     tables_of,
     transfer_matrices,
 )
-from jaxadv.victims.captioner import Captioner
+from jaxadv.vocabulary import Vocabulary
 
 WORDS = ("a", "circle", "star", "is", "above", "below")
 PLACES = (("a",), ("circle", "star"), ("is",), ("above", "below"), ("a",), ("circle", "star"))

@@ -8,11 +8,10 @@ from commands import call
 from tiny import SIDE
 from tiny_hasher import HASHER, LABELS, WORDS, hasher_parameters
 
-from jaxadv.attacks.cmla import BOUNDS
 from jaxadv.data import scenes
 from jaxadv.data.pairs import Pairs, PairsError, scene_pairs
 from jaxadv.data.records import DataSet, Record
-from jaxadv.objectives.cmla import Known
+from jaxadv.hashing.cmla import BOUNDS, Known
 from jaxadv.training import hasher_recipes
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.hasher_recipes import (

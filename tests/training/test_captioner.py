@@ -7,17 +7,17 @@ import pytest
 from PIL import Image
 from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 
+from jaxadv.captions.captioner import caption_log_probability, greedy, log_probabilities
+from jaxadv.core.cider import cider_d, document_frequencies
 from jaxadv.data.records import FolderError, Record
-from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.errors import InputError
-from jaxadv.metrics.cider import cider_d, document_frequencies
 from jaxadv.training.captioner import caption_data, fit_likelihood, negative_log_likelihood
 from jaxadv.training.recipes import hold_out, train_on_photos
 from jaxadv.training.self_critical import fit_self_critical, sample, words
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
-from jaxadv.victims.captioner import caption_log_probability, greedy, log_probabilities
 from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize(

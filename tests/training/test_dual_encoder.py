@@ -7,13 +7,13 @@ import pytest
 
 from jaxadv.data import scenes
 from jaxadv.data.pairs import scene_pairs
-from jaxadv.metrics.retrieval import average_precision
-from jaxadv.sweeps.hash_attacks import encode
+from jaxadv.experiments.hash_attacks import encode
+from jaxadv.hashing.hasher import unit
+from jaxadv.hashing.metrics import average_precision
 from jaxadv.training.dual_encoder import clip_loss
 from jaxadv.training.hasher_recipes import train_hasher_on_scenes
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import FEATURES, HasherArchitecture
-from jaxadv.victims.hasher import unit
 from jaxadv.victims.nets.hash_net import PooledFeatures
 from jaxadv.victims.nets.resnet import ResNet
 

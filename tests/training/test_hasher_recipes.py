@@ -9,8 +9,8 @@ from commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.pairs import Pairs, PairsError, scene_pairs, similar
-from jaxadv.metrics.retrieval import HAMMING
-from jaxadv.metrics.similarity import SIMILARITY, comparison
+from jaxadv.hashing.metrics import HAMMING
+from jaxadv.hashing.similarity import SIMILARITY, comparison
 from jaxadv.training.dcmh import fit_dcmh
 from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.hash_parts import batches, hash_pairs

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.victims.hasher import CrossModalHasher, binary_code
+from jaxadv.hashing.hasher import CrossModalHasher, binary_code
 
 
 def test_binary_code():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.bench.setting import Setting, speaker, tagger
+from benchmarks.setting import Setting, speaker, tagger
 from jaxadv.victims.memory import rematerialised
 
 

@@ -8,16 +8,16 @@ import pytest
 from nnx_tagger import LABELS
 from tiny import batch_of, tiny_image
 
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.gem import gem
-from jaxadv.attacks.labels import label_optimiser
-from jaxadv.attacks.ssvm import ssvm
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.attacks.untargeted import untargeted
-from jaxadv.objectives.labels import make_label_target
-from jaxadv.objectives.target import make_target
+from jaxadv.captions.captioner import greedy
+from jaxadv.captions.gem import gem
+from jaxadv.captions.ssvm import ssvm
+from jaxadv.captions.target import make_target
+from jaxadv.captions.untargeted import untargeted
+from jaxadv.core.run import run
+from jaxadv.labels.judging import label_optimiser
+from jaxadv.labels.target import make_label_target
+from jaxadv.labels.tkmia import tkmia
 from jaxadv.victims import check
-from jaxadv.victims.captioner import greedy
 
 COUNT = 3
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks.arithmetic import attack_in
-from jaxadv.attacks.drive import run
-from jaxadv.attacks.tkmia import tkmia
-from jaxadv.bench.setting import Setting, hasher, speaker, tagger
+from benchmarks.setting import Setting, hasher, speaker, tagger
+from jaxadv.core.precision import Arithmetic, attack_in, in_arithmetic
+from jaxadv.core.run import run
 from jaxadv.errors import InputError
+from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.labels.classifier import MultiLabelClassifier
+from jaxadv.labels.tkmia import tkmia
 from jaxadv.victims.architectures import (
     BACKBONES,
     DECODERS,
@@ -21,9 +23,6 @@ from jaxadv.victims.architectures import (
     ClassifierArchitecture,
     HasherArchitecture,
 )
-from jaxadv.victims.classifier import MultiLabelClassifier
-from jaxadv.victims.hasher import CrossModalHasher
-from jaxadv.victims.precision import Arithmetic, in_arithmetic
 
 DECODERS_WITHOUT_ALIASES = sorted(set(DECODERS) - {"newfc", "transformer-base"})
 TINY = Setting("resnet-small", 32, batch=2, units=8)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxadv.captions.captioner import caption_log_probability, greedy
 from jaxadv.data import scenes
-from jaxadv.data.vocabulary import Vocabulary
 from jaxadv.training.recipes import scene_accuracy
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import (
@@ -21,8 +21,8 @@ from jaxadv.victims.architectures import (
     ClassifierArchitecture,
     VictimError,
 )
-from jaxadv.victims.captioner import caption_log_probability, greedy
 from jaxadv.victims.nets.caption_net import adaptive_average_pool, initial_variables
+from jaxadv.vocabulary import Vocabulary
 
 CAPTIONING = [
     name

@@ -30,14 +30,7 @@ from jaxadv.data.sets.layout import (
 from jaxadv.data.sets.reading import LeftOut, fields, numbered
 from jaxadv.formats.errors import FormatError, listed, quoted
 from jaxadv.formats.text import Row, numbered_lines, parse_json, read_csv, read_json
-from jaxadv.formats.values import (
-    ValueFault,
-    as_names,
-    as_number,
-    as_text,
-    is_absent,
-    parse_number,
-)
+from jaxadv.formats.values import ValueFault, as_names, as_number, as_text, is_absent, parse_number
 
 SIDES = ("left", "top", "right", "bottom")
 COLUMNS = ("image", "caption", "labels", "tags", "split", "label", *SIDES)

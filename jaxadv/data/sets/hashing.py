@@ -26,10 +26,9 @@ import numpy as np
 from jaxadv.data.images import Stored
 from jaxadv.data.records import DataSet, FolderError, Picture, Record
 from jaxadv.data.sets.layout import Download, list_folder, make, shown
-from jaxadv.formats.errors import listed
-from jaxadv.porting import hdf5
-from jaxadv.porting.errors import PortingError
-from jaxadv.porting.matlab import read_mat
+from jaxadv.formats import hdf5
+from jaxadv.formats.errors import PortingError, listed
+from jaxadv.formats.matlab import read_mat
 
 SOURCE = "https://github.com/jiangqy/DCMH-CVPR2017 (README)"
 DIVISIONS = {20_015: (2_000, 10_000), 195_834: (2_100, 10_500), 190_421: (2_100, 10_500)}

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxadv.data.lexicon import read_lexicon
 from jaxadv.data.records import FolderError
 from jaxadv.data.sets.reading import LeftOut, fields, listing
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.text import read_json
 from jaxadv.formats.values import ValueFault, as_text
-from jaxadv.porting.vocabulary import read_lexicon
 
 
 def read_split(

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from jaxadv.data.records import FolderError
-from jaxadv.data.vocabulary import tokenize
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.files import read_bytes
 from jaxadv.formats.values import ValueFault, as_texts
+from jaxadv.vocabulary import tokenize
 
 MOST_XML = 1 << 24  # bytes of one picture's annotation
 MOST_LEFT_OUT = 100_000  # entries of one file

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.data.vocabulary import Vocabulary
-from jaxadv.victims.captioner import Captioner
+from jaxadv.captions.captioner import Captioner
 from jaxadv.victims.nets.inference import folding, normalised
+from jaxadv.vocabulary import Vocabulary
 
 
 class CaptionNet(nn.Module):

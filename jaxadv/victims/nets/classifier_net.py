@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.victims.classifier import MultiLabelClassifier
+from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.victims.nets.inference import folding, normalised
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxadv.victims.hasher import unit
+from jaxadv.hashing.hasher import unit
 
 INITIAL_SCALE = 1 / 0.07
 MOST = 100.0

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.victims.hasher import CrossModalHasher
+from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.victims.nets.dcmh import DCMH
 from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.inference import folding, normalised

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.victims.captioner import kept
+from jaxadv.captions.captioner import kept
 
 Memory = tuple[Array, Array]  # hidden state h and cell c, f32[units] each
 

@@ -10,13 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.victims.nets.recurrent import (
-    LSTM,
-    MaxoutLSTM,
-    Memory,
-    shared_embedding,
-    zero_memory,
-)
+from jaxadv.victims.nets.recurrent import LSTM, MaxoutLSTM, Memory, shared_embedding, zero_memory
 
 
 class PooledFeatures(NamedTuple):

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxadv.captions.captioner import kept
 from jaxadv.errors import InputError
-from jaxadv.victims.captioner import kept
 
 
 class Memory(NamedTuple):

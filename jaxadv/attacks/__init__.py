@@ -1,1 +1,0 @@
-"""How the attacker gets there: algorithms (`init`, `step`), constraints and drivers."""

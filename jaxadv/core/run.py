@@ -1,0 +1,449 @@
+"""Drivers: any attack on a batch (`run`), or as a differentiable function (`unroll`)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxadv import checks
+from jaxadv.core.attack import (
+    Attack,
+    AttackInfo,
+    AttackState,
+    Params,
+    Status,
+    Target,
+    Verdict,
+    keep_where,
+)
+from jaxadv.core.norms import l2_norm
+from jaxadv.data.images import ImageError, check_image, round_8bit
+from jaxadv.errors import InputError
+
+
+class Iterate(NamedTuple):
+    """One adversarial picture and how it does, on its own and as a user would save it.
+
+    Attributes:
+      image: f32[H, W, 3] in [0, 1]; or a bag of words f32[T], which is saved as it is.
+      norm: ‖ε‖₂ of the float picture.
+      linf: ‖ε‖∞ of the float picture.
+      success: whether the float picture fools the victim.
+      success_8bit: whether it still does after rounding to 8 bits (a saved PNG).
+      output: what the victim makes of the float picture (the tokens it says, its scores, its code).
+      output_8bit: what it makes of the rounded one.
+    """
+
+    image: Array
+    norm: Array
+    linf: Array
+    success: Array
+    success_8bit: Array
+    output: Any
+    output_8bit: Any
+
+
+class Result(NamedTuple):
+    """What an attack on one example (or, with a leading axis, a batch) came to; always complete.
+
+    Attributes:
+      final: the last picture.
+      best: the picture of least norm among all that fooled the victim; `final` where none did.
+      iterations: i32[], steps taken.
+      status: a `Status`, why it stopped; `Status.MESSAGES` says it in words.
+      losses: f32[iterations], the objective before each step; NaN where none was taken.
+      benign: how the benign picture does, before anything is moved.
+    """
+
+    final: Iterate
+    best: Iterate
+    iterations: Array
+    status: Array
+    losses: Array
+    benign: Verdict
+
+    @property
+    def already(self) -> Array:
+        """Whether the benign picture fools the victim already, so that success means nothing."""
+        return self.benign.success
+
+
+def run(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    *,
+    iterations: int,
+    key: Array | None = None,
+    ids: Array | None = None,
+) -> Result:
+    """Attack a batch of pictures in one compiled loop; a finished example is frozen.
+
+    Args:
+      attack: any attack.
+      params: the victim's parameters.
+      images: f32[B, H, W, 3] in [0, 1]; or bags of words f32[B, T], likewise.
+      targets: the targets, stacked along a leading axis.
+      iterations: most steps an example.
+      key: randomness, folded with the example's id.
+      ids: i32[B], the examples' own numbers, so that what is drawn for one does not depend on
+        its place in the batch; 0..B-1 by default.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: a bag of words does; what is given is no batch, or has not a target an example;
+        an example that cannot be attacked (`Attack.check`); another argument is of another kind,
+        or outside its range.
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    images = check_batch(images, targets)
+    key, ids = checks.key(key), _ids(ids, len(images))
+    _check_examples(attack, params, images, targets)
+    return _run(attack, params, images, targets, key, ids, int(iterations))
+
+
+def check_attack(attack: Attack, params: Params) -> None:
+    """Check that there is an attack, and a victim's parameters.
+
+    Raises:
+      InputError: there is not.
+    """
+    checks.made_of("attack", attack, Attack, "jaxadv.captions.gem.gem(victim)")
+    checks.params(params)
+
+
+def _ids(ids: Any, count: int) -> Array:
+    """Return the examples' own numbers; 0, 1, ... where none are given."""
+    if ids is None:
+        return jnp.arange(count)
+    try:
+        ids = jnp.asarray(ids)
+    except (TypeError, ValueError, OverflowError):
+        raise checks.wrong("ids", ids, f"{count} whole numbers, one for each example") from None
+    if ids.shape != (count,) or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise checks.wrong("ids", ids, f"{count} whole numbers, one for each example")
+    return ids
+
+
+def _check_examples(attack: Attack, params: Params, images: Array, targets: Target) -> None:
+    """Ask an attack about every example of a batch, where values can be seen."""
+    leaves = jax.tree.leaves((params, images, targets))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return
+    if not all(x.is_fully_addressable for x in leaves if isinstance(x, jax.Array)):
+        return
+    on_host = jax.tree.map(np.asarray, targets)
+    for number, image in enumerate(np.asarray(images)):
+        target = jax.tree.map(lambda x, number=number: x[number], on_host)
+        try:
+            attack.check(params, image, target)
+        except InputError as problem:
+            raise type(problem)(f"example {number} of the batch: {problem}") from None
+
+
+def check_batch(images: Any, targets: Target) -> Array:
+    """Return pictures, or texts, as a batch with a target an example.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: a text does; no batch, an empty one, or one with another number of targets.
+    """
+    try:
+        images = jnp.asarray(images)
+    except (TypeError, ValueError):
+        raise checks.wrong("images", images, "an array of floats in [0, 1]") from None
+    if images.ndim not in (2, 4):
+        raise InputError(
+            f"images: shape {images.shape}; must be a batch, [B, H, W, 3] or texts [B, T] (of one "
+            "picture: picture[None])"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ImageError(
+            f"images: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
+        )
+    if not len(images):
+        raise InputError("images: an empty batch; give at least one picture")
+    if not jax.tree.leaves(targets):
+        raise checks.wrong("targets", targets, "targets, stacked, one for each example")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(targets):
+        if jnp.shape(leaf)[:1] != images.shape[:1]:
+            raise InputError(
+                f"targets{jax.tree_util.keystr(path)}: shape {jnp.shape(leaf)}; must be stacked, "
+                f"one for each example, with a leading axis of {len(images)}"
+            )
+    if not isinstance(images, jax.core.Tracer) and images.is_fully_addressable:
+        kind = "picture" if images.ndim == 4 else "text"
+        check_pictures(images, [f"{kind} {i} of the batch" for i in range(len(images))])
+    return images
+
+
+def check_pictures(images: Any, names: Sequence[str]) -> None:
+    """Refuse what is no picture, or no bag of words, by its name.
+
+    Raises:
+      ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
+      InputError: a bag of words does.
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ImageError(
+            f"{names[0]}: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
+        )
+    inside = (images >= 0) & (images <= 1)
+    fine = np.asarray(jnp.all(inside, axis=tuple(range(1, images.ndim))))
+    for number in np.flatnonzero(~fine):
+        if not _is_picture(images[number]):
+            raise InputError(f"{names[int(number)]}: weights that are not in [0, 1]")
+        try:
+            check_image(images[number])
+        except ImageError as problem:
+            raise ImageError(f"{names[int(number)]}: {problem}") from None
+
+
+def _is_picture(example: Array) -> bool:
+    """Whether an example is a picture; what else is attacked is a bag of words."""
+    return example.ndim == 3
+
+
+def compiled(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    key: Array,
+    ids: Array,
+    *,
+    iterations: int,
+) -> Callable[..., Result]:
+    """Compile `run` for arguments like these, to be called with `(params, images, ..., ids)`.
+
+    Raises:
+      InputError: no attack, no parameters, or a number of steps outside its range.
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    executable: Callable[..., Result] = _run.lower(
+        attack, params, images, targets, key, ids, iterations
+    ).compile()
+    return executable
+
+
+class Course(NamedTuple):
+    """An attack on one example under way.
+
+    Attributes:
+      state: where it stands.
+      losses: f32[iterations], NaN where no step has been taken.
+      taken: i32[], steps taken.
+    """
+
+    state: AttackState
+    losses: Array
+    taken: Array
+
+
+def embark(
+    attack: Attack, iterations: int, params: Params, image: Array, target: Target, key: Array
+) -> Course:
+    """Begin an attack of at most so many steps on one example."""
+    return Course(
+        attack.init(params, image, target, key),
+        jnp.full(iterations, jnp.nan, image.dtype),
+        jnp.zeros((), jnp.int32),
+    )
+
+
+def under_way(course: Course) -> Array:
+    """Return whether an example (or each of a batch) has steps to take."""
+    return (course.state.status == Status.RUNNING) & (course.taken < course.losses.shape[-1])
+
+
+def proceed(attack: Attack, params: Params, image: Array, target: Target, course: Course) -> Course:
+    """Take a step where there is one to take; an example that is through stays as it is."""
+    going = under_way(course)
+    new, info = attack.step(params, image, target, course.state)
+    state = keep_where(going, new, course.state)
+    losses = course.losses.at[course.taken].set(info.loss, mode="drop")
+    return Course(
+        state,
+        jnp.where(going, losses, course.losses),
+        course.taken + (going & (state.status == Status.RUNNING)),
+    )
+
+
+def conclude(
+    attack: Attack, params: Params, image: Array, target: Target, course: Course
+) -> Result:
+    """Judge what an attack on one example came to."""
+    state = course.state
+    final = _judge(attack, params, image, target, state.perturbation)
+    known = jnp.isfinite(state.best_norm)
+    final_is_best = ~known | (final.success & (final.norm < state.best_norm))
+    best = _judge(attack, params, image, target, jnp.where(known, state.best, state.perturbation))
+    best = keep_where(final_is_best, final, best)
+    benign = attack.judge(params, image, target)
+    return Result(final, best, course.taken, state.status, course.losses, benign)
+
+
+def hindrance(result: Result) -> str | None:
+    """Say why an attack on one example could do nothing; None where it moved the picture."""
+    if result.already:
+        return "the benign picture fools the victim already"
+    if result.status == Status.DIVERGED and result.iterations == 0:
+        return "the victim's scores of the benign picture, or their gradient, are not finite"
+    if result.final.norm == 0 and not result.final.success:
+        return "the picture was not moved: the loss has no slope there"
+    return None
+
+
+def keys_of(key: Array, ids: Array) -> Array:
+    """Derive each example's own randomness from its number."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+
+
+@partial(jax.jit, static_argnames=("attack", "iterations"))
+def _run(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    key: Array,
+    ids: Array,
+    iterations: int,
+) -> Result:
+    courses = _embark(attack, params, images, targets, key, ids, iterations)
+    return _advance(attack, params, images, targets, courses, iterations)[1]
+
+
+@partial(jax.jit, static_argnames=("attack", "iterations"))
+def _embark(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    key: Array,
+    ids: Array,
+    iterations: int,
+) -> Course:
+    begin = jax.vmap(partial(embark, attack, iterations), in_axes=(None, 0, 0, 0))
+    return begin(params, images, targets, keys_of(key, ids))
+
+
+@partial(jax.jit, static_argnames="attack")
+def _advance(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    courses: Course,
+    until: Array | int,
+) -> tuple[Course, Result]:
+    """Go on until each example has taken so many steps or is through, and judge them."""
+    over_batch = partial(jax.vmap, in_axes=(None, 0, 0, 0))
+    courses = jax.lax.while_loop(
+        lambda courses: jnp.any(under_way(courses) & (courses.taken < until)),
+        lambda courses: over_batch(partial(proceed, attack))(params, images, targets, courses),
+        courses,
+    )
+    return courses, over_batch(partial(conclude, attack))(params, images, targets, courses)
+
+
+def snapshots(
+    attack: Attack,
+    params: Params,
+    images: Array,
+    targets: Target,
+    *,
+    iterations: Sequence[int],
+    key: Array | None = None,
+    ids: Array | None = None,
+) -> list[Result]:
+    """Do `run` for several numbers of steps, in the time of the largest.
+
+    Args:
+      attack: any attack; one whose steps do not depend on how many there will be.
+      params: the victim's parameters.
+      images: f32[B, H, W, 3] or f32[B, T] in [0, 1].
+      targets: the targets, stacked along a leading axis.
+      iterations: the numbers of steps, rising.
+      key: randomness, folded with the example's id.
+      ids: i32[B], the examples' own numbers; 0..B-1 by default.
+
+    Raises:
+      ImageError, InputError: as `run`, but that `Attack.check` is not asked; or numbers of steps
+        that do not rise.
+    """
+    check_attack(attack, params)
+    checks.instance("iterations", iterations, Sequence)
+    for number in iterations:
+        checks.in_range(iterations=number)
+    if not iterations or any(a >= b for a, b in pairwise(iterations)):
+        given = ", ".join(map(str, iterations))
+        raise InputError(f"iterations {given or 'none'}: must be rising numbers")
+    images = check_batch(images, targets)
+    key, ids = checks.key(key), _ids(ids, len(images))
+    courses = _embark(attack, params, images, targets, key, ids, iterations[-1])
+    results = []
+    for until in iterations:
+        courses, result = _advance(attack, params, images, targets, courses, until)
+        results.append(result)
+    return results
+
+
+def unroll(
+    attack: Attack,
+    params: Params,
+    image: Array,
+    target: Target,
+    *,
+    iterations: int,
+    key: Array | None = None,
+) -> tuple[AttackState, AttackInfo]:
+    """Attack one picture as a differentiable function of everything that goes in.
+
+    A `lax.scan` over the steps; each is rematerialised in the backward pass, so memory grows with
+    the state, not with the victim's activations. `vmap` and `jit` it yourself.
+
+    Returns:
+      the last state, and each step's `AttackInfo` with a leading axis.
+
+    Raises:
+      ImageError, InputError: as `run`, for one example.
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    key = checks.key(key)
+    image, target = jax.tree.map(jnp.asarray, (image, target))
+    many = jax.tree.map(lambda x: x[None], (image, target))
+    check_batch(*many)
+    _check_examples(attack, params, *many)
+
+    @jax.checkpoint
+    def step(state: AttackState, _: None) -> tuple[AttackState, AttackInfo]:
+        return attack.step(params, image, target, state)
+
+    return jax.lax.scan(step, attack.init(params, image, target, key), None, length=iterations)
+
+
+def _judge(
+    attack: Attack, params: Params, image: Array, target: Target, perturbation: Array
+) -> Iterate:
+    adversarial = jnp.clip(image + perturbation, 0.0, 1.0)  # within rounding already
+    exact = attack.judge(params, adversarial, target)
+    as_saved = round_8bit(adversarial) if _is_picture(adversarial) else adversarial
+    saved = attack.judge(params, as_saved, target)
+    return Iterate(
+        image=adversarial,
+        norm=l2_norm(perturbation),
+        linf=jnp.max(jnp.abs(perturbation)),
+        success=exact.success,
+        success_8bit=saved.success,
+        output=exact.output,
+        output_8bit=saved.output,
+    )

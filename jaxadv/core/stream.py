@@ -1,0 +1,439 @@
+"""Continuous batching: finished examples leave their slots at once, and the next take them.
+
+`drive.run` steps a batch until its slowest example is through. Where attacks stop at their first
+success most of such a batch stands still most of the time. Here slots are stepped a few times in
+one compiled chunk; then finished examples are taken out to be judged and their slots are refilled.
+What comes of an example is what `run` gives: each has its own state, target and randomness.
+"""
+
+import time
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxadv import checks
+from jaxadv.core.attack import Attack, Params, Target, keep_where
+from jaxadv.core.run import (
+    Course,
+    Result,
+    check_attack,
+    check_pictures,
+    conclude,
+    embark,
+    keys_of,
+    proceed,
+    under_way,
+)
+from jaxadv.errors import InputError
+
+
+class Request(NamedTuple):
+    """One attack to be made.
+
+    Attributes:
+      id: its own number, below 2³¹; what is drawn for it follows from this alone.
+      image: f32[H, W, 3] in [0, 1].
+      target: what to aim at, arrays.
+    """
+
+    id: int
+    image: np.ndarray
+    target: Target
+
+
+class Finished(NamedTuple):
+    """An attack that is through.
+
+    Attributes:
+      id: its request's.
+      result: of this one example, in host memory.
+      seconds: wall time since the results before this one; those that come together share it.
+      slot_steps: steps that all slots together have made so far, useful or not: the share of
+        useful ones is the sum of `result.iterations` over this.
+    """
+
+    id: int
+    result: Result
+    seconds: float
+    slot_steps: int
+
+
+class Keeper(Protocol):
+    """Where attacks under way are kept, so that an interrupted job can go on in their midst."""
+
+    def recall(self, number: int, /) -> list[np.ndarray] | None:
+        """Return where the attack of that id stood, the leaves of its `Course`, if it is known."""
+
+    def due(self) -> bool:
+        """Return whether it is time to keep them."""
+
+    def keep(self, courses: Mapping[int, Sequence[np.ndarray]], /) -> None:
+        """Keep the leaves of all that are under way, by id."""
+
+
+class _Arrivals(NamedTuple):
+    """Requests laid out by slots, and which slots they are for."""
+
+    images: Any
+    targets: Target
+    ids: Any
+    fresh: Any
+
+
+class _Slots(NamedTuple):
+    """What is on the device; leading axis of slots."""
+
+    images: Array
+    targets: Target
+    courses: Course
+
+
+def stream(
+    attack: Attack,
+    params: Params,
+    requests: Iterable[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int = 8,
+    key: Array | None = None,
+    sharding: NamedSharding | None = None,
+    keeper: Keeper | None = None,
+) -> Iterator[Finished]:
+    """Make any number of attacks, in the order in which they come to an end.
+
+    Requests whose pictures or targets differ in shape cannot share a compilation: they are served
+    one kind after the other, in the order of each kind's first request.
+
+    Args:
+      attack: any attack.
+      params: the victim's parameters.
+      requests: read as slots come free.
+      iterations: most steps an example.
+      slots: examples at once.
+      chunk: most steps between two looks at what is through.
+      key: randomness, folded with a request's id.
+      sharding: of the slots' axis over devices, whose number must divide `slots`.
+      keeper: keeps what is under way, and knows what was when an earlier call was interrupted.
+
+    Raises:
+      InputError: an argument is of another kind, or outside its range, at once; and when its turn
+        comes, a request that holds no picture (an `ImageError`), that has the id of an earlier
+        one, or that cannot be attacked (`Attack.check`).
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Iterable)
+    if keeper is not None and not all(hasattr(keeper, name) for name in ("recall", "due", "keep")):
+        raise checks.wrong("keeper", keeper, "a Keeper, with recall, due and keep")
+    return _stream(
+        attack,
+        params,
+        requests,
+        iterations=int(iterations),
+        slots=int(slots),
+        chunk=int(chunk),
+        key=checks.key(key),
+        sharding=sharding,
+        keeper=keeper,
+    )
+
+
+def _check_slots(slots: int, chunk: int, sharding: NamedSharding | None) -> None:
+    checks.whole("slots", slots, 1, checks.MOST_STEPS)
+    checks.whole("chunk", chunk, 1, checks.MOST_STEPS)
+    if sharding is not None:
+        checks.instance("sharding", sharding, NamedSharding)
+    if sharding is not None and slots % len(sharding.device_set):
+        raise checks.wrong("slots", slots, f"a multiple of {len(sharding.device_set)} devices")
+
+
+def _checked(attack: Attack, params: Params, requests: Iterable[Request]) -> Iterator[Request]:
+    """Pass on requests that can be attacked; the first that cannot is named."""
+    seen: set[int] = set()
+    for request in requests:
+        checks.made_of("request", request, Request, "Request(id, image, target)")
+        checks.whole("request's id", request.id, 0, 2**31 - 1)
+        name = f"request {request.id}"
+        if request.id in seen:
+            raise InputError(f"{name}: an earlier one has this id; give each its own")
+        seen.add(request.id)
+        check_pictures(np.asarray(request.image)[None], [name])
+        try:
+            attack.check(params, np.asarray(request.image), request.target)
+        except InputError as problem:
+            raise type(problem)(f"{name}: {problem}") from None
+        yield request
+
+
+def _stream(
+    attack: Attack,
+    params: Params,
+    requests: Iterable[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int,
+    key: Array,
+    sharding: NamedSharding | None,
+    keeper: Keeper | None,
+) -> Iterator[Finished]:
+    """Serve requests kind by kind; the arguments are `stream`'s."""
+    others: dict[Hashable, list[Request]] = {}
+    first: list[Hashable] = []
+
+    def of_first_kind() -> Iterator[Request]:
+        for request in _checked(attack, params, requests):
+            kind = _kind(request)
+            first[:] = first or [kind]
+            if kind == first[0]:
+                yield request
+            else:
+                others.setdefault(kind, []).append(request)
+
+    serve = partial(
+        _serve,
+        attack,
+        _everywhere(params, sharding),
+        iterations=iterations,
+        slots=slots,
+        chunk=chunk,
+        key=key,
+        sharding=sharding,
+        keeper=keeper,
+    )
+    made = yield from serve(of_first_kind(), before=0)
+    for some in others.values():
+        made = yield from serve(some, before=made)
+
+
+class Pace(NamedTuple):
+    """How fast an attack goes, once it is compiled.
+
+    Attributes:
+      compile_seconds: to compile it (less where JAX's cache has it).
+      fill_seconds: to begin attacks in all slots.
+      step_seconds: a step of all slots.
+      judge_seconds: to judge one attack.
+      result: of the first request, after a few steps.
+    """
+
+    compile_seconds: float
+    fill_seconds: float
+    step_seconds: float
+    judge_seconds: float
+    result: Result
+
+
+def pace(
+    attack: Attack,
+    params: Params,
+    requests: Sequence[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int = 8,
+    sharding: NamedSharding | None = None,
+) -> Pace:
+    """Measure a chunk of some requests as `stream` runs them, once it has been run twice.
+
+    Raises:
+      InputError: no request, or as `stream`.
+    """
+    check_attack(attack, params)
+    checks.in_range(iterations=iterations)
+    _check_slots(slots, chunk, sharding)
+    checks.instance("requests", requests, Sequence)
+    requests = list(_checked(attack, params, requests[:slots]))
+    if not requests:
+        raise InputError("no request: give at least one to measure")
+    params = _everywhere(params, sharding)
+    arrivals = jax.device_put(_arrivals(dict(enumerate(requests)), slots), sharding)
+    width = _judged_at_once(slots, sharding)
+    on_device: _Slots | None = None
+    seconds = []
+    for _ in range(4):  # filling free slots is compiled apart from filling the first ones
+        marks = [time.perf_counter()]
+        on_device = _fill(attack, params, arrivals, jax.random.key(0), on_device, iterations)
+        jax.block_until_ready(on_device)
+        marks.append(time.perf_counter())
+        on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, chunk))
+        marks.append(time.perf_counter())
+        row = jax.device_get(_row(on_device, 0))
+        rows = jax.tree.map(lambda x: np.stack([x] * width), row)
+        results = jax.device_get(_conclude(attack, params, jax.device_put(rows, sharding)))
+        marks.append(time.perf_counter())
+        seconds.append(np.diff(marks))
+    warm = np.minimum(*seconds[2:])
+    compiling = float(sum(seconds[0]) + sum(seconds[1]) - 2 * sum(warm))
+    fill, stepping, judging = (float(x) for x in warm)
+    result = jax.tree.map(lambda x: x[0], results)
+    step = stepping / max(int(steps), 1)
+    return Pace(max(compiling, 0.0), fill, step, judging / width, result)
+
+
+def _everywhere(params: Params, sharding: NamedSharding | None) -> Params:
+    """Place the victim once, whole on every device."""
+    if sharding is None:
+        return params
+    return jax.device_put(params, NamedSharding(sharding.mesh, PartitionSpec()))
+
+
+def _kind(request: Request) -> Hashable:
+    """Return what must be alike for requests to share a compilation."""
+    leaves, structure = jax.tree.flatten((request.image, request.target))
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    return structure, tuple((array.shape, array.dtype) for array in arrays)
+
+
+def _serve(
+    attack: Attack,
+    params: Params,
+    requests: Iterable[Request],
+    *,
+    iterations: int,
+    slots: int,
+    chunk: int,
+    key: Array,
+    sharding: NamedSharding | None,
+    keeper: Keeper | None,
+    before: int,
+) -> Generator[Finished, None, int]:
+    """Serve requests of one kind; return how many slot-steps have been made in all."""
+    waiting = iter(requests)
+    at: dict[int, int] = {}  # slot -> id of the request that it works on
+    on_device: _Slots | None = None
+    through: list[tuple[int, _Slots]] = []
+    width = _judged_at_once(slots, sharding)
+    made, since = before, time.perf_counter()
+
+    def judge(some: list[tuple[int, _Slots]]) -> Iterator[Finished]:
+        rows = [row for _, row in some] + [some[-1][1]] * (width - len(some))
+        stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
+        results = _conclude(attack, params, jax.device_put(stacked, sharding))
+        results = jax.tree.map(np.asarray, results)
+        nonlocal since
+        now = time.perf_counter()
+        seconds, since = (now - since) / len(some), now
+        for i, (number, _) in enumerate(some):
+            yield Finished(number, jax.tree.map(lambda x, i=i: x[i], results), seconds, made)
+
+    while True:
+        free = [slot for slot in range(slots) if slot not in at]
+        if new := dict(zip(free, waiting, strict=False)):
+            at |= {slot: request.id for slot, request in new.items()}
+            arrivals = jax.device_put(_arrivals(new, slots), sharding)
+            on_device = _fill(attack, params, arrivals, key, on_device, iterations)
+            on_device = _recalled(keeper, new, on_device)
+        if on_device is None or not at:
+            break
+        on_device, steps, going = _chunk(attack, params, on_device, chunk)
+        made += int(steps) * slots
+        ended = [slot for slot in at if not going[slot]]
+        through += [(at.pop(slot), jax.device_get(_row(on_device, slot))) for slot in ended]
+        if keeper is not None and keeper.due() and (at or through):
+            rows = {number: jax.device_get(_row(on_device, slot)) for slot, number in at.items()}
+            rows |= dict(through)
+            keeper.keep({number: jax.tree.leaves(row.courses) for number, row in rows.items()})
+        while len(through) >= width:
+            yield from judge(through[:width])
+            del through[:width]
+    if through:
+        yield from judge(through)
+    return made
+
+
+def _recalled(keeper: Keeper | None, new: dict[int, Request], on_device: _Slots) -> _Slots:
+    """Put those that were under way when an earlier call was interrupted back where they stood."""
+    if keeper is None:
+        return on_device
+    fresh, form = jax.tree.flatten(on_device.courses)
+    wanted = [(leaf.shape[1:], leaf.dtype) for leaf in fresh]
+    for slot, request in new.items():
+        leaves = keeper.recall(request.id)
+        if leaves is not None and [(leaf.shape, leaf.dtype) for leaf in leaves] == wanted:
+            courses = _put(on_device.courses, slot, jax.tree.unflatten(form, leaves))
+            on_device = on_device._replace(courses=courses)
+    return on_device
+
+
+@partial(jax.jit, donate_argnames="courses")
+def _put(courses: Course, slot: int, course: Course) -> Course:
+    put: Course = jax.tree.map(lambda all_, one: all_.at[slot].set(one), courses, course)
+    return put
+
+
+def _judged_at_once(slots: int, sharding: NamedSharding | None) -> int:
+    """Choose how many are judged together: soon, but not one by one; a whole share a device."""
+    devices = 1 if sharding is None else len(sharding.device_set)
+    return max(slots // 4 // devices, 1) * devices
+
+
+def _arrivals(new: dict[int, Request], slots: int) -> _Arrivals:
+    """Lay requests out by their slots, on the host; a copy of one stands in for the rest."""
+    anyone = next(iter(new.values()))
+    rows = [new.get(slot, anyone) for slot in range(slots)]
+    return _Arrivals(
+        np.stack([row.image for row in rows]),
+        jax.tree.map(lambda *x: np.stack(x), *(row.target for row in rows)),
+        np.array([row.id for row in rows], np.int32),
+        np.array([slot in new for slot in range(slots)]),
+    )
+
+
+@partial(jax.jit, static_argnames=("attack", "iterations"), donate_argnames="old")
+def _fill(
+    attack: Attack,
+    params: Params,
+    arrivals: _Arrivals,
+    key: Array,
+    old: _Slots | None,
+    iterations: int,
+) -> _Slots:
+    """Begin what arrived; the other slots go on, or stand still where there is nothing yet."""
+    images, targets, ids, fresh = arrivals
+    begin = jax.vmap(partial(embark, attack, iterations), in_axes=(None, 0, 0, 0))
+    courses = begin(params, images, targets, keys_of(key, ids))
+    if old is None:
+        nothing = jnp.where(fresh, courses.taken, iterations)
+        return _Slots(images, targets, courses._replace(taken=nothing))
+    return jax.vmap(keep_where)(fresh, _Slots(images, targets, courses), old)
+
+
+@partial(jax.jit, static_argnames=("attack", "chunk"), donate_argnames="slots")
+def _chunk(
+    attack: Attack, params: Params, slots: _Slots, chunk: int
+) -> tuple[_Slots, Array, Array]:
+    """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on."""
+    images, targets, courses = slots
+    step = jax.vmap(partial(proceed, attack), in_axes=(None, 0, 0, 0))
+
+    def unfinished(carry: tuple[Array, Course]) -> Array:
+        steps, courses = carry
+        return (steps < chunk) & jnp.any(under_way(courses))
+
+    steps, courses = jax.lax.while_loop(
+        unfinished,
+        lambda carry: (carry[0] + 1, step(params, images, targets, carry[1])),
+        (jnp.zeros((), jnp.int32), courses),
+    )
+    return _Slots(images, targets, courses), steps, under_way(courses)
+
+
+@jax.jit
+def _row(slots: _Slots, slot: int) -> _Slots:
+    row: _Slots = jax.tree.map(lambda x: x[slot], slots)
+    return row
+
+
+@partial(jax.jit, static_argnames="attack")
+def _conclude(attack: Attack, params: Params, rows: _Slots) -> Result:
+    results: Result = jax.vmap(partial(conclude, attack), in_axes=(None, 0, 0, 0))(params, *rows)
+    return results

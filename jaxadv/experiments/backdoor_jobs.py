@@ -1,0 +1,99 @@
+"""The backdoor that a cell of a sweep stands for: poison, fine-tune, measure."""
+
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from jaxadv.backdoors.folder import poison_folder
+from jaxadv.backdoors.poison import Poison
+from jaxadv.backdoors.regions import RegionSource, annotated, read_detections
+from jaxadv.backdoors.triggers import TriggerSettings
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import captioned
+from jaxadv.data.scene_folder import write_scenes
+from jaxadv.experiments.backdoor import Case, as_record, measure_backdoors, unseen_examples
+from jaxadv.experiments.cells import BackdoorDesign, BackdoorSettings, Cell
+from jaxadv.experiments.job import Experiment, Shared
+from jaxadv.training.folder_recipes import fine_tune
+from jaxadv.victims import zoo
+from jaxadv.victims.zoo import Victim
+
+
+def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
+    """Poison a data set, train a clean captioner on it, and try it on pictures that it never saw.
+
+    Args:
+      cell: the trigger, how many samples carry it, and how long is trained.
+      victim: the clean captioner.
+      shared: not used; every cell has data of its own.
+
+    Raises:
+      InputError: a setting out of range, another victim, or data that are not there.
+    """
+    design, settings = cell.design, cell.settings
+    assert isinstance(design, BackdoorDesign) and isinstance(settings, BackdoorSettings)
+    trigger = trigger_of(settings)
+    poison = Poison(trigger, design.caption, settings.rate, cell.seed)
+    regions: RegionSource = annotated
+    left_out: list[str] = []
+    if design.detections:
+        regions = read_detections(Path(design.detections), design.threshold, left_out.append)
+    _ = victim.captioner  # an error names what is no captioner
+    for source in (design.data, *design.clean):
+        if source != "scenes":
+            captioned(open_data(source))
+
+    def run() -> Generator[str, None, dict[str, Any]]:
+        source = Path(design.data)
+        if left_out:
+            yield f"{len(left_out)} detections left out, such as {left_out[0]}"
+        with tempfile.TemporaryDirectory(prefix="jaxadv-backdoor-") as scratch:
+            poisoned, trained = Path(scratch) / "poisoned", Path(scratch) / "victim"
+            if design.data == "scenes":
+                source = Path(scratch) / "scenes"
+                for written in write_scenes(source, design.images):
+                    yield f"{written.done} of {written.total} scenes written"
+            for _ in poison_folder(source, poisoned, poison, regions):
+                pass
+            for news in fine_tune(
+                trained,
+                victim,
+                [str(poisoned), *design.clean],
+                steps=settings.steps,
+                learning_rate=settings.learning_rate,
+                held_out=design.held_out,
+                seed=cell.seed,
+            ):
+                yield news.message
+            backdoored = zoo.load(str(trained))
+            where = ("scenes",) if design.data == "scenes" else (design.data, *design.clean)
+            unseen = unseen_examples([victim, backdoored], where, design.unseen)
+            cases = [Case(victim, trigger), Case(backdoored, trigger)]
+            clean, found = [
+                as_record(news.row)
+                for news in measure_backdoors(
+                    cases, unseen, design.caption, regions=regions, seed=(cell.seed + 1) % 2**32
+                )
+            ]
+        return {
+            "data": ", ".join(where),
+            "trained": int(backdoored.record["poison"]["samples"]),
+            "unseen": len(unseen),
+            **{f"clean_{name}": clean[name] for name in ("success", "bleu_4", "cider_d")},
+            **{name: value for name, value in found.items() if name not in cell.columns},
+        }
+
+    return Experiment(int(cell.digest[:6], 16), run)
+
+
+def trigger_of(settings: BackdoorSettings) -> TriggerSettings:
+    """Return the trigger that a cell's settings name."""
+    return TriggerSettings(
+        settings.method,
+        settings.strength,
+        settings.share,
+        settings.size,
+        settings.place,
+        settings.pattern,
+    )

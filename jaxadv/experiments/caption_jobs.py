@@ -1,0 +1,174 @@
+"""The attacks on a captioner that a cell of a sweep stands for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxadv.captions.methods import Method
+from jaxadv.captions.target import TargetError, write_target
+from jaxadv.core import stream
+from jaxadv.core.run import Result
+from jaxadv.data.images import ImageError
+from jaxadv.experiments.captions import (
+    Request,
+    outcome,
+    read_target,
+    record,
+    requests_for,
+    say,
+    settings_named,
+    width,
+)
+from jaxadv.experiments.cells import CaptionDesign, Cell
+from jaxadv.experiments.job import Job, Planned, Shared
+from jaxadv.experiments.methods import caption_method
+from jaxadv.experiments.pictures import Picture, held_out, read_resized
+from jaxadv.experiments.plan import PlanError
+from jaxadv.formats.errors import listed
+from jaxadv.formats.text import read_csv
+from jaxadv.victims.zoo import Victim
+
+
+def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
+    """Choose a cell's targets, as the exact-caption paper does or from its own list.
+
+    Raises:
+      InputError: a setting out of range, or data that is not there.
+    """
+    design, settings = cell.design, cell.settings
+    assert isinstance(design, CaptionDesign)
+    method = caption_method(victim.captioner, settings)
+    if design.requests:
+        planned = list(_listed(victim, method, Path(design.requests)))
+    else:
+        planned = _drawn(cell, victim, method, design, shared)
+
+    parts = ("decoder", "backbone")
+    network = {part: str(getattr(victim.architecture, part, "")) for part in parts}
+
+    def describe(what: Planned, made_of: stream.Request, result: Result) -> dict[str, Any]:
+        iterate = method.report(result)
+        request = Request(what.id, what.about["setting"], made_of.target)
+        made = outcome(
+            victim.captioner,
+            what.id,
+            request,
+            iterate,
+            taken=int(result.iterations),
+            already=bool(result.already),
+        )
+        told = record(made, victim.captioner)
+        known = ("image", "setting", "target", "iterations")
+        columns = {name: value for name, value in told.items() if name not in known}
+        return {**columns, **network, "steps": made.iterations}
+
+    return Job(
+        attack=method.attack,
+        params=victim.params,
+        iterations=method.iterations,
+        planned=planned,
+        together=True,
+        picture=lambda result: np.asarray(method.report(result).image),
+        describe=describe,
+    )
+
+
+def _drawn(
+    cell: Cell, victim: Victim, method: Method, design: CaptionDesign, shared: Shared
+) -> list[Planned]:
+    """Choose targets in the settings of Table 1; of an untargeted method, the benign captions."""
+    source = (design.data, design.images)
+    pictures = shared.once(source, lambda: held_out(victim, design.data, design.images))
+    captions = shared.once(("captions", *source), lambda: _captions(victim, pictures))
+    try:
+        requests = requests_for(
+            method,
+            captions,
+            settings_named(design.settings),
+            design.targets,
+            range(design.images),
+            victim.captioner.max_length,
+            cell.seed,
+        )
+    except TargetError as problem:
+        raise PlanError(f"{_name(cell)}: {problem}") from None
+    vocabulary = victim.captioner.vocabulary
+    planned = [
+        Planned(
+            number,
+            {
+                "image": pictures[request.image].id,
+                "setting": request.setting,
+                "target": write_target(request.target, vocabulary),
+            },
+            partial(_load, pictures[request.image].load, request.target),
+        )
+        for number, request in enumerate(requests)
+    ]
+    return sorted(planned, key=lambda p: width(requests[p.id].target))
+
+
+def _load(picture: Callable[[], np.ndarray], target: Any) -> tuple[np.ndarray, Any]:
+    return picture(), target
+
+
+def _captions(victim: Victim, pictures: Sequence[Picture]) -> list[list[int]]:
+    """Caption pictures; of one that cannot be read nothing is said."""
+    captions: list[list[int]] = [[] for _ in pictures]
+    read: list[int] = []
+
+    def readable() -> Iterator[np.ndarray]:
+        for number, picture in enumerate(pictures):
+            try:
+                image = picture.load()
+            except ImageError:
+                continue  # its attacks will say so
+            read.append(number)
+            yield image
+
+    for number, said in zip(read, say(victim.captioner, victim.params, readable()), strict=True):
+        captions[number] = said
+    return captions
+
+
+def _listed(victim: Victim, method: Method, path: Path) -> Iterator[Planned]:
+    """Read attacks from a CSV file; a target that makes no sense fails when its turn comes."""
+    shape = victim.captioner.image_shape[:2]
+    table = read_csv(path)
+    if not {"image", "target"} <= set(table.columns):
+        raise PlanError(
+            f"{path}: its first line must name the columns image and target, not "
+            f"{listed(table.columns)}"
+        )
+    if not table.rows and not table.problems:
+        raise PlanError(f"{path}: no attack: write a line for each below the first")
+    number = -1
+    for number, (line, row) in enumerate(table.rows):
+        about = {"image": row["image"], "setting": "listed", "target": row["target"]}
+        picture = partial(_picture, path, line, row["image"], shape)
+        target = partial(read_target, victim.captioner, method, row["target"])
+        yield Planned(number, about, partial(_read, picture, target))
+    for place, problem in enumerate(table.problems, start=number + 1):
+        about = {"image": "", "setting": "listed", "target": ""}
+        yield Planned(place, about, partial(_refuse, problem))
+
+
+def _picture(path: Path, line: int, name: str, shape: tuple[int, int]) -> np.ndarray:
+    if not name.strip() or "\0" in name:
+        raise PlanError(f"{path}, line {line}: names no picture")
+    return read_resized(path.parent / name, shape)
+
+
+def _refuse(problem: str) -> tuple[np.ndarray, Any]:
+    raise PlanError(problem)
+
+
+def _read(picture: Callable[[], np.ndarray], target: Callable[[], Any]) -> tuple[np.ndarray, Any]:
+    return picture(), target()
+
+
+def _name(cell: Cell) -> str:
+    return f"method {cell.columns['method']!r}"

@@ -1,0 +1,201 @@
+"""What a sweep makes of a cell: a list of attacks, each to be loaded when its turn comes."""
+
+import time
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from jaxadv.core.attack import Attack, Params, Status, Target
+from jaxadv.core.run import Result, check_pictures
+from jaxadv.core.stream import Keeper, Request, stream
+from jaxadv.errors import InputError
+
+T = TypeVar("T")
+
+
+class Shared:
+    """What the cells of one victim have in common, made once: codes, captions, scores."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returned when it was first called for the key."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
+
+
+class Planned(NamedTuple):
+    """One attack of a cell.
+
+    Attributes:
+      id: its number in the cell.
+      about: what is known before it is made, by column.
+      load: gives the picture and the target; an `InputError` if there is none.
+    """
+
+    id: int
+    about: dict[str, Any]
+    load: Callable[[], tuple[np.ndarray, Target]]
+
+
+class Job(NamedTuple):
+    """All attacks of a cell.
+
+    Attributes:
+      attack: the attack.
+      params: the victim's parameters.
+      iterations: most steps an attack.
+      planned: the attacks, those of like cost beside each other.
+      together: whether what an attack computes with, though not what it finds, depends on those
+        that it shares a batch with: then batches are always of the same attacks, so that a sweep
+        that was interrupted ends with the same bits.
+      picture: which of a result's pictures is the one to report.
+      describe: the columns that tell what came of it.
+    """
+
+    attack: Attack
+    params: Params
+    iterations: int
+    planned: Sequence[Planned]
+    together: bool
+    picture: Callable[[Result], np.ndarray]
+    describe: Callable[[Planned, Request, Result], dict[str, Any]]
+
+
+class Experiment(NamedTuple):
+    """What a cell does that is no attack on single examples: one record for all of it.
+
+    Attributes:
+      id: its number, which says whose share it is.
+      run: does it; yields news, and returns the record's columns.
+    """
+
+    id: int
+    run: Callable[[], Generator[str, None, dict[str, Any]]]
+
+    @property
+    def planned(self) -> tuple[Planned]:
+        """The one thing to do."""
+        return (Planned(self.id, {}, _nothing),)
+
+
+def _nothing() -> Any:
+    raise InputError("an experiment has no picture of its own")
+
+
+class Done(NamedTuple):
+    """An attack that was made, or could not be.
+
+    Attributes:
+      planned: what was to be done.
+      failed: why there is no outcome; None where there is one.
+      columns: what came of it.
+      image: the adversarial picture to report.
+      seconds: wall time, shared equally by those that came to an end together.
+    """
+
+    planned: Planned
+    failed: str | None
+    columns: dict[str, Any]
+    image: np.ndarray | None
+    seconds: float
+
+
+def carry_out(
+    job: Job | Experiment,
+    wanted: Callable[[int], bool],
+    *,
+    slots: int,
+    chunk: int = 8,
+    key: jax.Array,
+    sharding: NamedSharding | None = None,
+    keeper: Keeper | None = None,
+) -> Iterator[Done | str]:
+    """Make the attacks that are wanted, as they come to an end; an experiment also tells news.
+
+    One that cannot be loaded, or that ends where nothing is finite, is said to have failed, and
+    the others go on.
+
+    Args:
+      job: what to do.
+      wanted: whether the attack of that number is to be made.
+      slots: attacks at once.
+      chunk: most steps between two looks at what is through.
+      key: randomness, folded with an attack's number.
+      sharding: of the slots' axis over devices.
+      keeper: of the attacks under way.
+    """
+    if isinstance(job, Experiment):
+        if wanted(job.id):
+            yield from _experiment(job)
+        return
+    size = slots if job.together else max(len(job.planned), 1)
+    for start in range(0, len(job.planned), size):
+        batch = job.planned[start : start + size]
+        if any(wanted(planned.id) for planned in batch):
+            some = batch if job.together else [p for p in batch if wanted(p.id)]
+            for done in _stream(job, some, slots, chunk, key, sharding, keeper):
+                if wanted(done.planned.id):
+                    yield done
+
+
+def _experiment(job: Experiment) -> Iterator[Done | str]:
+    began = time.perf_counter()
+    try:
+        columns = yield from job.run()
+        yield Done(job.planned[0], None, columns, None, time.perf_counter() - began)
+    except InputError as problem:
+        yield Done(job.planned[0], str(problem), {}, None, 0.0)
+
+
+def _stream(
+    job: Job,
+    some: Sequence[Planned],
+    slots: int,
+    chunk: int,
+    key: jax.Array,
+    sharding: NamedSharding | None,
+    keeper: Keeper | None,
+) -> Iterator[Done]:
+    under_way: dict[int, tuple[Planned, Request]] = {}
+    failed: list[Done] = []
+
+    def requests() -> Iterator[Request]:
+        for planned in some:
+            try:
+                image, target = planned.load()
+                check_pictures(image[None], [str(planned.about.get("image", planned.id))])
+                job.attack.check(job.params, image, target)
+                request = Request(planned.id, image, target)
+                under_way[planned.id] = planned, request
+                yield request
+            except InputError as problem:
+                failed.append(Done(planned, str(problem), {}, None, 0.0))
+
+    finished = stream(
+        job.attack,
+        job.params,
+        requests(),
+        iterations=job.iterations,
+        slots=slots,
+        chunk=chunk,
+        key=key,
+        sharding=sharding,
+        keeper=keeper,
+    )
+    for number, result, seconds, _ in finished:
+        yield from failed
+        failed.clear()
+        planned, request = under_way.pop(number)
+        if int(result.status) == Status.DIVERGED:
+            yield Done(planned, Status.MESSAGES[Status.DIVERGED], {}, None, seconds)
+        else:
+            columns = job.describe(planned, request, result)
+            yield Done(planned, None, columns, job.picture(result), seconds)
+    yield from failed

@@ -1,0 +1,154 @@
+"""The attacks on a tagger that a cell of a sweep stands for."""
+
+from functools import partial
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxadv.core.run import Result
+from jaxadv.core.stream import Request
+from jaxadv.data import scenes
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import labelled
+from jaxadv.experiments.cells import Cell, LabelDesign
+from jaxadv.experiments.job import Job, Planned, Shared
+from jaxadv.experiments.label_pools import Pool, benign_scores, photo_pools, scene_pool
+from jaxadv.experiments.labels import choose, first, labels_of_type, named
+from jaxadv.experiments.methods import label_method
+from jaxadv.experiments.plan import PlanError
+from jaxadv.labels.methods import Settings
+from jaxadv.labels.metrics import Form, RankingScores, excluded, ranking_scores
+from jaxadv.labels.target import LabelTarget
+from jaxadv.victims.zoo import Victim
+
+FORMED = ("delta_top_k_accuracy", "delta_average_precision")  # the paper and its code differ
+
+
+def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
+    """Specify labels of pictures that the victim was not trained on, as the TkMIA paper does.
+
+    Raises:
+      InputError: a setting out of range, or a victim that knows other labels.
+    """
+    design, settings = cell.design, cell.settings
+    assert isinstance(design, LabelDesign) and isinstance(settings, Settings)
+    tagger = victim.classifier
+    for k in design.k:
+        if not 0 < k < len(tagger.classes):
+            raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
+    method = label_method(tagger, settings)
+    planned = _planned(cell, design, settings, victim, shared)
+    precision = _recorded_precision(victim)
+
+    def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
+        final, target = result.final, request.target
+        before = result.benign.output
+        k = int(target.k)
+        change = _changes(before, final.output, target.relevant, target.k)
+        seen = (final.output, target.relevant, target.specified, target.k)
+        gone = excluded(*map(jnp.asarray, seen))
+        return {
+            **{name: float(value) for name, value in change["paper"].items()},
+            **{f"{name}_released": float(change["released"][name]) for name in FORMED},
+            "excluded": int(gone),
+            "before": first(before, tagger.classes, k),
+            "after": first(final.output, tagger.classes, k),
+            "after_8bit": first(final.output_8bit, tagger.classes, k),
+            "success": bool(final.success),
+            "success_8bit": bool(final.success_8bit),
+            "already": bool(result.already),
+            "norm": float(final.norm),
+            "linf": float(final.linf),
+            "steps": int(result.iterations),
+            "victim_precision": precision,
+        }
+
+    return Job(
+        attack=method.attack,
+        params=victim.params,
+        iterations=method.iterations,
+        planned=planned,
+        together=False,
+        picture=lambda result: np.asarray(result.final.image),
+        describe=describe,
+    )
+
+
+def _recorded_precision(victim: Victim) -> float | None:
+    """Return the tagger's mean average precision as its record has it."""
+    measures = victim.record.get("measures", {})
+    for found in measures.values() if isinstance(measures, dict) else ():
+        if isinstance(found, dict) and "mean_average_precision" in found:
+            return float(found["mean_average_precision"])
+    return None
+
+
+@jax.jit
+def _changes(before: Array, after: Array, relevant: Array, k: Array) -> dict[str, Any]:
+    forms: tuple[Form, ...] = get_args(Form)
+    return {form: _change(before, after, relevant, k, form) for form in forms}
+
+
+def _change(before: Array, after: Array, relevant: Array, k: Array, form: Form) -> dict[str, Array]:
+    """What the four measures lose, by name (the paper's ΔTkAcc, ΔP@k, ΔmAP@k and ΔNDCG@k)."""
+    was, now = (ranking_scores(scores, relevant, k, form) for scores in (before, after))
+    return {f"delta_{n}": getattr(was, n) - getattr(now, n) for n in RankingScores._fields}
+
+
+def _pool(design: LabelDesign, victim: Victim) -> Pool:
+    """Find the pictures to choose from."""
+    tagger = victim.classifier
+    if design.data == ("scenes",):
+        if tagger.classes != scenes.LABELS:
+            raise PlanError(f"victim {victim.name!r}: does not know the labels of scenes")
+        return scene_pool(design.images)
+    found = labelled(open_data(design.data))
+    held_out = victim.record.get("held_out")
+    side = tagger.image_shape[0]
+    return photo_pools(found, tagger.classes, side, held_out, design.images)[0]
+
+
+def _planned(
+    cell: Cell, design: LabelDesign, settings: Settings, victim: Victim, shared: Shared
+) -> list[Planned]:
+    """Specify labels for every k; pictures that the paper leaves out are left out."""
+    classes = victim.classifier.classes
+    source = (design.data, design.images)
+    pool = shared.once(source, lambda: _pool(design, victim))
+    scores = None
+    if design.among == "said":
+        scores = shared.once(
+            ("scores", *source), lambda: benign_scores(victim.classifier, victim.params, pool)
+        )
+    selections: dict[str, dict[str, Any]] = {
+        f"{number} labels": {"number": number} for number in design.specified
+    }
+    if design.selection == "global":
+        if not design.types:
+            raise PlanError("types: global selection needs some, such as ['red', 'circle']")
+        selections = {name: {"wanted": labels_of_type(name, classes)} for name in design.types}
+    planned: list[Planned] = []
+    for name, how in selections.items():
+        for k in design.k:
+            chosen = choose(
+                pool.labels, k, scores=scores, delta=settings.delta, seed=cell.seed, **how
+            )
+            targets = jax.tree.map(np.asarray, chosen.targets)
+            for row, image in enumerate(chosen.numbers.tolist()):
+                target: LabelTarget = jax.tree.map(lambda x, row=row: x[row], targets)
+                about = {
+                    "image": pool.ids[image],
+                    "setting": name,
+                    "k": k,
+                    "specified": named(target.specified, classes),
+                    "relevant": named(target.relevant, classes),
+                }
+                planned.append(Planned(len(planned), about, partial(_load, pool, image, target)))
+    return planned
+
+
+def _load(pool: Pool, number: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
+    return pool.read(number), target

@@ -1,0 +1,301 @@
+"""Carry out a sweep: cell after cell, what is recorded already is passed over."""
+
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from jaxadv.core.memory import Fit, largest_batch
+from jaxadv.core.stream import Request, pace
+from jaxadv.data.images import ImageError, write_png
+from jaxadv.errors import InputError
+from jaxadv.experiments import store
+from jaxadv.experiments.backdoor_jobs import backdoor_job
+from jaxadv.experiments.caption_jobs import caption_job
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.job import Done, Experiment, Job, Planned, Shared, carry_out
+from jaxadv.experiments.label_jobs import label_job
+from jaxadv.experiments.lines import GOES_ON, unwritable
+from jaxadv.experiments.retrieval_jobs import retrieval_job
+from jaxadv.experiments.running import SECONDS, Running
+from jaxadv.formats.files import replacing
+from jaxadv.victims import zoo
+
+JOBS: dict[str, Callable[[Cell, zoo.Victim, Shared], Job | Experiment]] = {
+    "captions": caption_job,
+    "labels": label_job,
+    "retrieval": retrieval_job,
+    "backdoor": backdoor_job,
+}
+Pictures = Literal["none", "png", "float"]
+
+
+class Shard(NamedTuple):
+    """Which share of the attacks is made here: those whose number leaves `number` by `of`."""
+
+    number: int = 0
+    of: int = 1
+
+
+ALL = Shard()
+
+
+class Progress(NamedTuple):
+    """How far a sweep is.
+
+    Attributes:
+      done: attacks recorded, failed ones among them, also by an earlier run.
+      total: attacks of this shard.
+      failed: of those done, how many have no outcome.
+      message: the cell, the failures and the pace, in words.
+    """
+
+    done: int
+    total: int
+    failed: int
+    message: str
+
+
+class Estimate(NamedTuple):
+    """What a cell will take at most.
+
+    Attributes:
+      cell: the cell.
+      attacks: how many are to be made.
+      compile_seconds: for its one compilation (less where JAX's cache has it).
+      seconds: all attacks, every one with all its steps; NaN for trainings, which are not timed.
+    """
+
+    cell: Cell
+    attacks: int
+    compile_seconds: float
+    seconds: float
+
+
+class Prepared(NamedTuple):
+    """A cell, its attacks, and which weights they are made on."""
+
+    cell: Cell
+    job: Job | Experiment
+    weights: str
+
+
+def prepare(cells: Sequence[Cell]) -> list[Prepared]:
+    """Load the victims and choose all targets.
+
+    Raises:
+      InputError: a victim, a setting or data that is not there; before anything runs.
+    """
+    prepared = []
+    victims: dict[str, tuple[zoo.Victim, Shared]] = {}
+    for cell in cells:
+        if cell.victim not in victims:
+            victims[cell.victim] = zoo.load(cell.victim), Shared()
+        victim, shared = victims[cell.victim]
+        job = JOBS[cell.task](cell, victim, shared)
+        prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))
+    return prepared
+
+
+def fit_slots(prepared: Sequence[Prepared]) -> Fit:
+    """Find how many attacks of every cell fit one device at once.
+
+    Raises:
+      InputError: of some cell not even one fits, or no attack of any can be loaded.
+    """
+    fits = []
+    for _, job, _ in prepared:
+        if isinstance(job, Experiment):
+            continue
+        examples = (loaded for p in job.planned if (loaded := _loaded(p)))
+        for image, target in itertools.islice(examples, 1):
+            most = len(job.planned)
+            fits.append(
+                largest_batch(
+                    job.attack, job.params, image, target, iterations=job.iterations, most=most
+                )
+            )
+    if not fits:
+        raise InputError("--batch auto: no attack of the sweep can be loaded; give a number")
+    return min(fits, key=lambda fit: fit.batch)
+
+
+def sweep(
+    prepared: Sequence[Prepared],
+    folder: Path,
+    *,
+    slots: int = 50,
+    shard: Shard = ALL,
+    sharding: NamedSharding | None = None,
+    pictures: Pictures = "none",
+    keep_every: float = SECONDS,
+    file: str = "",
+) -> Iterator[Progress]:
+    """Make every attack that is not recorded in the folder yet, and record it.
+
+    Args:
+      prepared: the cells.
+      folder: of the records; one that holds some is gone on with.
+      slots: attacks at once.
+      shard: which share is made here.
+      sharding: of the slots' axis over devices.
+      pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+      keep_every: seconds after which the attacks under way are kept, for a run that is interrupted.
+      file: the sweep file that the cells are from (`store.write_plan`).
+
+    Raises:
+      StoreError: the folder cannot be written, or holds records of other weights.
+    """
+    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared], file)
+    known = store.recorded(folder)
+    mine = {(p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard)}
+    total = len(mine)
+    failed = sum(known.get(key, False) for key in mine)
+    left = mine - known.keys()
+    made, began = 0, time.perf_counter()
+
+    def progress(what: str) -> Progress:
+        rate = made / (time.perf_counter() - began)
+        words = f"{what}, {failed} failed, {rate:.2g} attacks/s"
+        return Progress(total - len(left) + made, total, failed, words)
+
+    yield progress("starting")
+    writer = store.Writer(folder)
+    for cell, job, _ in prepared:
+        digest = cell.digest
+        share = f"{digest}-{shard.number}-of-{shard.of}"
+        running = Running(folder / "running" / share, keep_every)
+        if any((digest, planned.id) in left for planned in job.planned):
+            begins = "begins anew, what was kept is damaged" if running.damaged else "compiling"
+            yield progress(f"{cell.settings.method} on {cell.victim}, {begins}")
+        for one in carry_out(
+            job,
+            lambda number, digest=digest: (digest, number) in left,  # type: ignore[misc]
+            slots=slots,
+            key=jax.random.key(cell.seed),
+            sharding=sharding,
+            keeper=running if jax.process_count() == 1 else None,
+        ):
+            if isinstance(one, str):
+                yield progress(f"{cell.settings.method} on {cell.victim}, {one}")
+                continue
+            if one.image is not None:
+                _keep(folder, f"{digest}-{one.planned.id}", one.image, pictures)
+            writer.append(_row(digest, one))
+            made += 1
+            failed += one.failed is not None
+            yield progress(f"{cell.settings.method} on {cell.victim}")
+        running.forget()
+    writer.close()
+
+
+def _digest(job: Job | Experiment) -> str:
+    """Twelve hexadecimal digits that stand for what is to be attacked, in its order."""
+    text = json.dumps(sorted((p.id, p.about) for p in job.planned), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _row(digest: str, done: Done) -> dict[str, Any]:
+    number, about, _ = done.planned
+    known = {"cell": digest, "id": number, **about, "failed": done.failed}
+    return {**known, **done.columns, "seconds": done.seconds}
+
+
+def _keep(folder: Path, name: str, image: np.ndarray, how: Pictures) -> None:
+    """Keep an adversarial picture, before its record says that there is one."""
+    if how == "none":
+        return
+    path = folder / "pictures" / (f"{name}.png" if how == "png" else f"{name}.npy")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if how == "png":
+            write_png(path, image)
+            return
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            np.save(file, image, allow_pickle=False)
+    except OSError as problem:
+        raise unwritable(path, problem) from None
+    except ImageError as problem:
+        raise store.StoreError(f"{problem}; {GOES_ON}") from None
+
+
+def estimate(
+    prepared: Sequence[Prepared],
+    *,
+    slots: int = 50,
+    shard: Shard = ALL,
+    sharding: NamedSharding | None = None,
+    made: Container[store.Key] = (),
+) -> Iterator[Estimate]:
+    """Say how long each cell takes at most, from a few steps of its first attacks.
+
+    What shares an attack shares its compilation, which counts once.
+
+    Args:
+      prepared: as for `sweep`.
+      slots: as for `sweep`.
+      shard: as for `sweep`.
+      sharding: as for `sweep`.
+      made: attacks that need not be made.
+    """
+    for one in prepared:
+        cell, job, _ = one
+        mine = to_make(one, shard, made)
+        if isinstance(job, Experiment):
+            yield Estimate(cell, len(mine), 0.0, math.nan)
+            continue
+        loaded = ((p, found) for p in mine if (found := _loaded(p)))
+        some = [(p, Request(p.id, *found)) for p, found in itertools.islice(loaded, slots)]
+        if not some:
+            yield Estimate(cell, len(mine), 0.0, 0.0)
+            continue
+        measured = pace(
+            job.attack,
+            job.params,
+            [request for _, request in some],
+            iterations=job.iterations,
+            slots=slots,
+            sharding=sharding,
+        )
+        first, telling = (_seconds(job.describe, *some[0], measured.result) for _ in range(2))
+        compiling = measured.compile_seconds + max(first - telling, 0.0)
+        batch = measured.fill_seconds + job.iterations * measured.step_seconds
+        seconds = -(-len(mine) // slots) * batch
+        seconds += len(mine) * (measured.judge_seconds + telling)
+        yield Estimate(cell, len(mine), compiling, seconds)
+
+
+def to_make(one: Prepared, shard: Shard = ALL, made: Container[store.Key] = ()) -> list[Planned]:
+    """Return the attacks of a cell in a share that are not made yet."""
+    return [p for p in _share(one.job, shard) if (one.cell.digest, p.id) not in made]
+
+
+def _share(job: Job | Experiment, shard: Shard) -> list[Planned]:
+    return [planned for planned in job.planned if planned.id % shard.of == shard.number]
+
+
+def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    began = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - began
+
+
+def _loaded(planned: Planned) -> tuple[np.ndarray, Any] | None:
+    try:
+        return planned.load()
+    except InputError:
+        return None
+
+
+def complete(prepared: Sequence[Prepared], folder: Path) -> bool:
+    """Return whether every attack of every shard is recorded."""
+    known = store.recorded(folder)
+    return all((p.cell.digest, planned.id) in known for p in prepared for planned in p.job.planned)

@@ -1,1 +1,0 @@
-"""Measures, which know nothing of attacks."""

@@ -1,1 +1,0 @@
-"""What the attacker wants: pure per-example losses."""

@@ -1,1 +1,0 @@
-"""Triggers, poisoned data sets, and what a defender would try first."""
