@@ -10,8 +10,9 @@ from tiny_transformer import tiny_transformer, tiny_transformer_parameters
 
 from jaxadv.captions.captioner import greedy
 from jaxadv.captions.gem import gem
+from jaxadv.captions.show_and_fool import show_and_fool
 from jaxadv.captions.ssvm import ssvm
-from jaxadv.captions.target import make_target, parse_keywords, show_and_fool
+from jaxadv.captions.target import make_target, parse_keywords
 from jaxadv.captions.untargeted import untargeted
 from jaxadv.core.constraints import clip, tanh
 
