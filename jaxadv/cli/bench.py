@@ -1,5 +1,6 @@
 """`jaxadv bench`: how fast it is here, as ratios of two sides timed in one run."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from jaxadv.cli.console import console, note, print_table
 from jaxadv.cli.options import one_of, refuse_unread
+from jaxadv.errors import InputError
 
 _ALL = ("backbone", "side", "batch", "steps", "arithmetic")
 READS = {
@@ -44,6 +46,7 @@ def bench(
 ) -> None:
     """Print how fast the victims' passes, the attacks' steps and the loops are, as ratios."""
     _check_parts(context, parts)
+    _find_benchmarks()
 
     from json import dumps
 
@@ -86,6 +89,20 @@ def bench(
         }
         write_text(json, dumps(record, indent=1) + "\n")
         console.print(f"written to {json}")
+
+
+def _find_benchmarks() -> None:
+    """Make `benchmarks` importable, which is in a checkout and not in what is installed of it.
+
+    Raises:
+      InputError: it is neither beside the package nor in the working folder.
+    """
+    for folder in (Path(__file__).parents[2], Path.cwd()):
+        if (folder / "benchmarks" / "report.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.append(str(folder))
+            return
+    raise InputError("bench: the benchmarks are in a checkout of the project; run it there")
 
 
 def _check_parts(context: typer.Context, parts: list[str] | None) -> None:

@@ -1,1 +1,1 @@
-"""core."""
+"""The algorithm that all attacks share, and its drivers; it knows no family."""

@@ -1,7 +1,7 @@
 """What an attack is: `init` and `step`, for one example, as an optimiser is in Optax.
 
 An attack here is made of four pieces that know nothing of each other: an *objective* (what the
-attacker wants, `jaxadv.objectives`), a *constraint* (which pictures are allowed), an *optimiser*
+attacker wants), a *constraint* (which pictures are allowed), an *optimiser*
 (any `optax.GradientTransformation`) and a *judge* (what counts as success). `descend` puts them
 together; the papers' attacks are calls of it with the papers' defaults.
 """

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 
 from benchmarks import accelerator, passes, report, streaming
 from benchmarks.setting import Setting, hasher, sentences, speaker, tagger
@@ -133,7 +133,7 @@ def test_rate_of_gem_counts_whole_attacks():
 @pytest.mark.parametrize("part", sorted(report.PARTS))
 def test_every_part_runs(part):
     if part == "stream":
-        pytest.skip("minutes; tests/attacks/test_stream_cost.py runs it")
+        pytest.skip("minutes; tests/core/test_stream_cost.py runs it")
     found = list(report.PARTS[part](TINY))
     assert found or part in ("pytorch", "accelerator")
 

@@ -16,15 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import tiny_transformer
+from helpers.tiny import tiny_captioner, tiny_image, tiny_parameters
 
 from jaxadv.captions.captioner import beam, caption_log_probability, greedy, teacher_forced_logits
 from jaxadv.captions.marginal import marginal
 from jaxadv.captions.ssvm import complete, completed_log_probability, loss_augmented_inference
 from jaxadv.captions.target import make_target, stack_targets
 from jaxadv.vocabulary import Vocabulary
-
-from .. import tiny_transformer
-from ..tiny import tiny_captioner, tiny_image, tiny_parameters
 
 TRADEOFF = 0.3  # λ of eq. 4
 LANES = 5  # fewer than most cases have configurations

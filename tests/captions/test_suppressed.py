@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.tiny import tiny_captioner, tiny_image, tiny_parameters
 
 from jaxadv.captions.captioner import (
     beam,
@@ -24,8 +25,6 @@ from jaxadv.captions.untargeted import untargeted
 from jaxadv.core.run import run
 from jaxadv.training.self_critical import sample
 from jaxadv.vocabulary import Vocabulary
-
-from ..tiny import tiny_captioner, tiny_image, tiny_parameters
 
 UNK = 2
 VOCABULARY = Vocabulary(("a", "UNK", "cat", "dog"))

@@ -5,8 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from commands import call
-from tiny import WORDS
+from helpers.commands import call
+from helpers.tiny import WORDS
 
 from jaxadv.backdoors.folder import read_record
 from jaxadv.data import scenes

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 from PIL import Image
 
 from jaxadv import __version__

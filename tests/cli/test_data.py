@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from commands import call
-from layouts import COUNT, WRITERS
+from helpers.commands import call
+from helpers.layouts import COUNT, WRITERS
 from PIL import Image
 
 pytest.importorskip("tensorflow_datasets")

@@ -5,7 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.cli.evaluations import write_results
 from jaxadv.core import stream

@@ -8,8 +8,8 @@ import inspect
 import textwrap
 
 import pytest
-from command_table import COMMANDS, ELSEWHERE, LEAVES, parameters
-from commands import call
+from helpers.command_table import COMMANDS, ELSEWHERE, LEAVES, parameters
+from helpers.commands import call
 
 from jaxadv.captions.methods import USES as CAPTION_USES
 from jaxadv.cli import attack_caption, attack_labels

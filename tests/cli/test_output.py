@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.cli import compiler, console, main
 from jaxadv.cli.inputs import results_folder, victim_folder, writable_file

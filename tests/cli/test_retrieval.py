@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.experiments import store
 from jaxadv.experiments.plan import plan

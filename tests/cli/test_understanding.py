@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from commands import call
+from helpers.commands import call
 
 VICTIMS = ("scenes-show-attend-tell", "scenes-scst")
 

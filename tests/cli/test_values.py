@@ -1,8 +1,8 @@
 """Hostile values for every parameter of every command: one line, exit code 2, nothing started."""
 
 import pytest
-from command_table import COMMANDS, NOWHERE, kind_of, parameters
-from commands import call
+from helpers.command_table import COMMANDS, NOWHERE, kind_of, parameters
+from helpers.commands import call
 
 BASES = {
     **{command: base for command, (base, _, _) in COMMANDS.items() if base},

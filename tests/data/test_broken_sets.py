@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from layouts import COUNT, WRITERS, attacked, coco, karpathy
+from helpers.layouts import COUNT, WRITERS, attacked, coco, karpathy
 
 from jaxadv.data.records import FolderError
 from jaxadv.data.sets import registry

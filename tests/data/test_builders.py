@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture, pixels, turned
+from helpers.layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture, pixels, turned
 
 from jaxadv.data import staging
 from jaxadv.data.builders import prepare

@@ -6,9 +6,9 @@ import time
 import jax
 import numpy as np
 import pytest
+from helpers.layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import COUNT, HEIGHT, WIDTH, WRITERS, picture
 from PIL import Image
 
 from jaxadv.data.images import ImageError, read_image, resize

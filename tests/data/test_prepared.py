@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from layouts import COUNT, WRITERS
+from helpers.layouts import COUNT, WRITERS
 
 from jaxadv.data import staging
 from jaxadv.data.builders import prepare

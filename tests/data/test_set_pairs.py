@@ -2,11 +2,11 @@
 
 from functools import partial
 
-import layouts
 import numpy as np
 import pytest
 import scipy.io
-from commands import call
+from helpers import layouts
+from helpers.commands import call
 
 from jaxadv.data.images import write_png
 from jaxadv.data.pairs import PairsError

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from layouts import COUNT, WRITERS, pixels
+from helpers.layouts import COUNT, WRITERS, pixels
 
 from jaxadv.data import records as records_
 from jaxadv.data.builders import prepare

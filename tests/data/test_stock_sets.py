@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from layouts import HEIGHT, WIDTH, picture, pixels, turned
+from helpers.layouts import HEIGHT, WIDTH, picture, pixels, turned
 
 from jaxadv.data.example import Box
 from jaxadv.data.opening import open_data

@@ -494,7 +494,7 @@ def test_names_from_files_do_not_steer_the_terminal(tmp_path):
 
 
 def test_commands_say_what_was_left_out(tmp_path):
-    from commands import call
+    from helpers.commands import call
 
     picture(tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "captions.txt").write_text("image,caption\na.jpg,a dog\nb.jpg,x\n")

@@ -10,7 +10,7 @@ from jaxadv.victims.nets.resnet import ResNet
 @pytest.fixture
 def hashers(torch):
     """The hashers' networks in PyTorch; the test skips where PyTorch is absent."""
-    from nets import torch_hashers
+    from victims.nets import torch_hashers
 
     return torch_hashers
 

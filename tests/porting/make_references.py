@@ -66,7 +66,7 @@ def write(folder: Path) -> None:
     of the `bags` f[2, tags] their `text_codes` f[2, K], and the `text_gradient` f[2, tags].
     """
     import torch
-    from nets import torch_definitions
+    from victims.nets import torch_definitions
 
     backbone = torch_definitions.ResNet(STAGES, bottleneck=True, caffe=True, width=WIDTH).eval()
     with torch.no_grad():
@@ -201,8 +201,8 @@ def _seen(function, pictures):
 
 def _write_hashers(folder):
     import torch
-    from nets import torch_hashers as hashers
     from porting.hash_parity import mat
+    from victims.nets import torch_hashers as hashers
 
     rng, dtype = np.random.default_rng(3), np.float32
     pictures = _pictures(rng, HASH_SIDE)

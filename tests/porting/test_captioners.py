@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from nets import torch_definitions
 from porting import torch_captioners
 from porting.make_references import CHANNELS, SIDE, STAGES, WIDTH
 from porting.torch_captioners import MODELS, see, torch
+from victims.nets import torch_definitions
 
 from jaxadv.captions.captioner import beam, greedy, log_probabilities
 from jaxadv.data.lexicon import Lexicon

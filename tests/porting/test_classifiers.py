@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.data.images import read_image, resize
 from jaxadv.formats.errors import PortingError
@@ -47,7 +47,7 @@ class Pair:
 
 @pytest.fixture(params=["resnet18", "resnet50", "inception-v3"], scope="module")
 def pair(request, torch, tmp_path_factory):
-    from nets import torch_definitions
+    from victims.nets import torch_definitions
 
     return Pair(request.param, torch_definitions, torch, tmp_path_factory.mktemp("classifier"))
 

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 from porting.hostile_pytorch import (
     GOOD,
     WEIGHT,

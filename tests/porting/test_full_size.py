@@ -11,7 +11,7 @@ SAVE = {
     "att2in2-resnet101": """
 import sys, torch
 sys.path.insert(0, {tests!r})
-from nets import torch_definitions
+from victims.nets import torch_definitions
 from porting import torch_captioners
 backbone = torch_definitions.ResNet((3, 4, 23, 3), bottleneck=True, caffe=True).eval()
 with torch.no_grad():

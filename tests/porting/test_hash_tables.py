@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_named(hashers):
 @pytest.fixture
 def resnet():
     """A small ResNet with batch statistics that matter, and its pooled features."""
-    from nets import torch_definitions
+    from victims.nets import torch_definitions
 
     with torch.no_grad():
         net = torch_definitions.ResNet((1, 1, 1, 1), bottleneck=False).eval()

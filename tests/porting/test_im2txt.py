@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.captions.captioner import beam, greedy, log_probabilities, with_unknown_words
 from jaxadv.data.lexicon import Lexicon, read_lexicon

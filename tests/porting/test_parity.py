@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_captioner, tiny_image, tiny_parameters
-from tiny_hasher import HASHER, hasher_parameters
-from tiny_tagger import TAGGER, tagger_parameters
+from helpers.tiny import tiny_captioner, tiny_image, tiny_parameters
+from helpers.tiny_hasher import HASHER, hasher_parameters
+from helpers.tiny_tagger import TAGGER, tagger_parameters
 
 from jaxadv.captions.captioner import log_probabilities
 from jaxadv.formats.errors import PortingError

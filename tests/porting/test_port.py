@@ -5,7 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.data.lexicon import Lexicon, read_lexicon, read_names
 from jaxadv.errors import InputError

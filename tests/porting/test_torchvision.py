@@ -44,7 +44,7 @@ def test_sizes_of_the_published_files(name, entries, parameters):
 @pytest.fixture
 def pair(request, torch, tmp_path, monkeypatch):
     """A network in PyTorch with random weights, and the file of its state dict."""
-    from nets import torch_definitions
+    from victims.nets import torch_definitions
 
     if request.param == "mobilenet":
         net = torch_definitions.MobileNetV2(CLASSES)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import call
-from tiny import SIDE
-from tiny_hasher import HASHER, LABELS, WORDS, hasher_parameters
+from helpers.commands import call
+from helpers.tiny import SIDE
+from helpers.tiny_hasher import HASHER, LABELS, WORDS, hasher_parameters
 
 from jaxadv.data import scenes
 from jaxadv.data.pairs import Pairs, PairsError, scene_pairs

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 from PIL import Image
-from tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 
 from jaxadv.captions.captioner import caption_log_probability, greedy, log_probabilities
 from jaxadv.core.cider import cider_d, document_frequencies

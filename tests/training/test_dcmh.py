@@ -1,10 +1,10 @@
 """DCMH's terms and gradients against literal double sums, and a toy problem that is learned."""
 
-import hash_equations as literal
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import hash_equations as literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

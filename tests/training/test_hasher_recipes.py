@@ -5,7 +5,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.pairs import Pairs, PairsError, scene_pairs, similar

@@ -1,10 +1,10 @@
 """SSAH's terms and gradients against literal double sums, and what its parts learn from."""
 
-import hash_equations as literal
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import hash_equations as literal
 
 from jaxadv.training.ssah import (
     Remembered,

@@ -4,14 +4,14 @@ import re
 
 import jax
 import jax.numpy as jnp
-import nnx_tagger
 import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from tiny import SIDE, tiny_captioner, tiny_parameters
-from tiny_hasher import HASHER, hasher_parameters
-from tiny_tagger import LABELS, TAGGER, tagger_parameters
+from helpers import nnx_tagger
+from helpers.tiny import SIDE, tiny_captioner, tiny_parameters
+from helpers.tiny_hasher import HASHER, hasher_parameters
+from helpers.tiny_tagger import LABELS, TAGGER, tagger_parameters
 
 from jaxadv.victims import check, zoo
 

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import nnx_tagger
 import optax
 import pytest
-from nnx_tagger import LABELS
-from tiny import batch_of, tiny_image
+from helpers import nnx_tagger
+from helpers.nnx_tagger import LABELS
+from helpers.tiny import batch_of, tiny_image
 
 from jaxadv.captions.captioner import greedy
 from jaxadv.captions.gem import gem

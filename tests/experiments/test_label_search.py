@@ -1,0 +1,92 @@
+"""The search for learning rates, and the pictures that tables and searches are of."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_image
+from helpers.tiny_tagger import TAGGER, tagger_parameters
+from PIL import Image
+
+from jaxadv.data import scenes
+from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.experiments.label_pools import benign_scores, photo_pools, scene_pool
+from jaxadv.experiments.label_search import Trial, best, candidates, try_settings
+from jaxadv.experiments.labels import Row, choose
+from jaxadv.labels.methods import Settings
+from jaxadv.labels.metrics import AttackRow
+
+
+def trial(rate, excluded, size):
+    numbers = {"excluded": excluded, "perturbation": size}
+    row = AttackRow(*(jnp.asarray(numbers.get(name, 0.0)) for name in AttackRow._fields))
+    return Trial(1, 1, "", Settings(learning_rate=rate), Row(1, row, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("trials", "rate"),
+    [
+        ([(1, 1.5, 0.1), (2, 2.0, 3.0), (3, 2.0, 0.5)], 3),
+        ([(1, 0.0, np.nan), (2, 0.0, 2.0)], 2),
+        ([(1, 0.0, np.nan), (2, 0.0, np.nan)], 1),
+    ],
+)
+def test_the_most_labels_excluded_then_the_least_perturbation(trials, rate):
+    assert best([trial(*t) for t in trials]).learning_rate == rate
+
+
+def test_a_rate_that_moves_is_found():
+    params = tagger_parameters(dtype="float32")
+    pictures = [tiny_image(seed, dtype="float32") for seed in range(3)]
+    scores = np.stack([TAGGER.scores(params, x) for x in pictures])
+    chosen = choose(scores >= np.sort(scores)[:, -2:-1], 1, scores=scores)
+    assert len(chosen.numbers) == 3
+    some = candidates(Settings("tkmia", iterations=40), [1e-9, 0.5], [1e-4])
+    trials = list(try_settings(TAGGER, params, pictures, chosen.targets, some, batch=2))
+    assert [t.done for t in trials] == [1, 2] and trials[-1].total == 2
+    assert [t.settings.learning_rate for t in trials] == [1e-9, 0.5]
+    assert [float(t.row.measures.excluded) for t in trials] == [0, 1]
+    assert best(trials).learning_rate == 0.5
+
+
+def test_scenes_to_search_on_are_others():
+    first, then = scene_pool(2), scene_pool(1, first=2)
+    assert first.labels.shape == (2, len(scenes.LABELS)) and first.labels.any(axis=1).all()
+    assert len({*first.ids, *then.ids}) == 3
+    assert (then.read(0) == scenes.crowd(scenes.HELD_OUT_SEED, 2).picture).all()
+    assert scene_pool(0).labels.shape == (0, len(scenes.LABELS))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    Image.new("RGB", (8, 4), (255, 0, 0)).save(tmp_path / "x.png")
+    labels = {"a": ("cat", "dog"), "b": ("dog",), "c": ()}
+    some = (Record(i, tmp_path / "x.png", labels=there) for i, there in labels.items())
+    return DataSet("pets", tuple(some), ("dog", "cat"))
+
+
+def test_photographs_are_parted_by_what_was_held_out(photos):
+    attacked, others = photo_pools(photos, ("cat", "dog"), 6, ["c", "a", "absent"])
+    assert attacked.ids == ["a", "c"] and others.ids == ["b"]
+    assert attacked.labels.tolist() == [[True, True], [False, False]]
+    assert others.labels.tolist() == [[False, True]]
+    assert attacked.read(0).shape == (6, 6, 3)
+    attacked, others = photo_pools(photos, ("cat", "dog"), 6, None, most=2)
+    assert attacked.ids == ["a", "b"] and others.ids == []
+
+
+def test_photographs_that_do_not_fit(photos):
+    with pytest.raises(FolderError, match="'cow' is only of the victim"):
+        photo_pools(photos, ("cat", "dog", "cow"), 6, None)
+    with pytest.raises(FolderError, match="'dog' is only of the photographs"):
+        photo_pools(photos, ("cat",), 6, None)
+    with pytest.raises(FolderError, match="none of the photographs was held out"):
+        photo_pools(photos, ("cat", "dog"), 6, ["elsewhere"])
+
+
+def test_benign_scores_do_not_depend_on_the_batch():
+    params = tagger_parameters(dtype="float32")
+    pictures = [np.asarray(tiny_image(i, dtype="float32")) for i in range(3)]
+    pool = scene_pool(0)._replace(ids=["1", "2", "3"], read=lambda i: pictures[i])
+    got = benign_scores(TAGGER, params, pool, batch=2)
+    expected = [TAGGER.logits(params, jnp.asarray(picture)) for picture in pictures]
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
