@@ -1,1 +1,1 @@
-"""Attacks on captioners (Xu et al., CVPR 2019): their protocol, targets, objectives and measures."""
+"""Attacks on captioners (Xu et al., CVPR 2019): protocol, targets, objectives and measures."""
