@@ -216,13 +216,13 @@ def descend(
             status=state.status,
         )
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient) & jnp.isfinite(variable))
-        new, norm = settle(state, moved, appraisal.success, finite, stop_at_success)
+        new, norm = end_step(state, moved, appraisal.success, finite, stop_at_success)
         return new, AttackInfo(value, appraisal.success, norm, appraisal.reports)
 
     return Attack(init, step, judge, check)
 
 
-def settle(
+def end_step(
     state: AttackState, moved: AttackState, success: Array, finite: Array, stop_at_success: bool
 ) -> tuple[AttackState, Array]:
     """End a step: take it or freeze the example, and keep the best picture that fooled the victim.

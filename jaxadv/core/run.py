@@ -248,7 +248,7 @@ class Course(NamedTuple):
     taken: Array
 
 
-def embark(
+def initialise(
     attack: Attack, iterations: int, params: Params, image: Array, target: Target, key: Array
 ) -> Course:
     """Begin an attack of at most so many steps on one example."""
@@ -259,14 +259,16 @@ def embark(
     )
 
 
-def under_way(course: Course) -> Array:
+def is_running(course: Course) -> Array:
     """Return whether an example (or each of a batch) has steps to take."""
     return (course.state.status == Status.RUNNING) & (course.taken < course.losses.shape[-1])
 
 
-def proceed(attack: Attack, params: Params, image: Array, target: Target, course: Course) -> Course:
+def take_step(
+    attack: Attack, params: Params, image: Array, target: Target, course: Course
+) -> Course:
     """Take a step where there is one to take; an example that is through stays as it is."""
-    going = under_way(course)
+    going = is_running(course)
     new, info = attack.step(params, image, target, course.state)
     state = keep_where(going, new, course.state)
     losses = course.losses.at[course.taken].set(info.loss, mode="drop")
@@ -277,7 +279,7 @@ def proceed(attack: Attack, params: Params, image: Array, target: Target, course
     )
 
 
-def conclude(
+def finalise(
     attack: Attack, params: Params, image: Array, target: Target, course: Course
 ) -> Result:
     """Judge what an attack on one example came to."""
@@ -291,7 +293,7 @@ def conclude(
     return Result(final, best, course.taken, state.status, course.losses, benign)
 
 
-def hindrance(result: Result) -> str | None:
+def why_nothing_moved(result: Result) -> str | None:
     """Say why an attack on one example could do nothing; None where it moved the picture."""
     if result.already:
         return "the benign picture fools the victim already"
@@ -317,12 +319,12 @@ def _run(
     ids: Array,
     iterations: int,
 ) -> Result:
-    courses = _embark(attack, params, images, targets, key, ids, iterations)
+    courses = _initialise(attack, params, images, targets, key, ids, iterations)
     return _advance(attack, params, images, targets, courses, iterations)[1]
 
 
 @partial(jax.jit, static_argnames=("attack", "iterations"))
-def _embark(
+def _initialise(
     attack: Attack,
     params: Params,
     images: Array,
@@ -331,7 +333,7 @@ def _embark(
     ids: Array,
     iterations: int,
 ) -> Course:
-    begin = jax.vmap(partial(embark, attack, iterations), in_axes=(None, 0, 0, 0))
+    begin = jax.vmap(partial(initialise, attack, iterations), in_axes=(None, 0, 0, 0))
     return begin(params, images, targets, keys_of(key, ids))
 
 
@@ -347,11 +349,11 @@ def _advance(
     """Go on until each example has taken so many steps or is through, and judge them."""
     over_batch = partial(jax.vmap, in_axes=(None, 0, 0, 0))
     courses = jax.lax.while_loop(
-        lambda courses: jnp.any(under_way(courses) & (courses.taken < until)),
-        lambda courses: over_batch(partial(proceed, attack))(params, images, targets, courses),
+        lambda courses: jnp.any(is_running(courses) & (courses.taken < until)),
+        lambda courses: over_batch(partial(take_step, attack))(params, images, targets, courses),
         courses,
     )
-    return courses, over_batch(partial(conclude, attack))(params, images, targets, courses)
+    return courses, over_batch(partial(finalise, attack))(params, images, targets, courses)
 
 
 def snapshots(
@@ -388,7 +390,7 @@ def snapshots(
         raise InputError(f"iterations {given or 'none'}: must be rising numbers")
     images = check_batch(images, targets)
     key, ids = checks.key(key), _ids(ids, len(images))
-    courses = _embark(attack, params, images, targets, key, ids, iterations[-1])
+    courses = _initialise(attack, params, images, targets, key, ids, iterations[-1])
     results = []
     for until in iterations:
         courses, result = _advance(attack, params, images, targets, courses, until)

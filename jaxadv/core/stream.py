@@ -24,11 +24,11 @@ from jaxadv.core.run import (
     Result,
     check_attack,
     check_pictures,
-    conclude,
-    embark,
+    finalise,
+    initialise,
+    is_running,
     keys_of,
-    proceed,
-    under_way,
+    take_step,
 )
 from jaxadv.errors import InputError
 
@@ -268,7 +268,7 @@ def pace(
         marks.append(time.perf_counter())
         row = jax.device_get(_row(on_device, 0))
         rows = jax.tree.map(lambda x: np.stack([x] * width), row)
-        results = jax.device_get(_conclude(attack, params, jax.device_put(rows, sharding)))
+        results = jax.device_get(_finalise(attack, params, jax.device_put(rows, sharding)))
         marks.append(time.perf_counter())
         seconds.append(np.diff(marks))
     warm = np.minimum(*seconds[2:])
@@ -317,7 +317,7 @@ def _serve(
     def judge(some: list[tuple[int, _Slots]]) -> Iterator[Finished]:
         rows = [row for _, row in some] + [some[-1][1]] * (width - len(some))
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
-        results = _conclude(attack, params, jax.device_put(stacked, sharding))
+        results = _finalise(attack, params, jax.device_put(stacked, sharding))
         results = jax.tree.map(np.asarray, results)
         nonlocal since
         now = time.perf_counter()
@@ -399,7 +399,7 @@ def _fill(
 ) -> _Slots:
     """Begin what arrived; the other slots go on, or stand still where there is nothing yet."""
     images, targets, ids, fresh = arrivals
-    begin = jax.vmap(partial(embark, attack, iterations), in_axes=(None, 0, 0, 0))
+    begin = jax.vmap(partial(initialise, attack, iterations), in_axes=(None, 0, 0, 0))
     courses = begin(params, images, targets, keys_of(key, ids))
     if old is None:
         nothing = jnp.where(fresh, courses.taken, iterations)
@@ -413,18 +413,18 @@ def _chunk(
 ) -> tuple[_Slots, Array, Array]:
     """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on."""
     images, targets, courses = slots
-    step = jax.vmap(partial(proceed, attack), in_axes=(None, 0, 0, 0))
+    step = jax.vmap(partial(take_step, attack), in_axes=(None, 0, 0, 0))
 
     def unfinished(carry: tuple[Array, Course]) -> Array:
         steps, courses = carry
-        return (steps < chunk) & jnp.any(under_way(courses))
+        return (steps < chunk) & jnp.any(is_running(courses))
 
     steps, courses = jax.lax.while_loop(
         unfinished,
         lambda carry: (carry[0] + 1, step(params, images, targets, carry[1])),
         (jnp.zeros((), jnp.int32), courses),
     )
-    return _Slots(images, targets, courses), steps, under_way(courses)
+    return _Slots(images, targets, courses), steps, is_running(courses)
 
 
 @jax.jit
@@ -434,6 +434,6 @@ def _row(slots: _Slots, slot: int) -> _Slots:
 
 
 @partial(jax.jit, static_argnames="attack")
-def _conclude(attack: Attack, params: Params, rows: _Slots) -> Result:
-    results: Result = jax.vmap(partial(conclude, attack), in_axes=(None, 0, 0, 0))(params, *rows)
+def _finalise(attack: Attack, params: Params, rows: _Slots) -> Result:
+    results: Result = jax.vmap(partial(finalise, attack), in_axes=(None, 0, 0, 0))(params, *rows)
     return results

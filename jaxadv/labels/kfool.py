@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv import checks
-from jaxadv.core.attack import Attack, AttackInfo, AttackState, Params, Status, settle
+from jaxadv.core.attack import Attack, AttackInfo, AttackState, Params, Status, end_step
 from jaxadv.core.batching import any_in_batch
 from jaxadv.core.constraints import clip
 from jaxadv.core.norms import l2_norm
@@ -70,7 +70,7 @@ def kfool(
         moved = state._replace(perturbation=variable, variable=variable)
         success = leaves_top(target, logits, delta)
         finite = jnp.isfinite(logits).all() & jnp.isfinite(variable).all()
-        new, norm = settle(state, moved, success, finite, stop_at_success)
+        new, norm = end_step(state, moved, success, finite, stop_at_success)
         gap = _kth_gap(scores, target)
         return new, AttackInfo(gap, success, norm, {"excluded": excluded(target, logits)})
 

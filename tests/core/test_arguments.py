@@ -411,10 +411,10 @@ MODULES = {  # whose constructors people call
     "hashing": ("cmla", "methods"),
 }
 INNER = {
-    *(attacks.accept, attacks.settle, attacks.keep_where),
+    *(attacks.accept, attacks.end_step, attacks.keep_where),
     *(captioning.say, captioning.squared_l2, norms.l2_norm, universal.apply),
     *(drive.check_attack, drive.check_batch, drive.check_pictures, drive.keys_of),
-    *(drive.embark, drive.under_way, drive.proceed, drive.conclude, drive.hindrance),
+    *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
     *(kfool.to_boundaries, memory.free_bytes, hash_methods.check),
     *(arithmetic.checked, arithmetic.functions_of, arithmetic.changed_in, arithmetic.in_arithmetic),
     *(triggers.strength,),

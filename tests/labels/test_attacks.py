@@ -15,7 +15,7 @@ from helpers.traces import count_traces
 
 from jaxadv.core.attack import Status
 from jaxadv.core.constraints import signed, tanh_of_picture
-from jaxadv.core.run import hindrance, run, unroll
+from jaxadv.core.run import run, unroll, why_nothing_moved
 from jaxadv.labels import tkmia as tkmia_losses
 from jaxadv.labels.judging import label_judge, label_objective, label_optimiser, stateless
 from jaxadv.labels.kfool import kfool, to_boundaries
@@ -169,7 +169,7 @@ def test_a_victim_whose_scores_are_not_finite_is_never_fooled():
     result = run(kfool(blind), PARAMETERS, pictures(1), targets(1), iterations=2)
     one = jax.tree.map(lambda x: x[0], result)
     assert not one.final.success and not one.already
-    assert "not finite" in hindrance(one)
+    assert "not finite" in why_nothing_moved(one)
 
 
 def test_labels_that_are_out_already_are_told():
@@ -181,7 +181,7 @@ def test_labels_that_are_out_already_are_told():
     result = run(ATTACKS["tkmia"], PARAMETERS, images, both, iterations=3)
     assert result.already.tolist() == [False, True]
     first, then = (jax.tree.map(lambda x, i=i: x[i], result) for i in (0, 1))
-    assert hindrance(first) is None and "already" in hindrance(then)
+    assert why_nothing_moved(first) is None and "already" in why_nothing_moved(then)
     assert then.final.success and then.final.norm == 0  # success that means nothing
 
 
@@ -192,7 +192,7 @@ def test_kfool_survives_a_victim_without_slope():
     result = run(attack, params, pictures(2), targets(2), iterations=3)
     assert result.status.tolist() == [Status.RUNNING] * 2
     np.testing.assert_array_equal(result.final.image, pictures(2))
-    told = [hindrance(jax.tree.map(lambda x, i=i: x[i], result)) for i in range(2)]
+    told = [why_nothing_moved(jax.tree.map(lambda x, i=i: x[i], result)) for i in range(2)]
     expected = ["already" if already else "not moved" for already in result.already]
     assert all(word in line for word, line in zip(expected, told, strict=True))
 
