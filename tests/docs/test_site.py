@@ -111,11 +111,15 @@ def test_options_are_those_of_the_functions():
 
 def test_sweep_files_are_named():
     """Every sweep file that ships, and no other."""
-    files = {path.stem for path in (ROOT / "jaxadv" / "sweeps" / "files").glob("*.toml")}
+    files = {path.stem for path in (ROOT / "jaxadv" / "experiments" / "files").glob("*.toml")}
     page = text_of(ROOT / "docs" / "sweeps.md")
     (told,) = re.findall(r"Sweep files ship for (.*?), each", page, re.DOTALL)
     sizes = ("scenes", "small", "paper")
-    assert files == {f"{name}-{size}" for name in re.findall(r"`(.*?)`", told) for size in sizes}
+    named = {f"{name}-{size}" for name in re.findall(r"`(.*?)`", told) for size in sizes}
+    times, deeper = "exact-caption-run-times", "exact-caption-resnet101"
+    assert f"`{times}` and\n`{deeper}`" in page or f"`{times}` and `{deeper}`" in page
+    named |= {f"{times}-scenes", f"{times}-paper", f"{deeper}-small", f"{deeper}-paper"}
+    assert files == named
 
 
 def test_messages_are_those_of_the_code():

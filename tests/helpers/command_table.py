@@ -61,17 +61,19 @@ COMMANDS = {
         f"{TRAINING} backbone side",
         {
             "": "",
-            "--data d --backbone-weights w.npz": "backbone_weights held_out",
-            "--data d --backbone-from v": "backbone_from held_out",
+            "--data d --backbone-weights w.npz": "backbone_weights held_out all_layers",
+            "--data d --backbone-from v": "backbone_from held_out all_layers",
+            "--data d --all-layers --backbone-from v": "backbone_from backbone_weights held_out "
+            "all_layers optimiser batch learning_rate weight_decay",
         },
     ),
     "train hasher": (
         f"--name x --out {NOWHERE}",
-        f"{TRAINING} method backbone bits begin",
+        f"{TRAINING} method backbone bits begin decorrelation",
         {
-            "": "pairs adversarial",
+            "": "pairs adversarial backbone_weights",
             "--adversarial 5 --from nobody": "pairs adversarial iterations",
-            "--data d": "held_out adversarial",
+            "--data d": "held_out adversarial backbone_weights",
             "--data d --adversarial 5 --from nobody": "held_out adversarial iterations",
         },
     ),

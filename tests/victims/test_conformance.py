@@ -186,7 +186,7 @@ MISTAKES = {  # what was done wrong: (victim and parameters, what must be said o
     ),
     "words": (
         lambda: captioner(vocabulary=("a", "cat")),
-        r"vocabulary: is a tuple; must be a jaxadv\.data\.vocabulary\.Vocabulary",
+        r"vocabulary: is a tuple; must be a jaxadv\.vocabulary\.Vocabulary",
     ),
     "no array": (lambda: with_weights(act=jnp.tanh), r"params\['act'\]: is a .*must be an array"),
     "NaN weights": (
