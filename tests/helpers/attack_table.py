@@ -5,9 +5,9 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import optax
-
 from helpers.tiny import batch_of, tiny_captioner, tiny_image, tiny_parameters
 from helpers.tiny_transformer import tiny_transformer, tiny_transformer_parameters
+
 from jaxadv.captions.captioner import greedy
 from jaxadv.captions.gem import gem
 from jaxadv.captions.show_and_fool import show_and_fool

@@ -3,8 +3,8 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-
 from helpers.tiny import SIDE, WORDS
+
 from jaxadv.captions.captioner import Captioner
 from jaxadv.vocabulary import Vocabulary
 

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import optax
-
 from helpers.tiny import batch_of, tiny_image
 from helpers.tiny_tagger import TAGGER, label_target, tagger_parameters
+
 from jaxadv.core.constraints import clip, tanh_of_picture
 from jaxadv.labels.judging import label_optimiser
 from jaxadv.labels.kfool import kfool

@@ -1,8 +1,8 @@
 """A tagger in Flax NNX: split into a graph and its state, put together inside the function."""
 
 from flax import nnx
-
 from helpers.tiny import SIDE
+
 from jaxadv.labels.classifier import MultiLabelClassifier
 
 LABELS = 6

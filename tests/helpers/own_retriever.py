@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 import numpy as np
-
 from helpers.tiny import SIDE
+
 from jaxadv.hashing.hasher import CrossModalHasher, unit
 
 WORDS, SIZE = 10, 6

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from helpers.tiny import SIDE, tiny_image
+
 from jaxadv.hashing.cmla import HashTarget, Known, hash_target
 from jaxadv.hashing.hasher import CrossModalHasher
 

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from helpers.tiny import SIDE
+
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.target import LabelTarget, specify_random
 

@@ -9,8 +9,8 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from helpers.tiny import SIDE, WORDS
+
 from jaxadv.captions.captioner import Captioner
 from jaxadv.victims.nets.transformer import Transformer
 from jaxadv.vocabulary import Vocabulary
