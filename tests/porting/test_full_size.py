@@ -61,7 +61,7 @@ def vocabulary(folder, name):
 @pytest.mark.parametrize("name", SAVE)
 def test_a_captioner_in_20_seconds_and_a_gigabyte(torch, name, tmp_path):
     files = [str(tmp_path / file) for file in FILES[name]]
-    tests = str(pytest.importorskip("commands").__file__).rsplit("/", 1)[0]
+    tests = str(pytest.importorskip("helpers.commands").__file__).rsplit("/", 2)[0]
     subprocess.run([sys.executable, "-c", SAVE[name].format(tests=tests, files=files)], check=True)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) > 140e6
     words = vocabulary(tmp_path, name)

@@ -35,7 +35,7 @@ PARTS = (".index", ".data-00000-of-00001")
 
 def write_bundle(prefix, arrays):
     """Write a bundle as `test_tensorflow` does, with the quick checksum, which is tested there."""
-    from porting import test_tensorflow as bundles
+    from formats import test_tensorflow as bundles
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundles, "slow_crc32c", crc32c)

@@ -23,7 +23,9 @@ COUNT = 3
 
 
 def in_equinox():
-    own = pytest.importorskip("equinox_captioner", reason="a victim in Equinox (extra `test`)")
+    own = pytest.importorskip(
+        "helpers.equinox_captioner", reason="a victim in Equinox (extra `test`)"
+    )
     return own.equinox_captioner(own.Net(jax.random.key(0)))
 
 
