@@ -96,7 +96,7 @@ def caption_check(victim: Captioner, kind: type[Any] = PartialCaption) -> Check:
 
 _MAKERS: dict[type[Any], str] = {
     PartialCaption: "jaxadv.captions.target.parse_target(text, vocabulary, max_length)",
-    Keywords: "jaxadv.captions.show_and_fool.parse_keywords(text, vocabulary)",
+    Keywords: "jaxadv.captions.target.parse_keywords(text, vocabulary)",
 }
 
 

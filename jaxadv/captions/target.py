@@ -180,7 +180,7 @@ def stack_targets(targets: list[PartialCaption]) -> PartialCaption:
 
 
 class Keywords(NamedTuple):
-    """Words that the caption shall (or shall not) say, anywhere: `words i32[M]`, 0 for padding."""
+    """Words wanted, or avoided, anywhere in the caption: `words i32[M]`, 0 for padding."""
 
     words: Int[Array, " M"]
 

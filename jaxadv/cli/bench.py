@@ -95,14 +95,16 @@ def _find_benchmarks() -> None:
     """Make `benchmarks` importable, which is in a checkout and not in what is installed of it.
 
     Raises:
-      InputError: it is neither beside the package nor in the working folder.
+      InputError: it is not beside the package.
     """
-    for folder in (Path(__file__).parents[2], Path.cwd()):
-        if (folder / "benchmarks" / "report.py").is_file():
-            if str(folder) not in sys.path:
-                sys.path.append(str(folder))
-            return
-    raise InputError("bench: the benchmarks are in a checkout of the project; run it there")
+    checkout = Path(__file__).parents[2]
+    if not (checkout / "benchmarks" / "report.py").is_file():
+        raise InputError(
+            "bench: the benchmarks are not installed; run `python -m jaxadv bench` in a checkout "
+            "of the project"
+        )
+    if str(checkout) not in sys.path:
+        sys.path.append(str(checkout))
 
 
 def _check_parts(context: typer.Context, parts: list[str] | None) -> None:

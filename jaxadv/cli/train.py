@@ -143,21 +143,18 @@ def captioner(
             curriculum=curriculum,
             seed=seed,
         )
+    elif fine_tune is not None:
+        job = train_further(
+            victim_folder(out, name, force),
+            zoo.load(fine_tune),
+            sources,
+            steps=steps or 400,
+            learning_rate=learning_rate,
+            held_out=held_out,
+            seed=seed,
+        )
     else:
         folder = victim_folder(out, name, force)
-        if fine_tune is not None:
-            job = train_further(
-                folder,
-                zoo.load(fine_tune),
-                sources,
-                steps=steps or 400,
-                learning_rate=learning_rate,
-                held_out=held_out,
-                seed=seed,
-            )
-            for _ in watch(job, name):
-                pass
-            return
         folders = [Path(source) for source in sources]
         photos = captioned(open_data(sources)).records
         record = training_record(folders, len(photos))

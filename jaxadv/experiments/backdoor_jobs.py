@@ -8,7 +8,6 @@ from typing import Any
 from jaxadv.backdoors.folder import poison_folder
 from jaxadv.backdoors.poison import Poison
 from jaxadv.backdoors.regions import RegionSource, annotated, read_detections
-from jaxadv.backdoors.triggers import TriggerSettings
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import captioned
 from jaxadv.data.scene_folder import write_scenes
@@ -18,6 +17,9 @@ from jaxadv.experiments.job import Experiment, Shared
 from jaxadv.training.folder_recipes import fine_tune
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
+
+KEPT = ("success", "bleu_4", "cider_d")  # of what the clean victim does
+SHOWN = 12  # pictures whose captions are recorded
 
 
 def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
@@ -33,13 +35,13 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
     """
     design, settings = cell.design, cell.settings
     assert isinstance(design, BackdoorDesign) and isinstance(settings, BackdoorSettings)
-    trigger = trigger_of(settings)
+    trigger = settings.trigger
     poison = Poison(trigger, design.caption, settings.rate, cell.seed)
     regions: RegionSource = annotated
     left_out: list[str] = []
     if design.detections:
         regions = read_detections(Path(design.detections), design.threshold, left_out.append)
-    _ = victim.captioner  # an error names what is no captioner
+    _ = victim.captioner  # refuses other victims before anything is trained
     for source in (design.data, *design.clean):
         if source != "scenes":
             captioned(open_data(source))
@@ -70,30 +72,22 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
             where = ("scenes",) if design.data == "scenes" else (design.data, *design.clean)
             unseen = unseen_examples([victim, backdoored], where, design.unseen)
             cases = [Case(victim, trigger), Case(backdoored, trigger)]
-            clean, found = [
-                as_record(news.row)
-                for news in measure_backdoors(
-                    cases, unseen, design.caption, regions=regions, seed=(cell.seed + 1) % 2**32
-                )
-            ]
+            clean, attacked = measure_backdoors(
+                cases, unseen, design.caption, regions=regions, seed=(cell.seed + 1) % 2**32
+            )
+        found = as_record(attacked.row)
         return {
             "data": ", ".join(where),
             "trained": int(backdoored.record["poison"]["samples"]),
             "unseen": len(unseen),
-            **{f"clean_{name}": clean[name] for name in ("success", "bleu_4", "cider_d")},
+            **{
+                f"clean_{name}": value
+                for name, value in as_record(clean.row).items()
+                if name in KEPT
+            },
+            "said": [seen.said for seen in attacked.pictures[:SHOWN]],
+            "said_triggered": [seen.said_triggered for seen in attacked.pictures[:SHOWN]],
             **{name: value for name, value in found.items() if name not in cell.columns},
         }
 
     return Experiment(int(cell.digest[:6], 16), run)
-
-
-def trigger_of(settings: BackdoorSettings) -> TriggerSettings:
-    """Return the trigger that a cell's settings name."""
-    return TriggerSettings(
-        settings.method,
-        settings.strength,
-        settings.share,
-        settings.size,
-        settings.place,
-        settings.pattern,
-    )

@@ -115,6 +115,13 @@ class BackdoorSettings:
     steps: int = 400
     learning_rate: float = 2e-3
 
+    @property
+    def trigger(self) -> TriggerSettings:
+        """The trigger with its settings."""
+        return TriggerSettings(
+            self.method, self.strength, self.share, self.size, self.place, self.pattern
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class BackdoorDesign:
@@ -126,7 +133,7 @@ class BackdoorDesign:
       images: scenes to train on.
       unseen: pictures that are tried, at most: held-out scenes, or the photographs held out.
       held_out: photographs that are not trained on.
-      caption: what the victim shall say.
+      caption: the attacker's.
       detections: a JSON file of a detector's boxes, instead of the annotated ones.
       threshold: the lowest score of a detection.
     """
@@ -248,14 +255,12 @@ def used(settings: Any) -> dict[str, Any]:
 
 def _resolved(settings: BackdoorSettings) -> dict[str, Any]:
     """Return what a trigger reads, with its own strength where none is given."""
-    own = {name: getattr(settings, name) for name in triggers.READS[settings.method]}
-    trigger = TriggerSettings(settings.method, settings.strength, **own)
-    make_trigger(trigger)
+    make_trigger(settings.trigger)
     check_rate(settings.rate)
     return {
         "method": settings.method,
-        "strength": strength(trigger),
-        **own,
+        "strength": strength(settings.trigger),
+        **{name: getattr(settings, name) for name in triggers.READS[settings.method]},
         "rate": settings.rate,
         "steps": settings.steps,
         "learning_rate": settings.learning_rate,

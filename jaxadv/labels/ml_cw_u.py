@@ -38,7 +38,7 @@ def ml_cw_u(
     optimiser: optax.GradientTransformation | None = None,
     stop_at_success: bool = True,
 ) -> Attack:
-    """Minimise `[max_{j in Y} f_j - min_{i∉Y} f_i]_+ + α/2 ‖ε‖²`; `labels.ml_cw_u` on its sign.
+    """Minimise `[max_{j in Y} f_j - min_{i∉Y} f_i]_+ + α/2 ‖ε‖²`; `loss` says why this sign.
 
     The loss is of all relevant labels; what counts as success is `tkmia`'s, of the specified ones.
 

@@ -68,6 +68,10 @@ def test_a_cell_finds_what_the_commands_find(swept, clean, tmp_path):
         assert row[name] == attacked[name]
     for name in ("bleu_4", "cider_d", "psnr", "ssim", "norm", "changed"):
         assert row[name] == pytest.approx(attacked[name], rel=1e-6)
+    lines = (tmp_path / "t" / "records.jsonl").read_text().splitlines()
+    told = [entry for entry in map(json.loads, lines) if entry["victim"] == "x"]
+    assert row["said"] == [entry["said"] for entry in told]
+    assert row["said_triggered"] == [entry["said_triggered"] for entry in told]
     assert row["clean_bleu_4"] == pytest.approx(benign["bleu_4"], rel=1e-6)
 
 
