@@ -189,13 +189,14 @@ def _say_times(
     every = estimate(prepared, slots=slots, shard=share, sharding=sharding, made=_made(out))
     for found in every:
         about = [found.cell.victim, found.cell.columns["method"], found.attacks]
-        timed = not math.isnan(found.seconds)
-        rows.append([*about, found.compile_seconds, found.seconds / 60 if timed else None])
-    total = ["all", "", *(sum(row[i] or 0 for row in rows) for i in (2, 3, 4))]
+        rows.append([*about, found.compile_seconds, found.seconds / 60])
+    total = ["all", "", *(sum(row[i] for row in rows) for i in (2, 3, 4))]
     columns = ["victim", "method", "attacks", "compiling, s", "at most, min"]
     programs = len({one.job.attack for one in prepared if isinstance(one.job, Job)})
-    print_table(f"{programs} compilations", columns, [*rows, total])
-    if any(row[-1] is None for row in rows):
+    untimed = math.isnan(total[-1])
+    shown = [[*row[:-1], "–" if math.isnan(row[-1]) else row[-1]] for row in (*rows, total)]
+    print_table(f"{programs} compilations", columns, shown)
+    if untimed:
         note("trainings are not timed")
 
 

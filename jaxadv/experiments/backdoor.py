@@ -97,12 +97,19 @@ def check_caption_for(victim: Victim, caption: str) -> None:
       UnknownWordError: one of its words is not in the vocabulary.
       InputError: it is too long.
     """
-    captioner = victim.captioner
-    captioner.vocabulary.encode(caption)
-    if len(tokenize(caption)) > captioner.max_length:
-        raise InputError(
-            f"caption {caption!r}: victim {victim.name!r} says at most {captioner.max_length} words"
-        )
+    victim.captioner.vocabulary.encode(caption)
+    check_length_for(victim, caption)
+
+
+def check_length_for(victim: Victim, caption: str) -> None:
+    """Refuse a caption of more words than the victim says, whichever words it learns.
+
+    Raises:
+      InputError: it is too long.
+    """
+    most = victim.captioner.max_length
+    if len(tokenize(caption)) > most:
+        raise InputError(f"caption {caption!r}: victim {victim.name!r} says at most {most} words")
 
 
 def unseen_examples(victims: Sequence[Victim], data: Sequence[str], count: int) -> list[Example]:

@@ -11,7 +11,13 @@ from jaxadv.backdoors.regions import RegionSource, annotated, read_detections
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import captioned
 from jaxadv.data.scene_folder import write_scenes
-from jaxadv.experiments.backdoor import Case, as_record, measure_backdoors, unseen_examples
+from jaxadv.experiments.backdoor import (
+    Case,
+    as_record,
+    check_length_for,
+    measure_backdoors,
+    unseen_examples,
+)
 from jaxadv.experiments.cells import BackdoorDesign, BackdoorSettings, Cell
 from jaxadv.experiments.job import Experiment, Shared
 from jaxadv.training.folder_recipes import fine_tune
@@ -41,7 +47,7 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
     left_out: list[str] = []
     if design.detections:
         regions = read_detections(Path(design.detections), design.threshold, left_out.append)
-    _ = victim.captioner  # refuses other victims before anything is trained
+    check_length_for(victim, design.caption)
     for source in (design.data, *design.clean):
         if source != "scenes":
             captioned(open_data(source))

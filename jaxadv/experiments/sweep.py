@@ -111,6 +111,8 @@ def fit_slots(prepared: Sequence[Prepared]) -> Fit:
     Raises:
       InputError: of some cell not even one fits, or no attack of any can be loaded.
     """
+    if all(isinstance(job, Experiment) for _, job, _ in prepared):
+        raise InputError("--batch auto: trainings have no batch of attacks; leave it out")
     fits = []
     for _, job, _ in prepared:
         if isinstance(job, Experiment):

@@ -12,7 +12,7 @@ from jaxadv.experiments import store
 from jaxadv.experiments.paper_tables import paper_table
 from jaxadv.experiments.plan import PlanError, plan
 from jaxadv.experiments.record_tables import table_of
-from jaxadv.experiments.sweep import Shard, complete, estimate, prepare, sweep
+from jaxadv.experiments.sweep import Shard, complete, estimate, fit_slots, prepare, sweep
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import initial_variables
@@ -111,6 +111,17 @@ def test_what_cannot_be_done_is_a_record(clean, tmp_path):
 def test_what_is_wrong_is_named(grid, message):
     with pytest.raises(PlanError, match=message):
         plan({"backdoor": [{"victim": "v", **grid}]})
+
+
+def test_a_caption_that_is_too_long_is_refused_before_training(clean):
+    with pytest.raises(InputError, match="says at most 6 words"):
+        prepare(plan({"backdoor": [{"victim": str(clean), "caption": "a b c d e f g"}]}))
+
+
+def test_no_batch_of_trainings_is_fitted(clean):
+    prepared = prepare(plan({"backdoor": [{"victim": str(clean), **DESIGN}]}))
+    with pytest.raises(InputError, match="--batch auto: trainings have no batch"):
+        fit_slots(prepared)
 
 
 def test_a_tagger_cannot_be_made_to_say_anything():
