@@ -7,7 +7,8 @@ What comes of an example is what `run` gives: each has its own state, target and
 """
 
 import time
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +32,10 @@ from jaxadv.core.run import (
     take_step,
 )
 from jaxadv.errors import InputError
+
+
+Place = Callable[[int], int]
+"""From a request's id to the slot that it is worked on in."""
 
 
 class Request(NamedTuple):
@@ -105,6 +110,7 @@ def stream(
     key: Array | None = None,
     sharding: NamedSharding | None = None,
     keeper: Keeper | None = None,
+    place: Place | None = None,
 ) -> Iterator[Finished]:
     """Make any number of attacks, in the order in which they come to an end.
 
@@ -121,6 +127,9 @@ def stream(
       key: randomness, folded with a request's id.
       sharding: of the slots' axis over devices, whose number must divide `slots`.
       keeper: keeps what is under way, and knows what was when an earlier call was interrupted.
+      place: gives the slot of a request, from its id; by default the first that is free. Kernels
+        may round an example's numbers differently in another slot (on CPUs they do); with `place`
+        what comes of a request depends on no other request, to the last bit.
 
     Raises:
       InputError: an argument is of another kind, or outside its range, at once; and when its turn
@@ -143,6 +152,7 @@ def stream(
         key=checks.key(key),
         sharding=sharding,
         keeper=keeper,
+        place=place,
     )
 
 
@@ -184,6 +194,7 @@ def _stream(
     key: Array,
     sharding: NamedSharding | None,
     keeper: Keeper | None,
+    place: Place | None,
 ) -> Iterator[Finished]:
     """Serve requests kind by kind; the arguments are `stream`'s."""
     others: dict[Hashable, list[Request]] = {}
@@ -208,6 +219,7 @@ def _stream(
         key=key,
         sharding=sharding,
         keeper=keeper,
+        place=place,
     )
     made = yield from serve(of_first_kind(), before=0)
     for some in others.values():
@@ -304,30 +316,34 @@ def _serve(
     key: Array,
     sharding: NamedSharding | None,
     keeper: Keeper | None,
+    place: Place | None,
     before: int,
 ) -> Generator[Finished, None, int]:
     """Serve requests of one kind; return how many slot-steps have been made in all."""
-    waiting = iter(requests)
+    waiting = _Waiting(iter(requests), slots, place)
     at: dict[int, int] = {}  # slot -> id of the request that it works on
     on_device: _Slots | None = None
-    through: list[tuple[int, _Slots]] = []
+    through: dict[int, tuple[int, _Slots]] = {}  # place among those judged together -> id and row
     width = _judged_at_once(slots, sharding)
     made, since = before, time.perf_counter()
 
-    def judge(some: list[tuple[int, _Slots]]) -> Iterator[Finished]:
-        rows = [row for _, row in some] + [some[-1][1]] * (width - len(some))
+    def judge() -> Iterator[Finished]:
+        some = dict(through)
+        through.clear()
+        _, anyone = next(iter(some.values()))
+        rows = [some[i][1] if i in some else anyone for i in range(width)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
         results = _finalise(attack, params, jax.device_put(stacked, sharding))
         results = jax.tree.map(np.asarray, results)
         nonlocal since
         now = time.perf_counter()
         seconds, since = (now - since) / len(some), now
-        for i, (number, _) in enumerate(some):
+        for i, (number, _) in some.items():
             yield Finished(number, jax.tree.map(lambda x, i=i: x[i], results), seconds, made)
 
     while True:
         free = [slot for slot in range(slots) if slot not in at]
-        if new := dict(zip(free, waiting, strict=False)):
+        if new := waiting.take(free):
             at |= {slot: request.id for slot, request in new.items()}
             arrivals = jax.device_put(_arrivals(new, slots), sharding)
             on_device = _fill(attack, params, arrivals, key, on_device, iterations)
@@ -336,18 +352,50 @@ def _serve(
             break
         on_device, steps, going = _chunk(attack, params, on_device, chunk)
         made += int(steps) * slots
-        ended = [slot for slot in at if not going[slot]]
-        through += [(at.pop(slot), jax.device_get(_row(on_device, slot))) for slot in ended]
-        if keeper is not None and keeper.due() and (at or through):
+        ended = [
+            (slot, at.pop(slot), jax.device_get(_row(on_device, slot)))
+            for slot in list(at)
+            if not going[slot]
+        ]
+        if keeper is not None and keeper.due():
             rows = {number: jax.device_get(_row(on_device, slot)) for slot, number in at.items()}
-            rows |= dict(through)
+            rows |= dict(through.values()) | {number: row for _, number, row in ended}
             keeper.keep({number: jax.tree.leaves(row.courses) for number, row in rows.items()})
-        while len(through) >= width:
-            yield from judge(through[:width])
-            del through[:width]
+        for slot, number, row in ended:
+            where = len(through) if place is None else slot % width
+            if where in through:
+                yield from judge()
+            through[where] = number, row
+            if len(through) == width:
+                yield from judge()
     if through:
-        yield from judge(through)
+        yield from judge()
     return made
+
+
+class _Waiting:
+    """Requests that wait for a slot: for any, or each for its own.
+
+    At most two a slot are read ahead of their turn, so that pictures do not pile up.
+    """
+
+    def __init__(self, source: Iterator[Request], slots: int, place: Place | None) -> None:
+        self._source, self._place = source, place
+        self._queues: list[deque[Request]] = [deque() for _ in range(slots)]
+        self._most = 2 * slots
+
+    def take(self, free: Sequence[int]) -> dict[int, Request]:
+        """Return requests for slots that are free, by slot."""
+        if self._place is None:
+            return dict(zip(free, self._source, strict=False))
+        while any(not self._queues[slot] for slot in free) and self._ahead() < self._most:
+            if (request := next(self._source, None)) is None:
+                break
+            self._queues[self._place(request.id)].append(request)
+        return {slot: self._queues[slot].popleft() for slot in free if self._queues[slot]}
+
+    def _ahead(self) -> int:
+        return sum(map(len, self._queues))
 
 
 def _recalled(keeper: Keeper | None, new: dict[int, Request], on_device: _Slots) -> _Slots:

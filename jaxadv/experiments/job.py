@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding
 
 from jaxadv.core.attack import Attack, Params, Status, Target
 from jaxadv.core.run import Result, check_pictures
-from jaxadv.core.stream import Keeper, Request, stream
+from jaxadv.core.stream import Keeper, Place, Request, stream
 from jaxadv.errors import InputError
 
 T = TypeVar("T")
@@ -116,6 +116,7 @@ def carry_out(
     key: jax.Array,
     sharding: NamedSharding | None = None,
     keeper: Keeper | None = None,
+    shard: int = 1,
 ) -> Iterator[Done | str]:
     """Make the attacks that are wanted, as they come to an end; an experiment also tells news.
 
@@ -130,6 +131,7 @@ def carry_out(
       key: randomness, folded with an attack's number.
       sharding: of the slots' axis over devices.
       keeper: of the attacks under way.
+      shard: every how many-th attack is made here at all.
     """
     if isinstance(job, Experiment):
         if wanted(job.id):
@@ -140,7 +142,7 @@ def carry_out(
         batch = job.planned[start : start + size]
         if any(wanted(planned.id) for planned in batch):
             some = batch if job.together else [p for p in batch if wanted(p.id)]
-            for done in _stream(job, some, slots, chunk, key, sharding, keeper):
+            for done in _stream(job, some, slots, chunk, key, sharding, keeper, shard):
                 if wanted(done.planned.id):
                     yield done
 
@@ -162,6 +164,7 @@ def _stream(
     key: jax.Array,
     sharding: NamedSharding | None,
     keeper: Keeper | None,
+    shard: int,
 ) -> Iterator[Done]:
     under_way: dict[int, tuple[Planned, Request]] = {}
     failed: list[Done] = []
@@ -188,6 +191,9 @@ def _stream(
         key=key,
         sharding=sharding,
         keeper=keeper,
+        # what is made does not depend on what was made before an interruption; on accelerators
+        # kernels round alike in every slot, and slots are better filled as they come free
+        place=_in_turn(1 if job.together else shard, slots) if jax.default_backend() == "cpu" else None,
     )
     for number, result, seconds, _ in finished:
         yield from failed
@@ -199,3 +205,7 @@ def _stream(
             columns = job.describe(planned, request, result)
             yield Done(planned, None, columns, job.picture(result), seconds)
     yield from failed
+
+
+def _in_turn(shard: int, slots: int) -> Place:
+    return lambda number: number // shard % slots

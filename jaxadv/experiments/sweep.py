@@ -185,6 +185,7 @@ def sweep(
             key=jax.random.key(cell.seed),
             sharding=sharding,
             keeper=running if jax.process_count() == 1 else None,
+            shard=shard.of,
         ):
             if isinstance(one, str):
                 yield progress(f"{cell.settings.method} on {cell.victim}, {one}")

@@ -110,6 +110,35 @@ def test_requests_are_read_as_slots_come_free():
     assert len(read) < COUNT
 
 
+@pytest.mark.parametrize("left", [range(COUNT), (5, 2, 0, 6, 1), (6,), (1, 3, 5)])
+def test_in_its_own_slot_no_bit_depends_on_the_others(left):
+    """Not on which they are, nor on their order: what an interrupted job still has to make."""
+    place = {"slots": 2, "chunk": 3, "place": lambda number: number % 2}
+    whole = {f.id: f.result for f in streamed("tkmia", requests_of("tkmia"), **place)}
+    finished = streamed("tkmia", requests_of("tkmia", left), **place)
+    assert sorted(f.id for f in finished) == sorted(left)
+    for one in finished:
+        jax.tree.map(np.testing.assert_array_equal, one.result, whole[one.id])
+
+
+def test_those_that_wait_for_one_slot_are_not_all_read():
+    """However uneven the slots are, few pictures are read ahead of their turn."""
+    read = []
+
+    def lazily():
+        for request in requests_of("tkmia"):
+            read.append(request.id)
+            yield request
+
+    attack, params, _, _ = problem("tkmia")
+    some = stream(
+        attack, params, lazily(), iterations=STEPS, slots=2, chunk=1, place=lambda number: 0
+    )
+    next(some)
+    assert len(read) <= 2 * 2 + 2 < COUNT
+    assert len(list(some)) == COUNT - 1
+
+
 def test_shapes_that_differ_are_served_one_kind_after_the_other():
     """Kinds mixed in the queue come back complete, each with its own compilation."""
 
