@@ -191,9 +191,7 @@ def _stream(
         key=key,
         sharding=sharding,
         keeper=keeper,
-        # what is made does not depend on what was made before an interruption; on accelerators
-        # kernels round alike in every slot, and slots are better filled as they come free
-        place=_in_turn(1 if job.together else shard, slots) if jax.default_backend() == "cpu" else None,
+        place=_place(job, shard, slots),
     )
     for number, result, seconds, _ in finished:
         yield from failed
@@ -207,5 +205,13 @@ def _stream(
     yield from failed
 
 
-def _in_turn(shard: int, slots: int) -> Place:
-    return lambda number: number // shard % slots
+def _place(job: Job, shard: int, slots: int) -> Place | None:
+    """Give each attack a slot of its own where kernels round differently in another: on CPUs.
+
+    What is made then does not depend on what was made before an interruption. On accelerators
+    slots are filled as they come free, which wastes fewer.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    every = 1 if job.together else shard
+    return lambda number: number // every % slots
