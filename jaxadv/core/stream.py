@@ -33,7 +33,6 @@ from jaxadv.core.run import (
 )
 from jaxadv.errors import InputError
 
-
 Place = Callable[[int], int]
 """From a request's id to the slot that it is worked on in."""
 
