@@ -5,9 +5,15 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from jaxadv import checks
-from jaxadv.captions import gem, show_and_fool, ssvm, untargeted
 from jaxadv.captions.captioner import Captioner
+from jaxadv.captions.gem import ROUNDS as GEM_ROUNDS
+from jaxadv.captions.gem import gem
 from jaxadv.captions.marginal import Posterior
+from jaxadv.captions.show_and_fool import ITERATIONS, TRIES, Aim, Loss, show_and_fool
+from jaxadv.captions.ssvm import ROUNDS as SSVM_ROUNDS
+from jaxadv.captions.ssvm import ssvm
+from jaxadv.captions.untargeted import ROUNDS as UNTARGETED_ROUNDS
+from jaxadv.captions.untargeted import untargeted
 from jaxadv.core.attack import Attack, default_optimiser
 from jaxadv.core.constraints import clip, tanh
 from jaxadv.core.precision import Arithmetic, attack_in
@@ -50,11 +56,11 @@ class Settings:
     tail: bool = True
     space: Space = "clip"
     structured_loss: float = 1.0
-    loss: show_and_fool.Loss = "margin"
+    loss: Loss = "margin"
     margin: float = 1.0
     constant: float = 1.0
-    tries: int = show_and_fool.TRIES
-    aim: show_and_fool.Aim = "caption"
+    tries: int = TRIES
+    aim: Aim = "caption"
     targeted: bool = True
     arithmetic: Arithmetic = "float32"
     judged: Arithmetic = "float32"
@@ -65,7 +71,7 @@ USES: dict[str, dict[str, Any]] = {
     "gem": {
         "tradeoff": 0.1,
         "learning_rate": 1e-3,
-        "rounds": gem.ROUNDS,
+        "rounds": GEM_ROUNDS,
         "posterior": None,
         "tail": None,
         "space": None,
@@ -73,13 +79,13 @@ USES: dict[str, dict[str, Any]] = {
     "ssvm": {
         "tradeoff": 0.1,
         "learning_rate": 1e-3,
-        "rounds": ssvm.ROUNDS,
+        "rounds": SSVM_ROUNDS,
         "space": None,
         "structured_loss": None,
     },
     "show-and-fool": {
         "learning_rate": 5e-3,
-        "rounds": show_and_fool.ITERATIONS,
+        "rounds": ITERATIONS,
         "loss": None,
         "margin": None,
         "constant": None,
@@ -90,7 +96,7 @@ USES: dict[str, dict[str, Any]] = {
     "untargeted": {
         "tradeoff": 0.1,
         "learning_rate": 1e-3,
-        "rounds": untargeted.ROUNDS,
+        "rounds": UNTARGETED_ROUNDS,
         "space": None,
     },
 }
@@ -176,12 +182,12 @@ def _attack(used: dict[str, Any], victim: Captioner) -> Attack:
         "constraint": tanh() if used.get("space") == "tanh" else clip(),
     }
     if used["method"] == "gem":
-        return gem.gem(victim, **of("tradeoff", "posterior", "tail"), **boxed)
+        return gem(victim, **of("tradeoff", "posterior", "tail"), **boxed)
     if used["method"] == "ssvm":
-        return ssvm.ssvm(victim, **of("tradeoff", "structured_loss"), **boxed)
+        return ssvm(victim, **of("tradeoff", "structured_loss"), **boxed)
     if used["method"] == "untargeted":
-        return untargeted.untargeted(victim, **of("tradeoff"), **boxed)
-    return show_and_fool.show_and_fool(
+        return untargeted(victim, **of("tradeoff"), **boxed)
+    return show_and_fool(
         victim,
         **of("aim", "targeted", "loss", "margin", "constant"),
         iterations=used["rounds"],

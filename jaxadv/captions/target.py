@@ -9,6 +9,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Int
 
+from jaxadv import checks
+from jaxadv.captions.captioner import Captioner
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.vocabulary import END, Vocabulary
@@ -206,3 +208,27 @@ def _keywords(text: str, vocabulary: Vocabulary) -> list[str]:
         return [text] if text else []
     parts = text.split(",") if "," in text else text.split()
     return [word for part in parts for word in _keywords(part.strip(), vocabulary)]
+
+
+def target(text: str, model: Captioner) -> PartialCaption:
+    """Read a target for a captioner: `_` is one free word, `...` at the end leaves it open.
+
+    Args:
+      text: such as "a _ dog runs ...".
+      model: the captioner that shall say it.
+
+    Raises:
+      TargetError, UnknownWordError: as `parse_target`.
+    """
+    checks.victim(model, Captioner, "captioner")
+    return parse_target(text, model.vocabulary, model.max_length)
+
+
+def keywords(text: str, model: Captioner) -> Keywords:
+    """Read keywords, separated by commas, that a captioner shall say anywhere.
+
+    Raises:
+      TargetError, UnknownWordError: as `parse_keywords`.
+    """
+    checks.victim(model, Captioner, "captioner")
+    return parse_keywords(text, model.vocabulary)

@@ -83,17 +83,22 @@ def run(
     key: Array | None = None,
     ids: Array | None = None,
 ) -> Result:
-    """Attack a batch of pictures in one compiled loop; a finished example is frozen.
+    """Attack pictures in one compiled loop; a finished example is frozen.
 
     Args:
       attack: any attack.
       params: the victim's parameters.
-      images: f32[B, H, W, 3] in [0, 1]; or bags of words f32[B, T], likewise.
-      targets: the targets, stacked along a leading axis.
+      images: one picture f32[H, W, 3] in [0, 1], or a batch f32[B, H, W, 3]; or bags of words,
+        f32[T] or f32[B, T], likewise.
+      targets: one target, for all pictures; a list of targets, one for each picture, or all for the
+        one picture; or targets that are stacked along a leading axis already.
       iterations: most steps an example.
       key: randomness, folded with the example's id.
       ids: i32[B], the examples' own numbers, so that what is drawn for one does not depend on
         its place in the batch; 0..B-1 by default.
+
+    Returns:
+      the result, of one picture and one target without a leading axis.
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
@@ -103,10 +108,56 @@ def run(
     """
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
+    images, targets, one = as_batch(images, targets)
     images = check_batch(images, targets)
     key, ids = checks.key(key), _ids(ids, len(images))
     _check_examples(attack, params, images, targets)
-    return _run(attack, params, images, targets, key, ids, int(iterations))
+    result: Result = _run(attack, params, images, targets, key, ids, int(iterations))
+    return jax.tree.map(lambda x: x[0], result) if one else result
+
+
+def as_batch(images: Any, targets: Target) -> tuple[Any, Target, bool]:
+    """Give every picture its target, both along a leading axis.
+
+    Args:
+      images: one picture or text, or a batch.
+      targets: one target, a list of them, or a batch stacked already.
+
+    Returns:
+      images and targets, and whether there was one of each.
+
+    Raises:
+      InputError: a list of no target, of several kinds of targets, or of another number than there
+        are pictures.
+    """
+    try:
+        images = jnp.asarray(images)
+    except (TypeError, ValueError):
+        return images, targets, False  # `check_batch` says what is wrong
+    alone = images.ndim in (1, 3)
+    images = images[None] if alone else images
+    if type(targets) is list:
+        return *_several(images, targets, alone), False
+    if alone or (images.ndim in (2, 4) and not _is_stacked(targets, len(images))):
+        targets = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(images), *jnp.shape(x))), targets)
+    return images, targets, alone
+
+
+def _several(images: Array, targets: list[Target], alone: bool) -> tuple[Array, Target]:
+    """Stack a list of targets; one picture is taken for each."""
+    count = len(targets) if alone else len(images)
+    if not targets or len(targets) != count:
+        raise InputError(f"targets: a list of {len(targets)}; must be one for each picture")
+    try:
+        stacked = jax.tree.map(lambda *some: jnp.stack(some), *targets)
+    except (TypeError, ValueError):
+        raise InputError("targets: a list of targets of several kinds or sizes") from None
+    return jnp.broadcast_to(images, (count, *images.shape[1:])), stacked
+
+
+def _is_stacked(targets: Target, count: int) -> bool:
+    """Whether every array of some targets has a leading axis of so many."""
+    return all(jnp.shape(leaf)[:1] == (count,) for leaf in jax.tree.leaves(targets))
 
 
 def check_attack(attack: Attack, params: Params) -> None:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from jaxadv import checks
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import listed, quoted
+from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.ranking import in_top
 
 
@@ -225,6 +226,31 @@ def make_label_target(
             "so that others can fill the first k"
         )
     return target
+
+
+def target(
+    specified: str | Sequence[str],
+    relevant: str | Sequence[str],
+    k: int,
+    model: MultiLabelClassifier,
+    delta: int | None = None,
+) -> LabelTarget:
+    """Make a target from the names of labels.
+
+    Args:
+      specified: S, the labels that shall leave the first k.
+      relevant: Y, all labels that are right, the specified ones among them.
+      k: how many labels count as predicted.
+      model: the classifier.
+      delta: how many of the specified labels shall leave; None for all.
+
+    Raises:
+      LabelError: an unknown name, with the nearest ones; or a target that cannot be reached.
+    """
+    checks.victim(model, MultiLabelClassifier, "classifier")
+    names = model.classes
+    truth, gone = parse_labels(relevant, names), parse_labels(specified, names)
+    return make_label_target(truth, gone, k, names, delta)
 
 
 def _hint(name: str, classes: Sequence[str]) -> str:

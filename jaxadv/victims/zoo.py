@@ -65,6 +65,11 @@ class Victim(NamedTuple):
     record: dict[str, Any]
 
     @property
+    def model(self) -> Functions:
+        """Its functions, whatever its kind."""
+        return self.functions
+
+    @property
     def captioner(self) -> Captioner:
         """Its functions, if it is a captioner; a `VictimError` else."""
         return self._as(Captioner, "captioner")
