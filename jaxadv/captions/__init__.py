@@ -1,25 +1,48 @@
 """Attacks on captioners (Xu et al., CVPR 2019): protocol, targets, objectives and measures."""
 
-from jaxadv.captions.captioner import Captioner
+from jaxadv.captions.captioner import Captioner, beam, caption_log_probability, greedy
+from jaxadv.captions.criteria import says_keywords, says_target
 from jaxadv.captions.gem import gem
+from jaxadv.captions.gem import objective as gem_objective
+from jaxadv.captions.judging import caption_judge, caption_objective
 from jaxadv.captions.metrics import precision, recall, success_sign
 from jaxadv.captions.show_and_fool import show_and_fool
 from jaxadv.captions.speaking import say
 from jaxadv.captions.ssvm import ssvm
-from jaxadv.captions.target import PartialCaption, keywords, target
+from jaxadv.captions.target import (
+    Keywords,
+    PartialCaption,
+    keywords,
+    make_target,
+    stack_targets,
+    target,
+    write_target,
+)
 from jaxadv.captions.untargeted import untargeted
 
 __all__ = [
     "Captioner",
+    "Keywords",
     "PartialCaption",
+    "beam",
+    "caption_judge",
+    "caption_log_probability",
+    "caption_objective",
     "gem",
+    "gem_objective",
+    "greedy",
     "keywords",
+    "make_target",
     "precision",
     "recall",
     "say",
+    "says_keywords",
+    "says_target",
     "show_and_fool",
     "ssvm",
+    "stack_targets",
     "success_sign",
     "target",
     "untargeted",
+    "write_target",
 ]

@@ -60,6 +60,7 @@ def gem(
         start=start,
         stop_at_success=stop_at_success,
         check=caption_check(victim),
+        victim=victim,
     )
 
 

@@ -228,6 +228,7 @@ def show_and_fool(
         constraint=tanh() if constraint is None else constraint,
         optimiser=default_optimiser(5e-3) if optimiser is None else optimiser,
         check=caption_check(victim, PartialCaption if aim == "caption" else Keywords),
+        victim=victim,
     )
 
     def step(
@@ -248,7 +249,7 @@ def show_and_fool(
         )
         return state._replace(latent=search), info
 
-    return Attack(one_try.init, step, one_try.judge, one_try.check)
+    return one_try._replace(step=step)
 
 
 def _next_constant(search: ConstantSearch) -> ConstantSearch:

@@ -181,4 +181,5 @@ def ssvm(
         start=start,
         stop_at_success=stop_at_success,
         check=caption_check(victim),
+        victim=victim,
     )

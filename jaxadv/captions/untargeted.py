@@ -42,4 +42,5 @@ def untargeted(
         optimiser=default_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
         check=caption_check(victim),
+        victim=victim,
     )

@@ -97,6 +97,27 @@ class AttackInfo(NamedTuple):
     reports: dict[str, Array]
 
 
+@jax.tree_util.register_static
+class Fixed:
+    """A value that trees of arrays carry along: no leaf of theirs, equal to itself alone.
+
+    Attributes:
+      value: any object, such as a victim's functions.
+    """
+
+    def __init__(self, value: Any) -> None:
+        """Keep the value."""
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other carries the same object."""
+        return isinstance(other, Fixed) and self.value is other.value
+
+    def __hash__(self) -> int:
+        """Return the object's own number."""
+        return id(self.value)
+
+
 Check = Callable[[Params, Any, Target], None]
 """`(params, image, target)` of one example, not traced; an `InputError` if nothing can be done."""
 
@@ -116,12 +137,15 @@ class Attack(NamedTuple):
         the one that a user would save.
       check: `(params, image, target)`, raises an `InputError` for what cannot be attacked; drivers
         call it on what is not traced.
+      victim: the functions that are attacked, for whoever shows a result; of `None` where the
+        attack does not say.
     """
 
     init: Callable[[Params, Array, Target, Array], AttackState]
     step: Callable[[Params, Array, Target, AttackState], tuple[AttackState, AttackInfo]]
     judge: Judge
     check: Check = accept
+    victim: Fixed = Fixed(None)
 
 
 class Status:
@@ -159,6 +183,7 @@ def descend(
     start: float = 0.0,
     stop_at_success: bool = False,
     check: Check = accept,
+    victim: Any = None,
 ) -> Attack:
     """Minimise an objective by gradient steps on one picture.
 
@@ -170,6 +195,7 @@ def descend(
       start: the perturbation that every pixel starts from.
       stop_at_success: freeze the example at the first picture that fools the victim.
       check: what refuses an example that cannot be attacked; none by default.
+      victim: the functions that are attacked, so that `jaxadv.show` can draw what comes of it.
 
     Raises:
       InputError: an argument is of another kind, or outside its range.
@@ -219,7 +245,7 @@ def descend(
         new, norm = end_step(state, moved, appraisal.success, finite, stop_at_success)
         return new, AttackInfo(value, appraisal.success, norm, appraisal.reports)
 
-    return Attack(init, step, judge, check)
+    return Attack(init, step, judge, check, Fixed(victim))
 
 
 def end_step(

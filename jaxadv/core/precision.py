@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxadv.core.attack import Attack
+from jaxadv.core.attack import Attack, Fixed
 from jaxadv.errors import InputError
 
 Arithmetic = Literal["float32", "tf32", "bfloat16", "bfloat16-decoder"]
@@ -114,7 +114,7 @@ def attack_in(
     >>> victim = zoo.load("scenes-tagger").classifier
     >>> attack = attack_in("bfloat16", "float32", tkmia, victim)
     """
-    attack = make(in_arithmetic(victim, arithmetic))
+    attack = make(in_arithmetic(victim, arithmetic))._replace(victim=Fixed(victim))
     if judged == arithmetic:
         return attack
     return attack._replace(judge=make(in_arithmetic(victim, judged)).judge)

@@ -15,6 +15,7 @@ from jaxadv.core.attack import (
     Attack,
     AttackInfo,
     AttackState,
+    Fixed,
     Params,
     Status,
     Target,
@@ -58,6 +59,9 @@ class Result(NamedTuple):
       status: a `Status`, why it stopped; `Status.MESSAGES` says it in words.
       losses: f32[iterations], the objective before each step; NaN where none was taken.
       benign: how the benign picture does, before anything is moved.
+      image: the benign picture.
+      target: what was aimed at.
+      victim: the functions that were attacked, no array (`Attack.victim`).
     """
 
     final: Iterate
@@ -66,6 +70,9 @@ class Result(NamedTuple):
     status: Array
     losses: Array
     benign: Verdict
+    image: Array
+    target: Target
+    victim: Fixed
 
     @property
     def already(self) -> Array:
@@ -341,7 +348,17 @@ def finalise(
     best = _judge(attack, params, image, target, jnp.where(known, state.best, state.perturbation))
     best = keep_where(final_is_best, final, best)
     benign = attack.judge(params, image, target)
-    return Result(final, best, course.taken, state.status, course.losses, benign)
+    return Result(
+        final,
+        best,
+        course.taken,
+        state.status,
+        course.losses,
+        benign,
+        image,
+        target,
+        attack.victim,
+    )
 
 
 def why_nothing_moved(result: Result) -> str | None:

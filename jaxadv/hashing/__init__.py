@@ -1,9 +1,10 @@
 """Attacks on cross-modal hashers (Li et al., NeurIPS 2019): protocol, CMLA and measures."""
 
-from jaxadv.hashing.cmla import HashTarget, Known, Weights, cmla
+from jaxadv.hashing.cmla import HashTarget, Known, Weights, bounded, cmla
 from jaxadv.hashing.cmla import hash_target as target
+from jaxadv.hashing.cmla import objective as cmla_objective
 from jaxadv.hashing.encoding import known
-from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.hashing.hasher import CrossModalHasher, binary_code
 from jaxadv.hashing.metrics import distortion, pack, retrieval
 
 __all__ = [
@@ -11,7 +12,10 @@ __all__ = [
     "HashTarget",
     "Known",
     "Weights",
+    "binary_code",
+    "bounded",
     "cmla",
+    "cmla_objective",
     "distortion",
     "known",
     "pack",

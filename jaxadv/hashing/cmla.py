@@ -271,6 +271,7 @@ def cmla(
         optimiser=default_optimiser(rate) if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
         check=hash_check(victim, modality),
+        victim=victim,
     )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv import checks
-from jaxadv.core.attack import Attack, AttackInfo, AttackState, Params, Status, end_step
+from jaxadv.core.attack import Attack, AttackInfo, AttackState, Fixed, Params, Status, end_step
 from jaxadv.core.batching import any_in_batch
 from jaxadv.core.constraints import clip
 from jaxadv.core.norms import l2_norm
@@ -74,7 +74,7 @@ def kfool(
         gap = _kth_gap(scores, target)
         return new, AttackInfo(gap, success, norm, {"excluded": excluded(target, logits)})
 
-    return Attack(init, step, label_judge(victim, delta), check)
+    return Attack(init, step, label_judge(victim, delta), check, Fixed(victim))
 
 
 def to_boundaries(

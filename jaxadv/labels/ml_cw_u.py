@@ -60,6 +60,7 @@ def ml_cw_u(
         optimiser=label_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
         check=label_check(victim, delta, needs_others=True),
+        victim=victim,
     )
 
 

@@ -1,26 +1,16 @@
 """What a multi-label classifier predicts, by the names of labels."""
 
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxadv import checks
-from jaxadv.errors import InputError
+from jaxadv.core.attack import Params
+from jaxadv.core.loaded import Loaded, as_pictures
 from jaxadv.labels.classifier import MultiLabelClassifier, first_labels
-
-
-class Loaded(Protocol):
-    """A classifier with its parameters, such as `jaxadv.load` returns."""
-
-    @property
-    def model(self) -> Any:
-        """Its functions."""
-
-    @property
-    def params(self) -> Any:
-        """Its parameters."""
 
 
 def predict(victim: Loaded, images: Any, k: int) -> Any:
@@ -32,22 +22,20 @@ def predict(victim: Loaded, images: Any, k: int) -> Any:
       k: how many.
 
     Returns:
-      a list of (name, probability), the most probable first; of a batch a list of such lists.
+      a list of (name, probability), the most probable first; of a batch, a list of such lists.
 
     Raises:
-      InputError: the victim is no classifier, the pictures are of another shape, or k is not among
-        1, ..., c.
+      InputError: the victim is no classifier, takes pictures of another shape, or has not k labels.
     """
     model: MultiLabelClassifier = victim.model
     checks.victim(model, MultiLabelClassifier, "classifier")
     checks.whole("k", k, 1, len(model.classes))
-    pictures = jnp.asarray(images)
-    alone = pictures.ndim == 3
-    pictures = pictures[None] if alone else pictures
-    if pictures.shape[1:] != model.image_shape:
-        raise InputError(
-            f"images {list(jnp.shape(images))}: must be {list(model.image_shape)}, or a batch of it"
-        )
-    scores = np.asarray(jax.jit(jax.vmap(model.scores, (None, 0)))(victim.params, pictures))
+    pictures, alone = as_pictures(images, model.image_shape)
+    scores = np.asarray(_scores(model, victim.params, pictures))
     found = [[(model.classes[i], float(row[i])) for i in first_labels(row, k)] for row in scores]
     return found[0] if alone else found
+
+
+@partial(jax.jit, static_argnums=0)
+def _scores(model: MultiLabelClassifier, params: Params, pictures: Array) -> Array:
+    return jax.vmap(model.scores, (None, 0))(params, pictures)

@@ -147,6 +147,7 @@ def tkmia(
         optimiser=label_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
         check=label_check(victim, delta),
+        victim=victim,
     )
 
 

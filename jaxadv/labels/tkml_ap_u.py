@@ -62,6 +62,7 @@ def tkml_ap_u(
         optimiser=label_optimiser() if optimiser is None else optimiser,
         stop_at_success=stop_at_success,
         check=label_check(victim, delta),
+        victim=victim,
     )
 
 

@@ -10,83 +10,92 @@ from jaxadv.captions.captioner import Captioner
 from jaxadv.captions.target import PartialCaption, write_target
 from jaxadv.core.run import Result
 from jaxadv.errors import InputError
+from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.labels.classifier import MultiLabelClassifier
-from jaxadv.labels.target import LabelTarget
 from jaxadv.reports.captions import Panel
 from jaxadv.reports.captions import draw as draw_captions
 from jaxadv.reports.labels import draw as draw_labels
 from jaxadv.reports.labels import label_panel
+from jaxadv.vocabulary import END
 
 MOST = 12  # rows of a figure
 
 
-def show(result: Result, victim: Any, images: Any, targets: Any) -> Figure:
-    """Draw the benign picture, the magnified noise, the adversarial picture and what is predicted.
+def show(result: Result, title: str = "") -> Figure:
+    """Draw the benign picture, the magnified noise, the adversarial picture and the predictions.
 
     Args:
-      result: of `jaxadv.run`.
-      victim: the captioner or classifier that was attacked, such as `jaxadv.load` returns.
-      images: what was attacked, as it was given to `jaxadv.run`.
-      targets: likewise.
+      result: of `jaxadv.run`, on one picture or on a batch.
+      title: of every row, such as the victim's name.
 
     Returns:
       the figure, a row for each of the first 12 pictures; a notebook shows it.
 
     Raises:
-      InputError: of such a victim there is no such figure.
+      InputError: the attack does not say whom it attacked (`Attack.victim`), or what was attacked
+        are texts.
     """
-    alone = np.ndim(result.status) == 0
-    one: Any = jax.tree.map(lambda x: x[None], result) if alone else result
-    count = min(len(one.status), MOST)
-    rows = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), one) for i in range(count)]
-    pictures = np.broadcast_to(np.asarray(images), np.shape(one.final.image))
-    wanted = [_target(targets, i, len(one.status)) for i in range(count)]
-    model = victim.model
+    one: Any = result
+    if np.ndim(result.status) == 0:
+        one = jax.tree.map(lambda x: x[None], result)
+    if one.image.ndim != 4:
+        raise InputError("show: the attack was on texts; only pictures are drawn")
+    rows = [
+        jax.tree.map(lambda x, i=i: np.asarray(x[i]), one)
+        for i in range(min(len(one.status), MOST))
+    ]
+    model = result.victim.value
     if isinstance(model, Captioner):
-        return draw_captions(
-            [
-                Panel(
-                    victim.name,
-                    picture,
-                    row.final.image,
-                    model.vocabulary.decode(row.benign.output),
-                    _words(model, target),
-                    model.vocabulary.decode(row.final.output),
-                    bool(row.final.success),
-                )
-                for row, picture, target in zip(rows, pictures, wanted, strict=False)
-            ]
-        )
-    if isinstance(model, MultiLabelClassifier) and isinstance(wanted[0], LabelTarget):
+        return draw_captions([_of_captions(model, row, title) for row in rows])
+    if isinstance(model, MultiLabelClassifier):
         return draw_labels(
             [
                 label_panel(
-                    victim.name,
-                    (picture, row.final.image),
+                    title,
+                    (row.image, row.final.image),
                     (row.benign.output, row.final.output),
-                    target,
+                    row.target,
                     model.classes,
                 )
-                for row, picture, target in zip(rows, pictures, wanted, strict=False)
+                for row in rows
             ]
         )
+    if isinstance(model, CrossModalHasher):
+        return draw_captions([_of_codes(row, title) for row in rows])
     raise InputError(
-        f"show: draws captioners and classifiers, not {victim.name!r}; of hashers see "
-        "jaxadv.reports.retrieval"
+        "show: the attack does not say whom it attacked; make it with descend(..., victim=model)"
     )
 
 
-def _target(targets: Any, row: int, count: int) -> Any:
-    """Return a row's own target, from what `jaxadv.run` takes."""
-    if type(targets) is list:
-        return targets[row]
-    leaves = jax.tree.leaves(targets)
-    if all(np.shape(leaf)[:1] == (count,) for leaf in leaves):
-        return jax.tree.map(lambda x: x[row], targets)
-    return targets
-
-
-def _words(model: Captioner, target: Any) -> str:
+def _of_captions(model: Captioner, row: Result, title: str) -> Panel:
+    target = row.target
     if isinstance(target, PartialCaption):
-        return write_target(target, model.vocabulary)
-    return ", ".join(model.vocabulary.words[i - 1] for i in np.asarray(target.words) if i)
+        aim = write_target(target, model.vocabulary)
+    else:
+        aim = ", ".join(model.vocabulary.decode([word]) for word in target.words if word != END)
+    return Panel(
+        title,
+        np.asarray(row.image),
+        np.asarray(row.final.image),
+        model.vocabulary.decode(row.benign.output),
+        aim,
+        model.vocabulary.decode(row.final.output),
+        bool(row.final.success),
+    )
+
+
+def _of_codes(row: Result, title: str) -> Panel:
+    def signs(code: Any) -> str:
+        return "".join("+" if bit > 0 else "-" for bit in code)
+
+    before, after = signs(row.benign.output), signs(row.final.output)
+    flipped = sum(a != b for a, b in zip(before, after, strict=True))
+    return Panel(
+        title,
+        np.asarray(row.image),
+        np.asarray(row.final.image),
+        before,
+        f"{int(row.target.wanted.sum())} of {row.target.wanted.size} items",
+        f"{after}, {flipped} bits flipped",
+        bool(row.final.success),
+    )

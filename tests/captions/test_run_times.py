@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.timing import attack_steps, first_states, interleaved
-from jaxadv.captions import gem, ssvm
+from jaxadv.captions.gem import ROUNDS as GEM_ROUNDS
+from jaxadv.captions.gem import gem
+from jaxadv.captions.ssvm import ROUNDS as SSVM_ROUNDS
+from jaxadv.captions.ssvm import ssvm
 from jaxadv.captions.target import make_target, stack_targets
 from jaxadv.cli.compiler import choose_kernels
 from jaxadv.experiments.paper_tables import paper_table
@@ -16,7 +19,7 @@ from jaxadv.vocabulary import Vocabulary
 
 BATCH, WORDS = 4, 10
 STEPS = 10  # of either method, one round of latent SSVM's outer loop
-ROUNDS = {"gem": gem.ROUNDS, "ssvm": ssvm.ROUNDS}
+ROUNDS = {"gem": GEM_ROUNDS, "ssvm": SSVM_ROUNDS}
 
 choose_kernels()  # as the command line does, where no other test has compiled anything before
 
@@ -48,7 +51,7 @@ def test_seconds_of_an_attack_beside_the_papers(name, capsys):
         [make_target(rng.integers(1, 9487, WORDS).tolist(), 16, set()) for _ in range(BATCH)]
     )
     sides = {}
-    for method, attack in (("gem", gem.gem(victim)), ("ssvm", ssvm.ssvm(victim))):
+    for method, attack in (("gem", gem(victim)), ("ssvm", ssvm(victim))):
         states = first_states(attack, params, images, targets)
         steps = attack_steps(attack, images, targets, STEPS)
         sides[method] = lambda steps=steps, states=states: steps(params, states)

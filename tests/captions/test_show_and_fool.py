@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 
 from jaxadv.captions import criteria
-from jaxadv.captions import show_and_fool as losses
+from jaxadv.captions.show_and_fool import (
+    Keywords,
+    caption_logits,
+    caption_margin,
+    keyword_logits,
+    keyword_margin,
+    untargeted_caption_margin,
+    untargeted_keyword_margin,
+)
 from jaxadv.captions.target import make_target
 
 PLACES, WORDS = 5, 6
-KEYWORDS = losses.Keywords(jnp.array([2, 4, 0, 0]))
+KEYWORDS = Keywords(jnp.array([2, 4, 0, 0]))
 
 
 @pytest.fixture(params=range(4))
@@ -28,12 +36,12 @@ def test_caption_losses(logits, margin, latent):
     target = make_target([3, 1, 5], PLACES, latent)
     seen = [(t, w) for t, w in enumerate([3, 1, 5, 0]) if t not in latent]
     wanted = sum(max(-margin, gap(logits, t, w)) for t, w in seen)
-    assert losses.caption_margin(scores, target, margin) == pytest.approx(wanted, rel=1e-5)
+    assert caption_margin(scores, target, margin) == pytest.approx(wanted, rel=1e-5)
     wanted = sum(max(-margin, -gap(logits, t, w)) for t, w in seen)
-    got = losses.untargeted_caption_margin(scores, target, margin)
+    got = untargeted_caption_margin(scores, target, margin)
     assert got == pytest.approx(wanted, rel=1e-5)
     wanted = -sum(logits[t, w] for t, w in seen)
-    assert losses.caption_logits(scores, target) == pytest.approx(wanted, rel=1e-5)
+    assert caption_logits(scores, target) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("said", [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
@@ -49,12 +57,12 @@ def test_keyword_losses(logits, said, margin):
 
     scores, mask = jnp.asarray(logits), jnp.array(said, bool)
     wanted = sum(min(gated(t, w) for t in places) for w in keywords)
-    assert losses.keyword_margin(scores, mask, KEYWORDS, margin) == pytest.approx(wanted, rel=1e-5)
+    assert keyword_margin(scores, mask, KEYWORDS, margin) == pytest.approx(wanted, rel=1e-5)
     wanted = sum(max(max(-margin, -gap(logits, t, w)) for t in places) for w in keywords)
-    got = losses.untargeted_keyword_margin(scores, mask, KEYWORDS, margin)
+    got = untargeted_keyword_margin(scores, mask, KEYWORDS, margin)
     assert got == pytest.approx(wanted, rel=1e-5)
     wanted = -sum(max(logits[t, w] for t in places) for w in keywords)
-    assert losses.keyword_logits(scores, mask, KEYWORDS) == pytest.approx(wanted, rel=1e-5)
+    assert keyword_logits(scores, mask, KEYWORDS) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,15 @@ from helpers.tiny_tagger import TAGGER
 from type_checker import has_shapes
 
 from jaxadv.backdoors import triggers
-from jaxadv.captions import gem, methods, show_and_fool, ssvm, untargeted
 from jaxadv.captions import judging as captioning
+from jaxadv.captions import methods
 from jaxadv.captions.criteria import says_target
+from jaxadv.captions.gem import gem
+from jaxadv.captions.gem import objective as gem_objective
+from jaxadv.captions.show_and_fool import show_and_fool
+from jaxadv.captions.ssvm import ssvm
 from jaxadv.captions.target import PartialCaption
+from jaxadv.captions.untargeted import untargeted
 from jaxadv.core import attack as attacks
 from jaxadv.core import jpeg, memory, norms, stream, transformations, universal
 from jaxadv.core import precision as arithmetic
@@ -27,17 +32,23 @@ from jaxadv.core import run as drive
 from jaxadv.core.constraints import ball, clip
 from jaxadv.core.expectation import over_transformations
 from jaxadv.errors import InputError
-from jaxadv.hashing import cmla as hashes
 from jaxadv.hashing import methods as hash_methods
-from jaxadv.hashing.cmla import Weights
+from jaxadv.hashing.cmla import Weights, bounded, cmla, hash_check, hash_judge, released
+from jaxadv.hashing.cmla import objective as cmla_objective
 from jaxadv.labels import judging as labels
-from jaxadv.labels import kfool, ml_cw_u, tkmia, tkml_ap_u
 from jaxadv.labels import methods as label_methods
+from jaxadv.labels.kfool import kfool, to_boundaries
+from jaxadv.labels.ml_cw_u import ml_cw_u
+from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
+from jaxadv.labels.tkmia import objective as tkmia_objective
+from jaxadv.labels.tkmia import tkmia
+from jaxadv.labels.tkml_ap_u import objective as tkml_ap_u_objective
+from jaxadv.labels.tkml_ap_u import tkml_ap_u
 
 CAPTIONER, PARAMETERS = attack_table.VICTIM, attack_table.PARAMETERS
 IMAGES, TARGETS = attack_table.pictures(2), attack_table.targets_of("complete", 2)
 ATTACK = attack_table.ATTACKS["gem"][0]
-OBJECTIVE = tkmia.objective(TAGGER)
+OBJECTIVE = tkmia_objective(TAGGER)
 FLOATS = np.full((4, 4, 3), 0.5, np.float32)
 
 NOT_NUMBERS = [math.nan, math.inf, "1", True, 10**400, [1.0], np.ones(2), 1j]
@@ -84,7 +95,7 @@ TKMIA = {**ON_LABELS, "inner": ["exct", 3], "multiplier_rate": POSITIVE}
 WEIGHTS = [0, "ones", Weights(inter=-1.0), Weights(intra=math.nan)]
 STOPPING = {name: ONE[name] for name in ("constraint", "optimiser", "stop_at_success")}
 RUN = {
-    "attack": [None, gem.gem, attacks.Attack],
+    "attack": [None, gem, attacks.Attack],
     "params": PARAMS,
     "images": NO_BATCH,
     "targets": NO_TARGETS,
@@ -106,9 +117,9 @@ SERVED = {
 
 #: of each function: arguments that it takes, and wrong values of every argument
 TABLE = {
-    gem.gem: ({"victim": CAPTIONER}, {**GEM, **ONE}),
-    gem.objective: ({"victim": CAPTIONER}, GEM),
-    ssvm.ssvm: (
+    gem: ({"victim": CAPTIONER}, {**GEM, **ONE}),
+    gem_objective: ({"victim": CAPTIONER}, GEM),
+    ssvm: (
         {"victim": CAPTIONER},
         {
             "victim": NOT["captioner"],
@@ -118,11 +129,11 @@ TABLE = {
             **ONE,
         },
     ),
-    untargeted.untargeted: (
+    untargeted: (
         {"victim": CAPTIONER},
         {"victim": NOT["captioner"], "tradeoff": NOT_NEGATIVE, **STOPPING},
     ),
-    show_and_fool.show_and_fool: (
+    show_and_fool: (
         {"victim": CAPTIONER},
         {
             "victim": NOT["captioner"],
@@ -137,13 +148,13 @@ TABLE = {
             "optimiser": MADE,
         },
     ),
-    tkmia.tkmia: ({"victim": TAGGER}, {**TKMIA, **STOPPING}),
-    tkmia.objective: ({"victim": TAGGER}, TKMIA),
-    ml_cw_u.ml_cw_u: ({"victim": TAGGER}, {**ON_LABELS, **STOPPING}),
-    ml_cw_u.objective: ({"victim": TAGGER}, ON_LABELS),
-    tkml_ap_u.tkml_ap_u: ({"victim": TAGGER}, {**ON_LABELS, **STOPPING}),
-    tkml_ap_u.objective: ({"victim": TAGGER}, ON_LABELS),
-    kfool.kfool: (
+    tkmia: ({"victim": TAGGER}, {**TKMIA, **STOPPING}),
+    tkmia_objective: ({"victim": TAGGER}, TKMIA),
+    ml_cw_u: ({"victim": TAGGER}, {**ON_LABELS, **STOPPING}),
+    ml_cw_u_objective: ({"victim": TAGGER}, ON_LABELS),
+    tkml_ap_u: ({"victim": TAGGER}, {**ON_LABELS, **STOPPING}),
+    tkml_ap_u_objective: ({"victim": TAGGER}, ON_LABELS),
+    kfool: (
         {"victim": TAGGER},
         {
             "victim": NOT["tagger"],
@@ -152,21 +163,21 @@ TABLE = {
             "stop_at_success": BOOL,
         },
     ),
-    hashes.cmla: (
+    cmla: (
         {"victim": tiny_hasher.HASHER},
         {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, "codes": WORD, **STOPPING},
     ),
-    hashes.objective: (
+    cmla_objective: (
         {"victim": tiny_hasher.HASHER},
         {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, "codes": WORD},
     ),
-    hashes.hash_judge: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
-    hashes.hash_check: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
-    hashes.bounded: (
+    hash_judge: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
+    hash_check: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
+    bounded: (
         {"modality": "image"},
         {"modality": ["img", None], "bound": POSITIVE, "norm": WORD},
     ),
-    hashes.released: ({"modality": "image"}, {"modality": ["img"], "bound": POSITIVE}),
+    released: ({"modality": "image"}, {"modality": ["img"], "bound": POSITIVE}),
     ball: (
         {"radius": 1.0},
         {"radius": POSITIVE, "norm": ["l7", None], "unit": POSITIVE, "non_negative": BOOL},
@@ -415,7 +426,7 @@ INNER = {
     *(captioning.say, captioning.squared_l2, norms.l2_norm, universal.apply),
     *(drive.check_attack, drive.check_batch, drive.check_pictures, drive.keys_of),
     *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
-    *(kfool.to_boundaries, memory.free_bytes, hash_methods.check),
+    *(to_boundaries, memory.free_bytes, hash_methods.check),
     *(arithmetic.checked, arithmetic.functions_of, arithmetic.changed_in, arithmetic.in_arithmetic),
     *(triggers.strength,),
     arithmetic.attack_in,  # looks at no more than the two arithmetics, as `in_arithmetic` does
@@ -486,9 +497,9 @@ def test_every_public_function_is_here():
 
 @pytest.mark.parametrize("number", [np.int64(2), np.int32(2), jnp.asarray(2)], ids=str)
 def test_whole_numbers_of_numpy_and_jax_are_numbers(number):
-    made = gem.gem(CAPTIONER, lanes=number, tradeoff=np.float32(0.5), tail=np.bool_(True))
+    made = gem(CAPTIONER, lanes=number, tradeoff=np.float32(0.5), tail=np.bool_(True))
     assert isinstance(made, attacks.Attack)
-    assert isinstance(tkmia.tkmia(TAGGER, delta=number), attacks.Attack)
+    assert isinstance(tkmia(TAGGER, delta=number), attacks.Attack)
 
 
 def test_traced_numbers_are_not_looked_at():
@@ -498,7 +509,7 @@ def test_traced_numbers_are_not_looked_at():
     def picture(radius, rate):
         constraint = ball(radius)
         attacks.default_optimiser(rate)
-        tkmia.tkmia(TAGGER, tradeoff=rate)
+        tkmia(TAGGER, tradeoff=rate)
         return constraint.picture(constraint.project(jnp.ones((4, 4, 3)), IMAGES[0]), IMAGES[0])
 
     assert picture(0.1, 0.1).shape == (4, 4, 3)
@@ -542,15 +553,15 @@ def spoilt_labels():
     fine = jax.tree.map(lambda x: np.asarray(x[1]), label_table.targets(2))
     every, nothing = np.ones(9, bool), np.zeros(9, bool)
     return [
-        (tkmia.tkmia(TAGGER), fine._replace(specified=nothing), "no specified label"),
-        (tkmia.tkmia(TAGGER), fine._replace(relevant=nothing), "is not relevant"),
-        (tkmia.tkmia(TAGGER), fine._replace(k=np.int32(9)), "k = 9: give from 1 to 8"),
-        (tkmia.tkmia(TAGGER), fine._replace(k=np.int32(0)), "k = 0: give from 1 to 8"),
-        (tkmia.tkmia(TAGGER), fine._replace(relevant=every[:5]), "must be bool"),
-        (tkmia.tkmia(TAGGER, delta=9), fine, "delta = 9: must be at most"),
-        (kfool.kfool(TAGGER), fine._replace(relevant=every), "every label is relevant"),
-        (ml_cw_u.ml_cw_u(TAGGER), fine._replace(relevant=every), "every label is relevant"),
-        (tkmia.tkmia(TAGGER), PartialCaption(1, 2, 3), "must be a LabelTarget"),
+        (tkmia(TAGGER), fine._replace(specified=nothing), "no specified label"),
+        (tkmia(TAGGER), fine._replace(relevant=nothing), "is not relevant"),
+        (tkmia(TAGGER), fine._replace(k=np.int32(9)), "k = 9: give from 1 to 8"),
+        (tkmia(TAGGER), fine._replace(k=np.int32(0)), "k = 0: give from 1 to 8"),
+        (tkmia(TAGGER), fine._replace(relevant=every[:5]), "must be bool"),
+        (tkmia(TAGGER, delta=9), fine, "delta = 9: must be at most"),
+        (kfool(TAGGER), fine._replace(relevant=every), "every label is relevant"),
+        (ml_cw_u(TAGGER), fine._replace(relevant=every), "every label is relevant"),
+        (tkmia(TAGGER), PartialCaption(1, 2, 3), "must be a LabelTarget"),
     ]
 
 
@@ -562,7 +573,7 @@ def test_labels_for_which_nothing_can_be_done_are_refused(attack, target, line):
 
 def test_codes_for_which_nothing_can_be_done_are_refused():
     known, fine = tiny_hasher.known(dtype="float32"), tiny_hasher.target(0)
-    attack = hashes.cmla(tiny_hasher.HASHER, "image")
+    attack = cmla(tiny_hasher.HASHER, "image")
     attack.check(known, FLOATS, fine)
     for params, target, line in (
         (known.params, fine, "params of type dict: must be a Known"),

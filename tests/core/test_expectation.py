@@ -11,16 +11,16 @@ from helpers.attack_table import PARAMETERS, VICTIM, targets_of
 from helpers.tiny import tiny_image
 from PIL import Image
 
-from jaxadv.captions import gem
+from jaxadv.captions.gem import objective as gem_objective
 from jaxadv.core.attack import Appraisal, Objective, descend
 from jaxadv.core.constraints import clip
 from jaxadv.core.expectation import over_transformations
 from jaxadv.core.jpeg import jpeg
 from jaxadv.core.run import run
 from jaxadv.core.transformations import noise
-from jaxadv.labels import ml_cw_u
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import label_judge
+from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
 from jaxadv.labels.target import LabelTarget, leaves_top
 
 DRAWS, SIDE, LABELS, COUNT = 3, 16, 6, 16
@@ -121,7 +121,7 @@ def survivors(attack, params, images, targets, qualities=(50, 70, 90)):
 def test_what_it_finds_survives_jpeg():
     """Real JPEG files fool more often if the attack reckoned with them."""
     params, images, targets = problem()
-    plain = ml_cw_u.objective(TAGGER)
+    plain = ml_cw_u_objective(TAGGER)
     found, without, _ = survivors(attack_on(plain), params, images, targets)
     assert found == COUNT
     robust = over_transformations(plain, jpeg(50, 90), draws=DRAWS)
@@ -133,7 +133,7 @@ def test_what_it_finds_survives_jpeg():
 def test_draws_follow_the_id():
     """Not the place in the batch."""
     params, images, targets = problem()
-    attack = attack_on(over_transformations(ml_cw_u.objective(TAGGER), noise(0.1), draws=2))
+    attack = attack_on(over_transformations(ml_cw_u_objective(TAGGER), noise(0.1), draws=2))
     whole = run(attack, params, images, targets, iterations=10)
     order = np.arange(COUNT)[::-1]
     turned = jax.tree.map(lambda x: x[order], (images, targets))
@@ -145,7 +145,7 @@ def test_draws_follow_the_id():
 
 def test_gems_objective_fits():
     """Whatever latent quantities an objective has, they keep their shapes."""
-    wrapped = over_transformations(gem.objective(VICTIM, lanes=9), noise(0.1), draws=2)
+    wrapped = over_transformations(gem_objective(VICTIM, lanes=9), noise(0.1), draws=2)
     image = tiny_image(0, "float32")
     target = jax.tree.map(lambda x: x[0], targets_of("partial", 1))
     latent = wrapped.init(PARAMETERS, image, target, jax.random.key(0))

@@ -11,8 +11,8 @@ from helpers.tiny_tagger import TAGGER, label_target, tagger_parameters
 from jaxadv.core.attack import descend
 from jaxadv.core.constraints import clip
 from jaxadv.core.run import unroll
-from jaxadv.labels import ml_cw_u
 from jaxadv.labels.judging import label_judge
+from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
 
 STEPS, META_STEPS = 4, 6
 
@@ -22,7 +22,7 @@ def test_step_size_is_learned():
     """The gradient of the last loss to ln of the rate is right, and descending it helps."""
     parameters, image = tagger_parameters(), tiny_image(0)
     target = label_target(parameters, image, 1)
-    objective = ml_cw_u.objective(TAGGER, tradeoff=0.01)
+    objective = ml_cw_u_objective(TAGGER, tradeoff=0.01)
 
     @jax.jit
     def last_loss(log_rate):

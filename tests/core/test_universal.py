@@ -9,13 +9,14 @@ from helpers.tiny import batch_of, tiny_image
 from helpers.tiny_tagger import LABELS, TAGGER, tagger_parameters
 
 from jaxadv.core.universal import apply, fooled_by, universal
-from jaxadv.labels import tkmia, tkml_ap_u
 from jaxadv.labels.judging import label_judge
 from jaxadv.labels.target import LabelTarget, is_valid, specify_global
+from jaxadv.labels.tkmia import objective as tkmia_objective
+from jaxadv.labels.tkml_ap_u import objective as tkml_ap_u_objective
 
 PARAMETERS = tagger_parameters(4, dtype="float32")
 K, BUDGET = 2, 1.5
-OBJECTIVES = {"tkmia": tkmia.objective(TAGGER), "tkml-ap-u": tkml_ap_u.objective(TAGGER)}
+OBJECTIVES = {"tkmia": tkmia_objective(TAGGER), "tkml-ap-u": tkml_ap_u_objective(TAGGER)}
 JUDGE = label_judge(TAGGER)
 
 

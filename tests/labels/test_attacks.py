@@ -16,13 +16,12 @@ from helpers.traces import count_traces
 from jaxadv.core.attack import Status
 from jaxadv.core.constraints import signed, tanh_of_picture
 from jaxadv.core.run import run, unroll, why_nothing_moved
-from jaxadv.labels import tkmia as tkmia_losses
 from jaxadv.labels.judging import label_judge, label_objective, label_optimiser, stateless
 from jaxadv.labels.kfool import kfool, to_boundaries
 from jaxadv.labels.ml_cw_u import ml_cw_u
 from jaxadv.labels.ranking import ranks
 from jaxadv.labels.target import LabelTarget
-from jaxadv.labels.tkmia import tkmia
+from jaxadv.labels.tkmia import least_loss, tkmia
 from jaxadv.labels.tkml_ap_u import tkml_ap_u
 
 ALPHA, STEPS = 1e-2, 20
@@ -157,7 +156,7 @@ def test_a_sure_tagger_is_judged_by_its_logits():
     image = pictures(1)[0]
     assert (sure.scores({}, image)[:2] == 1).all()
     assert not label_judge(sure)({}, image, target).success
-    seen = label_objective(sure, stateless(tkmia_losses.least_loss), 0.1)
+    seen = label_objective(sure, stateless(least_loss), 0.1)
     assert not seen.loss({}, image, image, target, ())[1].success
     attack = kfool(sure)
     _, info = attack.step({}, image, target, attack.init({}, image, target, jax.random.key(0)))

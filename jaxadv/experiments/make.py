@@ -1,0 +1,48 @@
+"""A sweep in one call, from Python."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxadv import checks
+from jaxadv.experiments import store
+from jaxadv.experiments.devices import over_local_devices
+from jaxadv.experiments.plan import plan
+from jaxadv.experiments.sweep import Progress, prepare, sweep
+
+
+def make_sweep(tables: Mapping[str, Any], folder: Path | str, batch: int = 50) -> Progress:
+    """Make all attacks of a sweep over the local devices, and print how far it is.
+
+    The same call on a folder that holds some of them goes on from there. `read_records` reads what
+    came of them.
+
+    Args:
+      tables: what a sweep file holds: `{"captions": [{"victim": ..., "method": ...}]}`.
+      folder: of the records.
+      batch: attacks at once.
+
+    Returns:
+      how many attacks were made, and how many failed.
+
+    Raises:
+      InputError: an unknown key or value, a victim that is not there, a folder of another sweep.
+    """
+    checks.whole("batch", batch, 1)
+    prepared = prepare(plan(tables))
+    sharding, slots = over_local_devices(batch)
+    news = None
+    for news in sweep(prepared, Path(folder), slots=slots, sharding=sharding):
+        print(f"\r{news.done} of {news.total} attacks, {news.message}", end="", flush=True)
+    print()
+    assert news is not None  # one comes before the first attack
+    return news
+
+
+def read_records(folder: Path | str) -> list[dict[str, Any]]:
+    """Read the records of a sweep's attacks, with the settings of each, in no order.
+
+    Raises:
+      StoreError: it is no folder of a sweep.
+    """
+    return list(store.read(Path(folder)))
