@@ -75,6 +75,12 @@ def caption_check(victim: Captioner, kind: type[Any] = PartialCaption) -> Check:
     def check(params: Params, image: Any, target: Any) -> None:
         checks.made_of("target", target, kind, _MAKERS[kind])
         check_size(image, victim.image_shape)
+        words = "tokens" if kind is PartialCaption else "words"
+        if np.ndim(getattr(target, words)) != 1:
+            raise TargetError(
+                f"target.{words}: shape {np.shape(getattr(target, words))}; must be that of one "
+                "target, with a place for each word"
+            )
         if kind is PartialCaption:
             check_places(target, victim.max_length)
             if not np.any(target.observed):

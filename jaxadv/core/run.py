@@ -20,6 +20,7 @@ from jaxadv.core.attack import (
     Status,
     Target,
     Verdict,
+    accept,
     keep_where,
 )
 from jaxadv.core.norms import l2_norm
@@ -115,7 +116,7 @@ def run(
     """
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
-    images, targets, one = as_batch(images, targets)
+    images, targets, one = as_batch(attack, params, images, targets)
     images = check_batch(images, targets)
     key, ids = checks.key(key), _ids(ids, len(images))
     _check_examples(attack, params, images, targets)
@@ -123,10 +124,14 @@ def run(
     return jax.tree.map(lambda x: x[0], result) if one else result
 
 
-def as_batch(images: Any, targets: Target) -> tuple[Any, Target, bool]:
+def as_batch(
+    attack: Attack, params: Params, images: Any, targets: Target
+) -> tuple[Any, Target, bool]:
     """Give every picture its target, both along a leading axis.
 
     Args:
+      attack: says whether some arrays are one target (`Attack.check`).
+      params: the victim's parameters.
       images: one picture or text, or a batch.
       targets: one target, a list of them, or a batch stacked already.
 
@@ -143,9 +148,11 @@ def as_batch(images: Any, targets: Target) -> tuple[Any, Target, bool]:
         return images, targets, False  # `check_batch` says what is wrong
     alone = images.ndim in (1, 3)
     images = images[None] if alone else images
+    if images.ndim not in (2, 4) or not len(images):
+        return images, targets, False  # likewise
     if type(targets) is list:
         return *_several(images, targets, alone), False
-    if alone or (images.ndim in (2, 4) and not _is_stacked(targets, len(images))):
+    if alone or not _is_stacked(attack, params, images, targets):
         targets = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(images), *jnp.shape(x))), targets)
     return images, targets, alone
 
@@ -154,7 +161,9 @@ def _several(images: Array, targets: list[Target], alone: bool) -> tuple[Array, 
     """Stack a list of targets; one picture is taken for each."""
     count = len(targets) if alone else len(images)
     if not targets or len(targets) != count:
-        raise InputError(f"targets: a list of {len(targets)}; must be one for each picture")
+        raise InputError(
+            f"targets: a list of {len(targets)}; must be one for each of the {len(images)} pictures"
+        )
     try:
         stacked = jax.tree.map(lambda *some: jnp.stack(some), *targets)
     except (TypeError, ValueError):
@@ -162,9 +171,21 @@ def _several(images: Array, targets: list[Target], alone: bool) -> tuple[Array, 
     return jnp.broadcast_to(images, (count, *images.shape[1:])), stacked
 
 
-def _is_stacked(targets: Target, count: int) -> bool:
-    """Whether every array of some targets has a leading axis of so many."""
-    return all(jnp.shape(leaf)[:1] == (count,) for leaf in jax.tree.leaves(targets))
+def _is_stacked(attack: Attack, params: Params, images: Array, targets: Target) -> bool:
+    """Return whether there is a target for each picture, not one for all.
+
+    One target of as many words as there are pictures looks like a target for each.
+    """
+    leaves = jax.tree.leaves(targets)
+    if any(jnp.shape(leaf)[:1] != (len(images),) for leaf in leaves):
+        return False
+    if attack.check is accept or any(isinstance(x, jax.core.Tracer) for x in (images, *leaves)):
+        return True
+    try:
+        attack.check(params, images[0], targets)
+    except (InputError, ValueError, TypeError, IndexError):
+        return True
+    return False
 
 
 def check_attack(attack: Attack, params: Params) -> None:
@@ -219,8 +240,8 @@ def check_batch(images: Any, targets: Target) -> Array:
         raise checks.wrong("images", images, "an array of floats in [0, 1]") from None
     if images.ndim not in (2, 4):
         raise InputError(
-            f"images: shape {images.shape}; must be a batch, [B, H, W, 3] or texts [B, T] (of one "
-            "picture: picture[None])"
+            f"images: shape {images.shape}; must be a picture [H, W, 3] or a batch "
+            "[B, H, W, 3]; or texts, [T] or [B, T]"
         )
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ImageError(

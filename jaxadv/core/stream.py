@@ -139,6 +139,8 @@ def stream(
     checks.in_range(iterations=iterations)
     _check_slots(slots, chunk, sharding)
     checks.instance("requests", requests, Iterable)
+    if place is not None:
+        checks.callable_("place", place, "lambda number: number % slots")
     if keeper is not None and not all(hasattr(keeper, name) for name in ("recall", "due", "keep")):
         raise checks.wrong("keeper", keeper, "a Keeper, with recall, due and keep")
     return _stream(

@@ -97,8 +97,8 @@ STOPPING = {name: ONE[name] for name in ("constraint", "optimiser", "stop_at_suc
 RUN = {
     "attack": [None, gem, attacks.Attack],
     "params": PARAMS,
-    "images": NO_BATCH,
-    "targets": NO_TARGETS,
+    "images": [None, IMAGES[None], *NO_BATCH[2:]],
+    "targets": [None, (), [], [jax.tree.map(lambda x: x[0], TARGETS)] * 3],
     "key": KEY,
     "ids": IDS,
 }
@@ -305,7 +305,14 @@ TABLE = {
             "iterations": 1,
             "slots": 2,
         },
-        {**SERVED, "requests": [None, 3, [3]], "key": KEY, "sharding": ["all"], "keeper": [3]},
+        {
+            **SERVED,
+            "requests": [None, 3, [3]],
+            "key": KEY,
+            "sharding": ["all"],
+            "keeper": [3],
+            "place": FUNCTION[:2],
+        },
     ),
     stream.pace: (
         {
@@ -404,6 +411,7 @@ TABLE = {
 
 #: arrays of the inner loop, of which only the shapes are looked at, and any target
 UNCHECKED = {
+    attacks.descend: {"victim"},
     norms.length: {"perturbation"},
     norms.project: {"perturbation"},
     jpeg.compressed: {"image"},
@@ -424,6 +432,7 @@ MODULES = {  # whose constructors people call
 INNER = {
     *(attacks.accept, attacks.end_step, attacks.keep_where),
     *(captioning.say, captioning.squared_l2, norms.l2_norm, universal.apply),
+    drive.as_batch,
     *(drive.check_attack, drive.check_batch, drive.check_pictures, drive.keys_of),
     *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
     *(to_boundaries, memory.free_bytes, hash_methods.check),

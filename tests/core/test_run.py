@@ -16,7 +16,6 @@ from jaxadv.captions.gem import gem
 from jaxadv.captions.show_and_fool import show_and_fool
 from jaxadv.captions.ssvm import ssvm
 from jaxadv.captions.target import TargetError, make_target, stack_targets
-from jaxadv.core import run as drive
 from jaxadv.core.attack import Status
 from jaxadv.core.run import run, unroll
 from jaxadv.data.images import ImageError, round_8bit
@@ -156,22 +155,65 @@ def test_pictures_of_numpy():
     jax.tree.map(np.testing.assert_array_equal, *found)
 
 
+def rows(tree):
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]
+
+
+@pytest.mark.parametrize("name", ["gem", "say"])
+def test_one_picture_or_many_one_target_or_many(name):
+    """Whatever is given alone goes with all of the other; alone with alone has no leading axis."""
+    attack, kind = ATTACKS[name]
+    images, targets = pictures(3), targets_of(kind, 3)
+    wanted = run(attack, PARAMETERS, images, targets, iterations=2)
+
+    def same(got, expected):
+        assert jax.tree.structure(got) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+    same(run(attack, PARAMETERS, images, rows(targets), iterations=2), wanted)
+    alone = run(attack, PARAMETERS, images[0], rows(targets)[0], iterations=2)
+    same(alone, rows(run(attack, PARAMETERS, images[:1], targets_of(kind, 1), iterations=2))[0])
+    to_all = run(attack, PARAMETERS, images, rows(targets)[1], iterations=2)
+    same(to_all, run(attack, PARAMETERS, images, [rows(targets)[1]] * 3, iterations=2))
+    of_one = run(attack, PARAMETERS, images[1], rows(targets), iterations=2)
+    same(of_one, run(attack, PARAMETERS, jnp.stack([images[1]] * 3), targets, iterations=2))
+
+
+def test_one_target_for_as_many_pictures_as_it_has_words():
+    """It is not taken for so many targets."""
+    attack, kind = ATTACKS["gem"]
+    one = rows(targets_of(kind, 1))[0]
+    found = run(attack, PARAMETERS, pictures(LENGTH), one, iterations=1)
+    wanted = run(attack, PARAMETERS, pictures(LENGTH), [one] * LENGTH, iterations=1)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (lambda images, targets: (images[0], targets), r"must be a batch, .*picture\[None\]"),
         (
-            lambda images, targets: (images, jax.tree.map(lambda x: x[0], targets)),
-            r"targets\.tokens: shape \(5,\); must be stacked, .* leading axis of 2",
+            lambda images, targets: (images[0, 0], targets),
+            r"must be a picture \[H, W, 3\] or a batch",
         ),
-        (lambda images, targets: (images[:1], targets), "leading axis of 1"),
+        (lambda images, targets: (images[:1], targets), r"target\.tokens: shape \(2, 5\)"),
+        (lambda images, targets: (images, [rows(targets)[0]] * 3), "a list of 3; .* 2 pictures"),
+        (lambda images, targets: (images, []), "a list of 0; .* 2 pictures"),
+        (lambda images, targets: (images, [rows(targets)[0], 3]), "several kinds"),
         (lambda images, targets: (np.uint8(255 * images), targets), "uint8; must be floats"),
         (
             lambda images, targets: (jnp.pad(images, [(0, 0), (0, 2), (0, 0), (0, 0)]), targets),
             r"shape \(6, 4, 3\): this victim sees \(4, 4, 3\); resize it",
         ),
     ],
-    ids=["one picture", "one target", "too few", "uint8", "another size"],
+    ids=[
+        "a batch of batches",
+        "too few",
+        "another number",
+        "no target",
+        "no target among them",
+        "uint8",
+        "another size",
+    ],
 )
 def test_what_is_no_batch_is_one_clear_line(spoil, line):
     attack, kind = ATTACKS["gem"]
@@ -245,7 +287,8 @@ def test_said_captions_are_the_victims():
         features = VICTIM.encode(PARAMETERS, image)
         assert greedy(VICTIM, PARAMETERS, features).tokens.tolist() == said.tolist()
     assert result.final.output.shape == (3, LENGTH)
-    assert drive.Result._fields == ("final", "best", "iterations", "status", "losses", "benign")
+    assert result.victim.value is VICTIM
+    np.testing.assert_array_equal(result.image, pictures(3))
 
 
 def test_what_the_benign_picture_does_already_is_told():
