@@ -192,7 +192,7 @@ def test_one_target_for_as_many_pictures_as_it_has_words():
     ("spoil", "line"),
     [
         (
-            lambda images, targets: (images[0, 0], targets),
+            lambda images, targets: (images[None], targets),
             r"must be a picture \[H, W, 3\] or a batch",
         ),
         (lambda images, targets: (images[:1], targets), r"target\.tokens: shape \(2, 5\)"),
