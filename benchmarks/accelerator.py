@@ -10,9 +10,10 @@ from jax import Array
 
 from benchmarks.setting import Setting, sentences, speaker, tagger
 from benchmarks.timing import Figure, bare_steps, compare, interleaved
-from jaxadv.captions.gem import ROUNDS, gem
+from jaxadv.captions.gem import METHOD, gem
 from jaxadv.core.attack import Attack, Params, Target
 from jaxadv.core.memory import largest_batch
+from jaxadv.core.method import defaults
 from jaxadv.core.run import run
 from jaxadv.labels.tkmia import tkmia
 
@@ -78,7 +79,7 @@ def over_compiled(setting: Setting, device: str = "cuda") -> Iterator[Figure]:
     yield from compare(what, sides, each=setting.steps, aim=1.0)
 
 
-def gem_rate(setting: Setting, rounds: int = ROUNDS) -> Figure:
+def gem_rate(setting: Setting, rounds: int = defaults(METHOD)["iterations"]) -> Figure:
     """Images a second of GEM on complete captions."""
     made, target = speaker(setting, "att2in2"), sentences(setting, 0)
     rate, seconds = _rate(setting, gem(made.functions), made.params, target, rounds)

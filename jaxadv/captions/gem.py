@@ -1,5 +1,6 @@
 """GEM: exact attack by generalised expectation maximisation (exact-caption paper, section 4.1)."""
 
+import dataclasses
 from typing import Any, get_args
 
 import jax.numpy as jnp
@@ -10,11 +11,11 @@ from jaxadv.captions.captioner import Captioner, Features, Params
 from jaxadv.captions.criteria import says_target
 from jaxadv.captions.judging import Termed, caption_check, caption_judge, caption_objective
 from jaxadv.captions.marginal import Posterior, marginal
+from jaxadv.captions.options import CAPTION, CaptionOptions, check_space, descent
 from jaxadv.captions.target import PartialCaption
 from jaxadv.core.attack import Attack, Objective, default_optimiser, descend
 from jaxadv.core.constraints import Constraint, clip
-
-ROUNDS = 50
+from jaxadv.core.method import Method, option, steps
 
 
 def gem(
@@ -34,7 +35,7 @@ def gem(
 
     Each step takes the E step at the present picture, then one optimiser step on
     `-sum_t sum_{S_1~t,H} q(S_1~t,H) ln P(S_t | S_<t, ε) + λ‖ε‖²`, from one encoding and one pass
-    of the decoder. The paper runs 50 rounds (`ROUNDS`). The target is a `PartialCaption`; on a
+    of the decoder. The paper runs 50 rounds. The target is a `PartialCaption`; on a
     complete caption q is trivial and the attack is maximum likelihood.
 
     Args:
@@ -93,3 +94,30 @@ def objective(
         return Termed(-found.bound, latent, found.said, reports)
 
     return caption_objective(victim, says_target, term, tradeoff)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GemOptions(CaptionOptions):
+    """What GEM can be told.
+
+    Attributes:
+      iterations: rounds of one E and one M step.
+      posterior: q.
+      tail: keep eq. 10's terms after the last observed word.
+    """
+
+    iterations: int = option(50, "rounds of an E and an M step", check=steps)
+    posterior: Posterior = option("factorised", "factorised or joint", symbol="q")
+    tail: bool = option(True, "keep eq. 10's terms after the last observed word")
+
+
+METHOD = Method(
+    name="gem",
+    options=GemOptions,
+    make=lambda victim, options: gem(
+        victim, posterior=options.posterior, tail=options.tail, **descent(options)
+    ),
+    iterations=lambda options: options.iterations,
+    aims_at=lambda options: CAPTION,
+    check=check_space,
+)

@@ -4,6 +4,7 @@ Numbers of equations marked [6] are that paper's (section 3). All losses are for
 `margin` is its κ (the released code's default is 1).
 """
 
+import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -35,6 +36,7 @@ from jaxadv.captions.judging import (
     say,
     squared_l2,
 )
+from jaxadv.captions.options import COMPLETE, KEYWORDS, PRESENT
 from jaxadv.captions.target import Keywords, PartialCaption
 from jaxadv.core.attack import (
     Attack,
@@ -47,6 +49,8 @@ from jaxadv.core.attack import (
     keep_where,
 )
 from jaxadv.core.constraints import Constraint, tanh
+from jaxadv.core.method import AttackOptions, Method, option
+from jaxadv.core.method import steps as number_of_steps
 from jaxadv.vocabulary import END
 
 _FAR = 10_000.0  # what the gate of [6] eq. 9 puts a barred place at
@@ -292,3 +296,60 @@ def _keyword_loss(
 
 def _largest_change(perturbation: Array) -> Array:
     return jnp.max(jnp.abs(perturbation))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowAndFoolOptions(AttackOptions):
+    """What Show-and-Fool can be told.
+
+    Attributes:
+      learning_rate: Adam's.
+      iterations: steps a try.
+      loss: of the caption.
+      margin: κ.
+      constant: c of the first try.
+      tries: of the constant.
+      aim: a caption, or keywords.
+      targeted: reach the target, or leave it.
+    """
+
+    learning_rate: float = option(5e-3, "of Adam", check=checks.positive)
+    iterations: int = option(ITERATIONS, "steps a try", check=number_of_steps)
+    loss: Loss = option("margin", "margin or logits")
+    margin: float = option(
+        1.0, "of the logits", symbol="κ", check=checks.not_negative, only=("loss", "margin")
+    )
+    constant: float = option(1.0, "of the first try", symbol="c", check=checks.positive)
+    tries: int = option(TRIES, "of the constant", check=number_of_steps)
+    aim: Aim = option("caption", "caption or keywords")
+    targeted: bool = option(True, "reach the target instead of leaving it", off="--untargeted")
+
+
+def _make(victim: Captioner, options: ShowAndFoolOptions) -> Attack:
+    return show_and_fool(
+        victim,
+        aim=options.aim,
+        targeted=options.targeted,
+        loss=options.loss,
+        margin=options.margin,
+        constant=options.constant,
+        iterations=options.iterations,
+        optimiser=default_optimiser(options.learning_rate),
+    )
+
+
+def _aims_at(options: ShowAndFoolOptions) -> str:
+    if options.aim == "keywords":
+        return KEYWORDS
+    return COMPLETE if options.targeted else PRESENT
+
+
+METHOD = Method(
+    name="show-and-fool",
+    options=ShowAndFoolOptions,
+    make=_make,
+    iterations=lambda options: options.iterations * options.tries,
+    reports="best",
+    aims_at=_aims_at,
+    check=lambda options: checks.in_range(iterations=options.iterations * options.tries),
+)

@@ -1,5 +1,6 @@
 """Latent SSVM: structural SVM with latent variables (section 4.2, eqs. 11-16)."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,10 +14,12 @@ from jaxadv import checks
 from jaxadv.captions.captioner import Captioner, Features, Params, State, without_suppressed
 from jaxadv.captions.criteria import says_target
 from jaxadv.captions.judging import Termed, caption_check, caption_judge, caption_objective, say
+from jaxadv.captions.options import CAPTION, CaptionOptions, check_space, descent
 from jaxadv.captions.target import PartialCaption
 from jaxadv.core.attack import Attack, default_optimiser, descend
 from jaxadv.core.batching import any_in_batch
 from jaxadv.core.constraints import Constraint, clip
+from jaxadv.core.method import Method, option, steps
 from jaxadv.vocabulary import END
 
 
@@ -183,3 +186,30 @@ def ssvm(
         check=caption_check(victim),
         victim=victim,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SsvmOptions(CaptionOptions):
+    """What latent SSVM can be told.
+
+    Attributes:
+      iterations: steps, ten of each of ten rounds.
+      structured_loss: ζ of eq. 12.
+    """
+
+    iterations: int = option(ROUNDS, "steps, 10 rounds of 10", check=steps)
+    structured_loss: float = option(
+        1.0, "what a wrong word adds in inference", symbol="ζ", check=checks.not_negative
+    )
+
+
+METHOD = Method(
+    name="ssvm",
+    options=SsvmOptions,
+    make=lambda victim, options: ssvm(
+        victim, structured_loss=options.structured_loss, **descent(options)
+    ),
+    iterations=lambda options: options.iterations,
+    aims_at=lambda options: CAPTION,
+    check=check_space,
+)

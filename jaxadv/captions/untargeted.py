@@ -1,5 +1,6 @@
 """The untargeted attack on a caption (exact-caption paper, section 6, eq. 19)."""
 
+import dataclasses
 from typing import Any
 
 import optax
@@ -7,11 +8,11 @@ import optax
 from jaxadv.captions.captioner import Captioner, Features, Params, caption_log_probability
 from jaxadv.captions.criteria import leaves_caption
 from jaxadv.captions.judging import Termed, caption_check, caption_judge, caption_objective, say
+from jaxadv.captions.options import PRESENT, CaptionOptions, check_space, descent
 from jaxadv.captions.target import PartialCaption
 from jaxadv.core.attack import Attack, default_optimiser, descend
 from jaxadv.core.constraints import Constraint, clip
-
-ROUNDS = 50
+from jaxadv.core.method import Method, option, steps
 
 
 def untargeted(
@@ -44,3 +45,24 @@ def untargeted(
         check=caption_check(victim),
         victim=victim,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UntargetedOptions(CaptionOptions):
+    """What the untargeted attack can be told.
+
+    Attributes:
+      iterations: steps.
+    """
+
+    iterations: int = option(50, "steps", check=steps)
+
+
+METHOD = Method(
+    name="untargeted",
+    options=UntargetedOptions,
+    make=lambda victim, options: untargeted(victim, **descent(options)),
+    iterations=lambda options: options.iterations,
+    aims_at=lambda options: PRESENT,
+    check=check_space,
+)

@@ -6,17 +6,11 @@ from typing import Annotated
 import typer
 
 from jaxadv.cli.console import console, fail, note, print_table, watch
-from jaxadv.cli.options import is_given, one_of, refuse_unread
+from jaxadv.cli.methods import chosen
+from jaxadv.cli.options import is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 COMMAND = "attack labels"
-_DESCENT = ("tradeoff", "learning_rate", "space")
-READS = {
-    "tkmia": (*_DESCENT, "inner"),
-    "ml-cw-u": _DESCENT,
-    "tkml-ap-u": _DESCENT,
-    "kfool": (),
-}  # what not all methods read
 SEVERAL = "repeatable, or several separated by commas."
 
 
@@ -42,27 +36,9 @@ def labels(
             "by side, their noise magnified 100 times."
         ),
     ] = None,
-    tradeoff: Annotated[float, typer.Option(help="α (paper: 1e-3 to 5e-5).")] = 1e-4,
-    learning_rate: Annotated[float, typer.Option(help="SGD's (paper: 1e-3 to 5e-5).")] = 5e-4,
-    inner: Annotated[
-        str, typer.Option(help="tkmia: λ minimised exactly, or by a gradient step (Algorithm 1).")
-    ] = "exact",
-    space: Annotated[
-        str, typer.Option(help="signed as in the paper, or tanh as in the released code.")
-    ] = "signed",
-    iterations: Annotated[int, typer.Option(min=1, help="Most steps (paper: 300).")] = 300,
-    delta: Annotated[
-        int | None, typer.Option(min=1, help="δ: labels that must leave; all if not given.")
-    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
 ) -> None:
     """Make labels leave a tagger's first k: adversarial PNG, JSON record and a figure."""
-    methods = list(dict.fromkeys(method or ["tkmia"]))
-    for name in methods:
-        one_of("--method", name, READS)
-    several, read = " and ".join(methods), {n for name in methods for n in READS[name]}
-    refuse_unread(context, several, {**READS, several: tuple(read)})
-
     import jax
     import jax.numpy as jnp
 
@@ -70,34 +46,23 @@ def labels(
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
     from jaxadv.experiments.labels import attack_labels, first, join, record
-    from jaxadv.labels.methods import Settings, prepare, resolved
+    from jaxadv.labels.methods import METHODS
     from jaxadv.labels.target import make_label_target, parse_labels
     from jaxadv.reports.files import save
     from jaxadv.reports.labels import draw, label_panel
     from jaxadv.victims import zoo
 
+    runs = chosen(context, METHODS, method or [METHODS[0].name])
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params
-    every = [
-        Settings(
-            name,
-            tradeoff,
-            learning_rate,
-            iterations,
-            delta,
-            inner,  # type: ignore[arg-type]  # checked by prepare
-            space,  # type: ignore[arg-type]
-        )
-        for name in methods
-    ]
-    prepared = [prepare(classifier, settings) for settings in every]
+    attacks = [run.attack(classifier) for run in runs]
     classes = classifier.classes
     wanted = parse_labels(suppress, classes)
     right = None if relevant is None else parse_labels(relevant, classes)
     pictures = read_pictures(images, classifier.image_shape)
     results_folder(out, COMMAND, loaded.name)
     note(f"labels of the benign pictures by {loaded.name}: compiling ...")
-    judge, score = jax.jit(prepared[0].attack.judge), jax.jit(classifier.scores)
+    judge, score = jax.jit(attacks[0].judge), jax.jit(classifier.scores)
     targets, attacked = [], []
     for picture in pictures:
         image = jnp.asarray(picture.image)
@@ -107,7 +72,7 @@ def labels(
                 raise InputError("the victim's scores of it are not finite")
             truth = scores >= 0.5 if right is None else right
             target = make_label_target(truth, wanted, k, classes)
-            for attack, _ in prepared:
+            for attack in attacks:
                 attack.check(params, image, target)
             if bool(judge(params, image, target).success):
                 said = ", ".join(first(scores, classes, k))
@@ -121,43 +86,45 @@ def labels(
         raise InputError("no picture can be attacked")
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
     found = []
-    for settings, (attack, steps) in zip(every, prepared, strict=True):
+    for run, attack in zip(runs, attacks, strict=True):
         job = attack_labels(
             params,
             [p.image for p in attacked],
             stacked,
             attack,
-            iterations=steps,
+            iterations=run.iterations,
             batch=min(batch, len(attacked)),
         )
-        news = watch(job, f"{settings.method} on {loaded.name}")
-        found.append((settings, join([some.outcomes for some in news])))
+        news = watch(job, f"{run.name} on {loaded.name}")
+        found.append((run, join([some.outcomes for some in news])))
     rows, panels = [], []
     for i, stem in enumerate(unique_names([p.path for p in attacked])):
-        for settings, outcomes in found:
+        for run, outcomes in found:
             entry = {
                 "image": str(attacked[i].path),
                 "command": COMMAND,
                 "victim": loaded.name,
-                "settings": resolved(settings),
+                "settings": run.used,
                 **record(outcomes, stacked, i, classes),
             }
-            name = stem if len(found) == 1 else f"{stem}.{settings.method}"
+            name = stem if len(found) == 1 else f"{stem}.{run.name}"
             write_png(out / f"{name}.adversarial.png", outcomes.images[i])
             write_json(out / f"{name}.json", entry)
             after = ", ".join(entry["after_8bit"])
             rows.append([name, after, float(outcomes.norm[i]), yes(bool(outcomes.success_8bit[i]))])
             seen = (outcomes.before[i], outcomes.after_8bit[i])
             both = (attacked[i].image, outcomes.images[i])
-            title = f"{loaded.name} · {settings.method}"
+            title = f"{loaded.name} · {run.name}"
             panels.append(label_panel(title, both, seen, targets[i], classes))
     save(draw(panels[:12], None if len(found) == 1 else 100), out / "figure.png")
     columns = ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"]
-    print_table(f"{several} on {loaded.name}", columns, rows)
+    print_table(f"{' and '.join(run.name for run in runs)} on {loaded.name}", columns, rows)
     advise(
         [bool(success) for _, outcomes in found for success in outcomes.success_8bit],
         {
-            "a larger --learning-rate (0.1; ml-cw-u 1)": methods != ["kfool"]
+            "a larger --learning-rate (0.1; ml-cw-u 1)": any(
+                run.reads("learning_rate") for run in runs
+            )
             and not is_given(context, "learning_rate"),
             "more --iterations (1000)": not is_given(context, "iterations"),
         },

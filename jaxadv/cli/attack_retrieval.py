@@ -8,7 +8,8 @@ import numpy as np
 import typer
 
 from jaxadv.cli.console import console, fail, note, print_table, watch
-from jaxadv.cli.options import CODES, is_given, one_of, refuse_unread
+from jaxadv.cli.methods import chosen
+from jaxadv.cli.options import is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 from jaxadv.errors import InputError
 
@@ -68,22 +69,6 @@ def retrieval(
         typer.Option(help="Labels of what to find; what is not alike if not given; repeatable."),
     ] = None,
     database: Annotated[int, typer.Option(min=1, help="Other held-out scenes, searched.")] = 5000,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps (paper: 100 to 500).")] = 500,
-    bound: Annotated[
-        float | None,
-        typer.Option(help="ε of pixels in 0..255 (paper: 8), or of a text's weights (0.01)."),
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's (paper: 0.5 for pictures, 0.002 for texts).")
-    ] = None,
-    norm: Annotated[str, typer.Option(help="p of the distortion term: l1, l2 or linf.")] = "l2",
-    inter: Annotated[float, typer.Option(help="α or λ, of the inter-modal term.")] = 1.0,
-    intra: Annotated[float, typer.Option(help="β or ξ, of the intra-modal term.")] = 1.0,
-    distortion: Annotated[float, typer.Option(help="γ or η, of the distortion term.")] = 1.0,
-    non_negative: Annotated[
-        bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
-    ] = False,
-    codes: Annotated[str, typer.Option(help=CODES)] = "unit",
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
 ) -> None:
     """Attack pictures or texts: adversarial PNG, JSON record, and a figure of what is found."""
@@ -95,25 +80,15 @@ def retrieval(
     from jaxadv.cli.hashers import scene_hasher, scene_library
     from jaxadv.cli.inputs import results_folder
     from jaxadv.experiments.hash_attacks import CONTEXT, attack_queries, join, known
-    from jaxadv.hashing.methods import Settings, prepare, resolved
+    from jaxadv.hashing.methods import METHODS
     from jaxadv.labels.target import parse_labels
     from jaxadv.reports.files import save
     from jaxadv.reports.retrieval import draw_panels
 
     subject = scene_hasher(victim)
     hasher = subject.hasher
-    settings = Settings(
-        modality,  # type: ignore[arg-type]  # checked by prepare
-        bound,
-        learning_rate,
-        norm=norm,  # type: ignore[arg-type]
-        inter=inter,
-        intra=intra,
-        distortion=distortion,
-        non_negative=non_negative,
-        codes=codes,  # type: ignore[arg-type]
-    )
-    attack = prepare(hasher, settings)
+    (run,) = chosen(context, METHODS, ["cmla"], modality=modality)
+    attack = run.attack(hasher)
     given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
     far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
@@ -133,7 +108,7 @@ def retrieval(
         library.pairs.labels[:CONTEXT],
         queries.examples.__getitem__,
         truth,
-        iterations=[iterations],
+        iterations=[run.iterations],
         batch=batch,
         toward=far,
     )
@@ -144,8 +119,8 @@ def retrieval(
         entry |= {
             "command": COMMAND,
             "victim": subject.name,
-            "settings": resolved(settings),
-            "iterations": iterations,
+            "settings": run.used,
+            "iterations": run.iterations,
         }
         entry |= {"toward": toward, "labels_given": queries.labels is not None}
         _write(out, name, entry, modality, found.examples[number])
@@ -162,7 +137,7 @@ def retrieval(
         [bool(success) for success in found.success_8bit],
         {
             "--intra 0": not is_given(context, "intra"),
-            "a larger --bound": bound is None,
+            "a larger --bound": not is_given(context, "bound"),
         },
     )
     console.print(f"written to {out}/")

@@ -11,7 +11,7 @@ import typer
 from jaxadv.cli.console import console, note, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from jaxadv.captions.methods import Method
+    from jaxadv.core.method import Chosen
     from jaxadv.experiments.captions import Outcome, Request
     from jaxadv.reports.captions import Panel
     from jaxadv.victims.zoo import Victim
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VICTIMS = ("scenes-show-attend-tell", "scenes-scst", "scenes-show-tell")
 PICTURES = 24
-LEARNING_RATE, ROUNDS = 5e-3, 60  # scenes need more than the paper's 1e-3 and 50: see the README
+LEARNING_RATE, STEPS = 5e-3, 60  # scenes need more than the paper's 1e-3 and 50: see the README
 
 
 class _Job(NamedTuple):
@@ -29,7 +29,7 @@ class _Job(NamedTuple):
     victim: "Victim"
     captions: list[list[int]]
     method_name: str
-    method: "Method"
+    method: "Chosen"
     requests: list["Request"]
 
 
@@ -39,8 +39,9 @@ def demo(
     ),
 ) -> None:
     """Fool three captioners with three attacks on two dozen embedded pictures."""
-    from jaxadv.captions.methods import Settings, prepare
+    from jaxadv.captions.methods import METHODS
     from jaxadv.cli.inputs import writable
+    from jaxadv.core.method import choose
     from jaxadv.data import scenes
     from jaxadv.data.images import write_png
     from jaxadv.experiments.captions import attack_all, compile_attacks, say, tabulate
@@ -51,21 +52,22 @@ def demo(
     writable(out)
     pictures = [e.picture for e in scenes.examples(scenes.HELD_OUT_SEED, PICTURES)]
     attacks = (
-        Settings("gem", learning_rate=LEARNING_RATE, rounds=ROUNDS),
-        Settings("ssvm", learning_rate=LEARNING_RATE, rounds=ROUNDS),
-        Settings("show-and-fool", learning_rate=0.02, rounds=60, tries=2),
+        choose(METHODS, "gem", learning_rate=LEARNING_RATE, iterations=STEPS),
+        choose(METHODS, "ssvm", learning_rate=LEARNING_RATE, iterations=STEPS),
+        choose(METHODS, "show-and-fool", learning_rate=0.02, iterations=60, tries=2),
     )
     jobs = []
     for name in VICTIMS:
         victim = zoo.load(name)
         captions = say(victim.captioner, victim.params, pictures, PICTURES)
-        for settings in attacks:
-            method = prepare(victim.captioner, settings)
+        for method in attacks:
             requests = _requests(method, captions, victim.captioner.max_length)
-            jobs.append(_Job(name, victim, captions, settings.method, method, requests))
+            jobs.append(_Job(name, victim, captions, method.name, method, requests))
 
     def ready(job: _Job) -> Any:
-        return compile_attacks(job.victim.params, pictures, job.requests, job.method, PICTURES)
+        return compile_attacks(
+            job.victim.captioner, job.victim.params, pictures, job.requests, job.method, PICTURES
+        )
 
     note("compiling nine attacks ...")
     rows, panels = [], []
@@ -109,8 +111,9 @@ def demo(
     console.print(f"adversarial pictures and figure.png are in {out}/")
 
 
-def _requests(method: "Method", captions: Sequence[list[int]], max_length: int) -> list["Request"]:
+def _requests(method: "Chosen", captions: Sequence[list[int]], max_length: int) -> list["Request"]:
     """One target a picture; every second one has gaps, where the method allows them."""
+    from jaxadv.captions.options import CAPTION
     from jaxadv.experiments.captions import Setting, choose_targets
 
     complete, gaps = Setting("complete", latent=0), Setting("2 latent", latent=2)
@@ -119,7 +122,7 @@ def _requests(method: "Method", captions: Sequence[list[int]], max_length: int) 
         for image in range(len(captions))
         for request in choose_targets(
             captions,
-            [gaps if method.gaps and image % 2 else complete],
+            [gaps if method.aims_at == CAPTION and image % 2 else complete],
             1,
             [image],
             max_length,

@@ -9,13 +9,24 @@ from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
-from jaxadv.cli.evaluations import refuse_unread_settings, write_results
+from jaxadv.cli.evaluations import write_results
+from jaxadv.cli.methods import chosen, with_options_of
 from jaxadv.cli.options import AUTO, UNKNOWN_WORDS, batch_size
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
-app.command("labels")(labels)
-app.command("retrieval")(retrieval)
-app.command("understanding")(understanding)
+app.command(
+    "labels",
+    cls=with_options_of("jaxadv.labels.methods", own=("tradeoff", "learning_rate")),
+)(labels)
+app.command(
+    "retrieval",
+    cls=with_options_of(
+        "jaxadv.hashing.methods", own=("modality", "iterations", "bound", "learning_rate")
+    ),
+)(retrieval)
+app.command(
+    "understanding", cls=with_options_of("jaxadv.captions.methods", old={"rounds": "iterations"})
+)(understanding)
 
 COMMAND = "evaluate caption"
 COLUMNS = [
@@ -29,7 +40,10 @@ def _main() -> None:
     pass
 
 
-@app.command("caption")
+@app.command(
+    "caption",
+    cls=with_options_of("jaxadv.captions.methods", own=("tradeoff",), old={"rounds": "iterations"}),
+)
 def caption(
     context: typer.Context,
     victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
@@ -50,33 +64,17 @@ def caption(
     tradeoff: Annotated[
         list[float] | None, typer.Option(help="λ; repeat for a row each, as in Table 2.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Steps; a try's for show-and-fool.")] = None,
-    posterior: Annotated[str, typer.Option(help="gem: factorised or joint.")] = "factorised",
-    tail: Annotated[
-        bool, typer.Option(help="gem: keep eq. 10's terms after the last observed word.")
-    ] = True,
-    space: Annotated[
-        str, typer.Option(help="gem, ssvm, untargeted: clip, or tanh as show-and-fool.")
-    ] = "clip",
-    structured_loss: Annotated[float, typer.Option(help="ssvm: ζ.")] = 1.0,
-    loss: Annotated[str, typer.Option(help="show-and-fool: margin or logits.")] = "margin",
-    margin: Annotated[float, typer.Option(help="show-and-fool: κ.")] = 1.0,
-    constant: Annotated[float, typer.Option(help="show-and-fool: c of the first try.")] = 1.0,
-    tries: Annotated[int, typer.Option(help="show-and-fool: tries of the constant.")] = 5,
-    arithmetic: Annotated[
-        str,
-        typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
-    ] = "float32",
     unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table."""
-    from jaxadv.captions.methods import USES, Settings, prepare, resolved
+    from jaxadv.captions.methods import METHODS
+    from jaxadv.captions.options import COMPLETE
     from jaxadv.captions.sensible import sensible
     from jaxadv.cli.inputs import load_captioner, results_folder
     from jaxadv.core.memory import largest_batch
+    from jaxadv.core.method import as_text
     from jaxadv.errors import InputError
     from jaxadv.experiments.captions import (
         Outcome,
@@ -91,37 +89,20 @@ def caption(
     from jaxadv.experiments.pictures import held_out
 
     size = batch_size(batch)
-    refuse_unread_settings(context, method or ["gem"], USES)
+    runs = list(
+        dict.fromkeys(
+            run
+            for weight in tradeoff or (None,)
+            for run in chosen(context, METHODS, method or [METHODS[0].name], tradeoff=weight)
+        )
+    )
     loaded = load_captioner(victim, unknown_words)
     captioner, params = loaded.captioner, loaded.params
     named = [] if settings == "all" else [name.strip() for name in settings.split(",")]
-    chosen = settings_named(list(dict.fromkeys(named)))
-    tradeoffs: list[float | None] = [*tradeoff] if tradeoff else [None]
-    every = [
-        Settings(
-            method=m,
-            tradeoff=t,
-            learning_rate=learning_rate,
-            rounds=rounds,
-            posterior=posterior,  # type: ignore[arg-type]  # checked by prepare
-            tail=tail,
-            space=space,  # type: ignore[arg-type]
-            structured_loss=structured_loss,
-            loss=loss,  # type: ignore[arg-type]
-            margin=margin,
-            constant=constant,
-            tries=tries,
-            arithmetic=arithmetic,  # type: ignore[arg-type]
-        )
-        for m in dict.fromkeys(method or ["gem"])
-        for t in dict.fromkeys(tradeoffs)
-    ]
-    combinations = list({repr(resolved(c)): c for c in every}.values())
-    methods = [prepare(captioner, c) for c in combinations]
-    for combination, prepared in zip(combinations, methods, strict=True):
-        aims = prepared.aims_at == "caption"
-        if aims and not any(prepared.gaps or s.latent == 0 for s in chosen):
-            raise InputError(f"--settings: {combination.method} takes complete captions: 0 latent")
+    columns = settings_named(list(dict.fromkeys(named)))
+    for run in runs:
+        if run.aims_at == COMPLETE and not any(column.latent == 0 for column in columns):
+            raise InputError(f"--settings: {run.name} takes complete captions: 0 latent")
     sources = data or ["scenes"]
     pictures = [picture.load() for picture in held_out(loaded, sources, images)]
     results_folder(out, COMMAND, loaded.name)
@@ -141,13 +122,13 @@ def caption(
     write_results(out, {**about, "rows": []}, [])
     table: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
-    for combination, prepared in zip(combinations, methods, strict=True):
+    for run in runs:
         requests = requests_for(
-            prepared, captions, chosen, targets, range(images), captioner.max_length, seed
+            run, captions, columns, targets, range(images), captioner.max_length, seed
         )
         outcomes: list[Outcome] = []
         seconds = 0.0
-        title, used = _title(combination), resolved(combination)
+        title, used = as_text(run), run.used
         if not requests:
             console.print(f"{title} on {loaded.name}: 0 attacked, no other caption to aim at")
             continue
@@ -156,16 +137,16 @@ def caption(
         at_once = size
         if at_once is None:
             fit = largest_batch(
-                prepared.attack,
+                run.attack(captioner),
                 params,
                 pictures[requests[0].image],
                 requests[0].target,
-                iterations=prepared.iterations,
+                iterations=run.iterations,
                 most=len(requests),
             )
             console.print(str(fit))
             at_once = fit.batch
-        job = attack_all(captioner, params, pictures, requests, prepared, at_once, seed)
+        job = attack_all(captioner, params, pictures, requests, run, at_once, seed)
         for news in watch(job, title):
             outcomes += news.outcomes
             seconds += news.seconds
@@ -176,11 +157,3 @@ def caption(
         shown = [[f"{title}, {row.setting}", *row[1:]] for row in rows]
         print_table(f"{title} on {loaded.name}", COLUMNS, shown)
     console.print(f"written to {out}/")
-
-
-def _title(combination: Any) -> str:
-    given = combination.tradeoff is not None and combination.method != "show-and-fool"
-    extra = f" λ={combination.tradeoff:g}" if given else ""
-    joint = " joint" if combination.posterior == "joint" else ""
-    cut = "" if combination.tail else " without tail"
-    return f"{combination.method}{joint}{cut}{extra}"

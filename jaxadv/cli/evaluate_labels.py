@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from jaxadv.cli.console import console, print_table, watch
-from jaxadv.cli.evaluations import refuse_unread_settings, whole_numbers, write_results
+from jaxadv.cli.evaluations import whole_numbers, write_results
+from jaxadv.cli.methods import chosen as chosen_methods
 from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
 
 COMMAND = "evaluate labels"
@@ -49,9 +50,6 @@ def labels(
     ] = None,
     specified: Annotated[int, typer.Option(min=1, help="random: labels a picture, |S|.")] = 2,
     k: Annotated[str, typer.Option(help="Sizes of the top-k set: 3,5,10.")] = "2,3,5",
-    delta: Annotated[
-        int | None, typer.Option(min=1, help="random: δ, labels that must leave; all by default.")
-    ] = None,
     images: Annotated[
         int | None,
         typer.Option(min=1, help="Pictures to choose from: 100 scenes, all photographs."),
@@ -59,13 +57,12 @@ def labels(
     most: Annotated[
         int | None, typer.Option(min=1, help="Stop at so many valid pictures (paper: 1000).")
     ] = None,
-    iterations: Annotated[int, typer.Option(min=1, help="Most steps (paper: 300).")] = 300,
-    tradeoff: Annotated[str, typer.Option(help="α (paper: 1e-3 to 5e-5); several to search.")] = (
-        "1e-4"
-    ),
+    tradeoff: Annotated[
+        str | None, typer.Option(help="α (paper: 1e-3 to 5e-5); several to search.")
+    ] = None,
     learning_rate: Annotated[
-        str, typer.Option(help="SGD's (paper: 1e-3 to 5e-5); several to search: 1e-3,5e-4.")
-    ] = "5e-4",
+        str | None, typer.Option(help="SGD's (paper: 1e-3 to 5e-5); several to search: 1e-3,5e-4.")
+    ] = None,
     search: Annotated[
         int,
         typer.Option(
@@ -74,19 +71,9 @@ def labels(
             "APer; further scenes, or photographs of the victim's training.",
         ),
     ] = 40,
-    inner: Annotated[
-        str, typer.Option(help="tkmia: λ minimised exactly, or by a gradient step (Algorithm 1).")
-    ] = "exact",
-    space: Annotated[
-        str, typer.Option(help="signed as in the paper, or tanh as in the released code.")
-    ] = "signed",
     form: Annotated[
         str, typer.Option(help="Of TkAcc and AP@k: as the paper prints them, or as released.")
     ] = "paper",
-    arithmetic: Annotated[
-        str,
-        typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
-    ] = "float32",
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
 ) -> None:
@@ -103,12 +90,20 @@ def labels(
         record,
         tabulate,
     )
-    from jaxadv.experiments.methods import label_method
-    from jaxadv.labels.methods import METHODS, USES, Settings, resolved
+    from jaxadv.labels.methods import METHODS
     from jaxadv.victims import zoo
 
     size = batch_size(batch)
-    refuse_unread_settings(context, method or METHODS, USES)
+    rates = _numbers("learning rate", learning_rate)
+    tradeoffs = _numbers("tradeoff", tradeoff)
+    runs = chosen_methods(
+        context,
+        METHODS,
+        method or [known.name for known in METHODS],
+        learning_rate=rates[0] if rates else None,
+        tradeoff=tradeoffs[0] if tradeoffs else None,
+    )
+    delta = runs[0].value("delta")
     refuse_unread(context, selection, {"random": ("specified", "delta"), "global": ("types",)})
     loaded = zoo.load(victim)
     classifier, params = loaded.classifier, loaded.params
@@ -123,35 +118,18 @@ def labels(
         raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
     largest = len(classifier.classes) - 1
     counts = whole_numbers("--k", k, largest, f"numbers from 1 to {largest}, such as 3,5,10")
-    rates, tradeoffs = _numbers("learning rate", learning_rate), _numbers("tradeoff", tradeoff)
     wanted: dict[str, Any] = {str(specified): None}
     if selection == "global":
         wanted = _wanted(types or ["red,circle"], classifier.classes)
-    every = [
-        Settings(
-            name,
-            tradeoffs[0],
-            rates[0],
-            iterations,
-            delta,
-            inner,  # type: ignore[arg-type]  # checked by prepare
-            space,  # type: ignore[arg-type]
-            arithmetic,  # type: ignore[arg-type]
-        )
-        for name in dict.fromkeys(method or METHODS)
-    ]
-    tried = [candidates(settings, rates, tradeoffs) for settings in every]
-    for settings in (s for some in tried for s in some):
-        label_method(classifier, settings)
+    tried = [candidates(run, rates, tradeoffs) for run in runs]
     searched = any(len(some) > 1 for some in tried)
     if is_given(context, "search") and not searched:
         raise InputError("--search: give several values of --learning-rate or --tradeoff")
     attacked, others = _pools(loaded, data or ["scenes"], images, 2 * search if searched else 0)
     results_folder(out, COMMAND, loaded.name)
     if size is None:
-        made_of_each = [label_method(classifier, settings) for settings in every]
         wide = min(len(attacked.ids), most or len(attacked.ids))
-        fit = largest_label_batch(classifier, params, made_of_each, wide)
+        fit = largest_label_batch(classifier, params, runs, wide)
         console.print(str(fit))
         size = fit.batch
     seen = benign_scores(classifier, params, attacked, size) if among == "said" else None
@@ -180,8 +158,8 @@ def labels(
             continue
         rows: list[list[Any]] = []
         for some in tried:
-            name = f"{some[0].method}, {title}, k={count}"
-            settings = some[0]
+            name = f"{some[0].name}, {title}, k={count}"
+            run = some[0]
             if len(some) > 1:
                 if not len(beside.numbers):
                     raise InputError(f"k={count}: no valid picture to search on; set one η, α")
@@ -194,14 +172,13 @@ def labels(
                     batch=slots,
                     seed=seed,
                 )
-                settings = best(list(watch(trials, f"{name}, search")))
-            made = label_method(classifier, settings)
+                run = best(list(watch(trials, f"{name}, search")))
             job = attack_labels(
                 params,
                 [attacked.read(i) for i in chosen.numbers],
                 chosen.targets,
-                made.attack,
-                iterations=made.iterations,
+                run.attack(classifier),
+                iterations=run.iterations,
                 batch=slots,
                 seed=seed,
                 same_slots=True,
@@ -210,11 +187,11 @@ def labels(
             outcomes = join([n.outcomes for n in news])
             seconds = sum(n.seconds for n in news)
             row = tabulate(outcomes, chosen.targets, seconds, delta, form)  # type: ignore[arg-type]
-            rate = "" if settings.method == "kfool" else f"{settings.learning_rate:g}"
+            rate = f"{run.value('learning_rate'):g}" if run.reads("learning_rate") else ""
             measured = [float(x) for x in row.measures]
-            rows.append([settings.method, rate, *measured, row.success_8bit, row.seconds])
+            rows.append([run.name, rate, *measured, row.success_8bit, row.seconds])
             used = {
-                **resolved(settings),
+                **run.used,
                 "selection": selection,
                 "among": among,
                 "type": title,
@@ -282,11 +259,13 @@ def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tup
     return photo_pools(found, classes, side, loaded.record.get("held_out"), images)
 
 
-def _numbers(name: str, text: str) -> list[float]:
-    """Read the values of a setting."""
+def _numbers(name: str, text: str | None) -> list[float]:
+    """Read the values of an option; none where it is not given."""
     from jaxadv.errors import InputError
     from jaxadv.formats.errors import quoted
 
+    if text is None:
+        return []
     try:
         return list(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError:

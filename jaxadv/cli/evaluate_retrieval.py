@@ -7,7 +7,8 @@ import typer
 
 from jaxadv.cli.console import console, print_table, watch
 from jaxadv.cli.evaluations import whole_numbers
-from jaxadv.cli.options import AUTO, CODES, batch_size, is_given, refuse_unread
+from jaxadv.cli.methods import chosen
+from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
 from jaxadv.cli.outputs import write_json
 
 COMMAND = "evaluate retrieval"
@@ -45,21 +46,9 @@ def retrieval(
     text_rate: Annotated[
         float | None, typer.Option(help="Adam's learning rate for texts (paper: 0.002).")
     ] = None,
-    norm: Annotated[str, typer.Option(help="p of the distortion term: l1, l2 or linf.")] = "l2",
-    inter: Annotated[float, typer.Option(help="α and λ, of the inter-modal term.")] = 1.0,
-    intra: Annotated[float, typer.Option(help="β and ξ, of the intra-modal term.")] = 1.0,
-    distortion: Annotated[float, typer.Option(help="γ and η, of the distortion term.")] = 1.0,
-    non_negative: Annotated[
-        bool, typer.Option("--non-negative", help="Only add, at most 10 or 0.01 (released code).")
-    ] = False,
     ablation: Annotated[
         bool, typer.Option(help="Attack without the intra-modal term as well (Figure 5).")
     ] = True,
-    codes: Annotated[str, typer.Option(help=CODES)] = "unit",
-    arithmetic: Annotated[
-        str,
-        typer.Option(help="Of the attacked victim: float32, tf32, bfloat16 or bfloat16-decoder."),
-    ] = "float32",
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
 ) -> None:
     """Attack held-out queries: the columns of the paper's Tables 1-3, curves, transfer.
@@ -88,7 +77,7 @@ def retrieval(
         regular,
         write_curves,
     )
-    from jaxadv.hashing.methods import Settings, resolved
+    from jaxadv.hashing.methods import METHODS
     from jaxadv.reports.files import save
     from jaxadv.reports.retrieval import draw_curves
     from jaxadv.victims import zoo
@@ -107,18 +96,16 @@ def retrieval(
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
     plan = Plan(
         [
-            Settings(
-                name,  # checked by prepare
-                *given[name],
-                norm=norm,  # type: ignore[arg-type]
-                inter=inter,
-                intra=intra,
-                distortion=distortion,
-                non_negative=non_negative,
-                codes=codes,  # type: ignore[arg-type]
-                arithmetic=arithmetic,  # type: ignore[arg-type]
-            )
+            run
             for name in (("image", "text") if modality == "both" else (modality,))
+            for run in chosen(
+                command,
+                METHODS,
+                ["cmla"],
+                modality=name,
+                bound=given[name][0],
+                learning_rate=given[name][1],
+            )
         ],
         whole_numbers("--iterations", iterations, MOST_STEPS, _RISING),
         ablation,
@@ -151,7 +138,7 @@ def retrieval(
             "queries": len(asking.ids),
             "database": len(asked.ids),
             "without_relevant": lonely,
-            "settings": [resolved(s) for s in plan.attacks],
+            "settings": [run.used for run in plan.attacks],
             "context": min(context, len(asked.ids)),
             "cells": [entry(cell) for cell in cells],
             "transfers": [t._asdict() for t in transfers],

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from jaxadv.cli.console import console, watch
-from jaxadv.cli.evaluations import refuse_unread_settings, write_results
+from jaxadv.cli.evaluations import write_results
+from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import AUTO, batch_size
 from jaxadv.formats.files import write_text
 
@@ -35,9 +36,6 @@ def understanding(
         list[str] | None,
         typer.Option(help="scenes, or folders or prepared sets: what all victims held out."),
     ] = None,
-    tradeoff: Annotated[float | None, typer.Option(help="λ.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's (paper: 0.001).")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Steps; a try's for show-and-fool.")] = None,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
@@ -47,7 +45,7 @@ def understanding(
     active, passive and attributive sentences (Figure 4) with what a victim has no words for, how
     likely they were, and transfer among the victims.
     """
-    from jaxadv.captions.methods import USES, Settings, resolved
+    from jaxadv.captions.methods import METHODS
     from jaxadv.cli.inputs import results_folder
     from jaxadv.experiments.subjects import compare_on
     from jaxadv.experiments.table_formats import as_csv, as_markdown, as_text
@@ -67,11 +65,7 @@ def understanding(
     from jaxadv.victims import zoo
 
     size = batch_size(batch)
-    refuse_unread_settings(context, method or ["gem"], USES)
-    methods = [
-        Settings(m, tradeoff=tradeoff, learning_rate=learning_rate, rounds=rounds)
-        for m in dict.fromkeys(method or ["gem"])
-    ]
+    methods = chosen(context, METHODS, method or [METHODS[0].name])
     plan = Plan(methods, images, targets, size or Plan().batch, seed, content or ())
     subjects = compare_on([zoo.load(name) for name in victim], data or ["scenes"], images)
     check(subjects, plan)
@@ -82,7 +76,7 @@ def understanding(
         "command": COMMAND,
         "victims": [subject.name for subject in subjects],
         "data": data or ["scenes"],
-        "methods": [resolved(settings) for settings in methods],
+        "methods": [run.used for run in methods],
         "images": images,
         "targets": targets,
         "seed": seed,

@@ -70,10 +70,11 @@ def check_values(command: Any) -> None:
         check_values(below)
     for parameter in command.params:
         if not parameter.is_eager:
-            parameter.callback = _check
+            parameter.callback = check_parameter
 
 
-def _check(context: Any, parameter: Any, value: Any) -> Any:
+def check_parameter(context: Any, parameter: Any, value: Any) -> Any:
+    """Refuse a value of a parameter that nothing takes; a callback of parameters."""
     for one in value if isinstance(value, list | tuple) else (value,):
         fault = _fault(parameter.name, one)
         if fault is not None:
@@ -119,7 +120,7 @@ def positive(name: str, value: float | None) -> None:
 
 def given(context: typer.Context) -> Iterator[Any]:
     """Return the parameters that the command line gives."""
-    for parameter in context.command.params:
+    for parameter in context.command.get_params(context):
         source = context.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE":
             yield parameter

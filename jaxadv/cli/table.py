@@ -30,7 +30,7 @@ def table(
         str | None,
         typer.Option(
             help="location, steps, frontier, precision-recall, precision-at, or a setting such as "
-            "tradeoff or rounds."
+            "tradeoff or iterations."
         ),
     ] = None,
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxadv.backdoors.folder import poison_folder
+from jaxadv.backdoors.methods import BackdoorOptions, trigger_of
 from jaxadv.backdoors.poison import Poison
 from jaxadv.backdoors.regions import RegionSource, annotated, read_detections
 from jaxadv.data.opening import open_data
@@ -18,7 +19,7 @@ from jaxadv.experiments.backdoor import (
     measure_backdoors,
     unseen_examples,
 )
-from jaxadv.experiments.cells import BackdoorDesign, BackdoorSettings, Cell
+from jaxadv.experiments.cells import BackdoorDesign, Cell
 from jaxadv.experiments.job import Experiment, Shared
 from jaxadv.training.folder_recipes import fine_tune
 from jaxadv.victims import zoo
@@ -39,10 +40,10 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
     Raises:
       InputError: a setting out of range, another victim, or data that are not there.
     """
-    design, settings = cell.design, cell.settings
-    assert isinstance(design, BackdoorDesign) and isinstance(settings, BackdoorSettings)
-    trigger = settings.trigger
-    poison = Poison(trigger, design.caption, settings.rate, cell.seed)
+    design, options = cell.design, cell.method.options
+    assert isinstance(design, BackdoorDesign) and isinstance(options, BackdoorOptions)
+    trigger = trigger_of(cell.method.name, options)
+    poison = Poison(trigger, design.caption, options.rate, cell.seed)
     regions: RegionSource = annotated
     left_out: list[str] = []
     if design.detections:
@@ -68,8 +69,8 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
                 trained,
                 victim,
                 [str(poisoned), *design.clean],
-                steps=settings.steps,
-                learning_rate=settings.learning_rate,
+                steps=options.steps,
+                learning_rate=options.learning_rate,
                 held_out=design.held_out,
                 seed=cell.seed,
             ):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv.captions.methods import Method
 from jaxadv.captions.target import TargetError, write_target
 from jaxadv.core import stream
+from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.data.images import ImageError
 from jaxadv.experiments.captions import (
@@ -24,7 +24,6 @@ from jaxadv.experiments.captions import (
 )
 from jaxadv.experiments.cells import CaptionDesign, Cell
 from jaxadv.experiments.job import Job, Planned, Shared
-from jaxadv.experiments.methods import caption_method
 from jaxadv.experiments.pictures import Picture, held_out, read_resized
 from jaxadv.experiments.plan import PlanError
 from jaxadv.formats.errors import listed
@@ -38,9 +37,8 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     Raises:
       InputError: a setting out of range, or data that is not there.
     """
-    design, settings = cell.design, cell.settings
+    design, method = cell.design, cell.method
     assert isinstance(design, CaptionDesign)
-    method = caption_method(victim.captioner, settings)
     if design.requests:
         planned = list(_listed(victim, method, Path(design.requests)))
     else:
@@ -66,7 +64,7 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         return {**columns, **network, "steps": made.iterations}
 
     return Job(
-        attack=method.attack,
+        attack=method.attack(victim.captioner),
         params=victim.params,
         iterations=method.iterations,
         planned=planned,
@@ -77,7 +75,7 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
 
 
 def _drawn(
-    cell: Cell, victim: Victim, method: Method, design: CaptionDesign, shared: Shared
+    cell: Cell, victim: Victim, method: Chosen, design: CaptionDesign, shared: Shared
 ) -> list[Planned]:
     """Choose targets in the settings of Table 1; of an untargeted method, the benign captions."""
     source = (design.data, design.images)
@@ -134,7 +132,7 @@ def _captions(victim: Victim, pictures: Sequence[Picture]) -> list[list[int]]:
     return captions
 
 
-def _listed(victim: Victim, method: Method, path: Path) -> Iterator[Planned]:
+def _listed(victim: Victim, method: Chosen, path: Path) -> Iterator[Planned]:
     """Read attacks from a CSV file; a target that makes no sense fails when its turn comes."""
     shape = victim.captioner.image_shape[:2]
     table = read_csv(path)
@@ -171,4 +169,4 @@ def _read(picture: Callable[[], np.ndarray], target: Callable[[], Any]) -> tuple
 
 
 def _name(cell: Cell) -> str:
-    return f"method {cell.columns['method']!r}"
+    return f"method {cell.method.name!r}"

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.captions.captioner import Captioner, Params, greedy
-from jaxadv.captions.methods import Method
 from jaxadv.captions.metrics import caption_scores
+from jaxadv.captions.options import CAPTION, KEYWORDS, PRESENT
 from jaxadv.captions.sensible import repeats_phrase
 from jaxadv.captions.target import (
     PartialCaption,
@@ -21,6 +21,7 @@ from jaxadv.captions.target import (
     parse_target,
     write_target,
 )
+from jaxadv.core.method import Chosen
 from jaxadv.core.run import Iterate, Result, compiled
 from jaxadv.errors import InputError
 from jaxadv.vocabulary import END
@@ -53,19 +54,19 @@ def settings_named(names: Sequence[str]) -> list[Setting]:
     return [known[name] for name in names or known]
 
 
-def read_target(captioner: Captioner, method: Method, text: str) -> Any:
+def read_target(captioner: Captioner, method: Chosen, text: str) -> Any:
     """Read what a method shall aim at, a caption or keywords, as people write it.
 
     Raises:
       TargetError: it makes no sense, or the method cannot aim at it.
       UnknownWordError: a word that the victim does not know.
     """
-    if method.aims_at == "present caption":
+    if method.aims_at == PRESENT:
         raise TargetError("an untargeted attack takes no target")
-    if method.aims_at == "keywords":
+    if method.aims_at == KEYWORDS:
         return parse_keywords(text, captioner.vocabulary)
     target = parse_target(text, captioner.vocabulary, captioner.max_length)
-    if not method.gaps and bool(target.latent.any()):
+    if method.aims_at != CAPTION and bool(target.latent.any()):
         raise TargetError("show-and-fool takes a complete caption: use gem or ssvm for gaps")
     return target
 
@@ -191,7 +192,7 @@ def choose_targets(
 
 
 def requests_for(
-    method: Method,
+    method: Chosen,
     captions: Sequence[list[int]],
     settings: Sequence[Setting],
     per_image: int,
@@ -207,14 +208,14 @@ def requests_for(
     Raises:
       TargetError: the method aims at keywords, or at nothing in these settings.
     """
-    if method.aims_at == "present caption":
+    if method.aims_at == PRESENT:
         some = [i for i in attacked if captions[i]]
         return [Request(i, "untargeted", make_target(captions[i], max_length)) for i in some]
-    if method.aims_at == "keywords":
+    if method.aims_at == KEYWORDS:
         raise TargetError(
             "it aims at keywords, which are not drawn: list its targets in `requests`"
         )
-    columns = [s for s in settings if method.gaps or s.latent == 0]
+    columns = [s for s in settings if method.aims_at == CAPTION or s.latent == 0]
     if not columns:
         raise TargetError("it takes complete captions: set 0 latent")
     return choose_targets(captions, columns, per_image, attacked, max_length, seed)
@@ -242,17 +243,21 @@ def _partial(
 
 
 def compile_attacks(
+    victim: Captioner,
     params: Params,
     images: Sequence[np.ndarray],
     requests: Sequence[Request],
-    method: Method,
+    method: Chosen,
     batch: int,
     seed: int = 0,
 ) -> Callable[..., Result]:
     """Compile what `attack_all` with these arguments runs; several can be compiled at once."""
     some = next(_numbered(requests, batch))
     return compiled(
-        method.attack, params, *_arrays(images, some, seed), iterations=method.iterations
+        method.attack(victim),
+        params,
+        *_arrays(images, some, seed),
+        iterations=method.iterations,
     )
 
 
@@ -261,7 +266,7 @@ def attack_all(
     params: Params,
     images: Sequence[np.ndarray],
     requests: Sequence[Request],
-    method: Method,
+    method: Chosen,
     batch: int,
     seed: int = 0,
     attack_batch: Callable[..., Result] | None = None,
@@ -273,7 +278,7 @@ def attack_all(
     follows from its own number among the requests.
     """
     if attack_batch is None:
-        attack_batch = compile_attacks(params, images, requests, method, batch, seed)
+        attack_batch = compile_attacks(victim, params, images, requests, method, batch, seed)
     done = 0
     for some in _numbered(requests, batch):
         arrays = _arrays(images, some, seed)

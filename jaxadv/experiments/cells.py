@@ -3,15 +3,14 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from jaxadv.backdoors import triggers
-from jaxadv.backdoors.poison import check_rate
-from jaxadv.backdoors.triggers import TriggerSettings, make_trigger, strength
-from jaxadv.captions import methods
+from jaxadv.backdoors import methods as backdoor_methods
+from jaxadv.captions import methods as caption_methods
+from jaxadv.core.method import Chosen, Method
 from jaxadv.experiments.hash_attacks import CONTEXT
 from jaxadv.hashing import methods as hash_methods
-from jaxadv.hashing.cmla import ITERATIONS
 from jaxadv.labels import methods as label_methods
 
 
@@ -60,19 +59,6 @@ class LabelDesign:
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrievalSettings(hash_methods.Settings):
-    """CMLA's settings, and its steps (paper: 100, 200 and 500).
-
-    Attributes:
-      method: "cmla".
-      iterations: steps.
-    """
-
-    method: Literal["cmla"] = "cmla"
-    iterations: int = ITERATIONS
-
-
-@dataclasses.dataclass(frozen=True)
 class RetrievalDesign:
     """What a hasher's cell attacks, as in the CMLA paper's section 4.
 
@@ -89,38 +75,6 @@ class RetrievalDesign:
     database: int = 5000
     context: int = CONTEXT
     transfer: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class BackdoorSettings:
-    """What the attacker does to the training data, and how a captioner is trained on them.
-
-    Attributes:
-      method: the trigger.
-      strength: α in grey levels, or the opacity; None for the trigger's own (20; 1 and 0.1).
-      share: object-oriented: which share of a region's pixels is changed.
-      size, place, pattern: badnets: of the patch.
-      rate: which share of the samples is poisoned.
-      steps: of training the clean victim further.
-      learning_rate: Adam's, at the start of the cosine.
-    """
-
-    method: Literal["object-oriented", "badnets", "blended"] = "object-oriented"
-    strength: float | None = None
-    share: float = 1.0
-    size: float = 0.1
-    place: str = "bottom-right"
-    pattern: str = "checkerboard"
-    rate: float = 0.05
-    steps: int = 400
-    learning_rate: float = 2e-3
-
-    @property
-    def trigger(self) -> TriggerSettings:
-        """The trigger with its settings."""
-        return TriggerSettings(
-            self.method, self.strength, self.share, self.size, self.place, self.pattern
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,84 +102,60 @@ class BackdoorDesign:
     threshold: float = 0.5
 
 
-Settings = methods.Settings | label_methods.Settings | RetrievalSettings | BackdoorSettings
 Design = CaptionDesign | LabelDesign | RetrievalDesign | BackdoorDesign
-TASKS: dict[str, tuple[type[Settings], type[Design]]] = {
-    "captions": (methods.Settings, CaptionDesign),
-    "labels": (label_methods.Settings, LabelDesign),
-    "retrieval": (RetrievalSettings, RetrievalDesign),
-    "backdoor": (BackdoorSettings, BackdoorDesign),
+TASKS: dict[str, tuple[Sequence[Method], type[Design]]] = {
+    "captions": (caption_methods.METHODS, CaptionDesign),
+    "labels": (label_methods.METHODS, LabelDesign),
+    "retrieval": (hash_methods.METHODS, RetrievalDesign),
+    "backdoor": (backdoor_methods.METHODS, BackdoorDesign),
 }
 
 DRAWING = 2
 """Counts up when other targets are drawn from the same captions, so that no cell mixes both."""
-
-# What a field that was added later was before, where that is not its default now.
-BEFORE = {"codes": "outputs"}
-
-# What the digests of stored sweeps are of. A field that is added to these classes later is not to
-# be added here: it is in a digest only where the method uses it and it is not what it was before.
-_DIGESTED: dict[type, frozenset[str]] = {
-    kind: frozenset(names.split())
-    for kind, names in (
-        (
-            methods.Settings,
-            "method tradeoff learning_rate rounds posterior tail structured_loss loss margin "
-            "constant tries aim targeted arithmetic judged",
-        ),
-        (
-            label_methods.Settings,
-            "method tradeoff learning_rate iterations delta inner space arithmetic judged",
-        ),
-        (
-            RetrievalSettings,
-            "method modality bound learning_rate norm inter intra distortion non_negative "
-            "arithmetic judged iterations",
-        ),
-        (CaptionDesign, "data images targets settings requests"),
-        (LabelDesign, "data images k selection among specified types"),
-        (RetrievalDesign, "data queries database context"),
-        (
-            BackdoorSettings,
-            "method strength share size place pattern rate steps learning_rate",
-        ),
-        (BackdoorDesign, "data clean images unseen held_out caption detections threshold"),
-    )
-}
+OLD_NAMES = {"rounds": "iterations"}
+"""What options were called before, in sweep files (until the next version) and in records."""
+VERSION = 2
+"""Of digests; counts up when an option that is not given comes to mean something else."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A victim, a method with its settings, and what is attacked.
+    """A victim, a method with its options, and what is attacked.
 
     Attributes:
       task: a key of `TASKS`.
       victim: its name or folder.
       seed: of the choice of targets and of what the attacks draw.
-      settings: the method's.
+      method: the method with its options.
       design: what is attacked.
     """
 
     task: str
     victim: str
     seed: int
-    settings: Settings
+    method: Chosen
     design: Design
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What its records say of it: the victim, and every setting that the method used."""
-        return {"task": self.task, "victim": self.victim, "seed": self.seed, **used(self.settings)}
+        """What its records say of it: the victim, and every option that the method uses."""
+        return {"task": self.task, "victim": self.victim, "seed": self.seed, **self.method.used}
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that stand for all of it."""
+        """Twelve hexadecimal digits that stand for all of it.
+
+        They are of what differs from the defaults, so that an option that is added later changes no
+        digest of a cell that does not use it.
+        """
         everything = {
+            "version": VERSION,
             "task": self.task,
             "victim": self.victim,
             "seed": self.seed,
-            **_digested(self.settings, used(self.settings)),
-            "design": _digested(self.design, None),
+            "method": self.method.name,
+            "options": _given(self.method.options),
+            "design": _given(self.design),
         }
         if isinstance(self.design, CaptionDesign) and not self.design.requests:
             everything["drawing"] = DRAWING
@@ -233,49 +163,30 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def used(settings: Any) -> dict[str, Any]:
-    """Return the settings that a method uses, with its own values where none are given.
+def _given(of: Any) -> dict[str, Any]:
+    """Return the fields that are not at their defaults."""
+    fields = dataclasses.fields(of)
+    return {f.name: getattr(of, f.name) for f in fields if getattr(of, f.name) != f.default}
 
-    >>> used(methods.Settings("gem"))["learning_rate"], "delta" in used(label_methods.Settings())
-    (0.001, False)
 
-    Raises:
-      InputError: an unknown method, or a setting outside its range.
+def renamed(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored cell's columns as they are called now."""
+    return {OLD_NAMES.get(name, name): value for name, value in columns.items()}
+
+
+def same_cell(stored: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
+    """Return whether columns that an earlier version stored are those of a cell of today.
+
+    An option that came later is at its default there; one that the method does not read is passed
+    over.
     """
-    if isinstance(settings, methods.Settings):
-        return methods.resolved(settings)
-    if isinstance(settings, label_methods.Settings):
-        return label_methods.resolved(settings)
-    if isinstance(settings, RetrievalSettings):
-        return hash_methods.resolved(settings)
-    if isinstance(settings, BackdoorSettings):
-        return _resolved(settings)
-    return dataclasses.asdict(settings)
-
-
-def _resolved(settings: BackdoorSettings) -> dict[str, Any]:
-    """Return what a trigger reads, with its own strength where none is given."""
-    make_trigger(settings.trigger)
-    check_rate(settings.rate)
-    return {
-        "method": settings.method,
-        "strength": strength(settings.trigger),
-        **{name: getattr(settings, name) for name in triggers.READS[settings.method]},
-        "rate": settings.rate,
-        "steps": settings.steps,
-        "learning_rate": settings.learning_rate,
-    }
-
-
-def _digested(of: Any, used: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the fields that a digest is of; `used` are those that count if they came later."""
-    always = _DIGESTED.get(type(of))
-    found = {}
-    for field in dataclasses.fields(of):
-        value = getattr(of, field.name)
-        came_later = always is not None and field.name not in always
-        before = BEFORE.get(field.name, field.default)
-        if came_later and (value == before or (used is not None and field.name not in used)):
-            continue
-        found[field.name] = value
-    return found
+    if stored["task"] != cell["task"] or stored["method"] != cell["method"]:
+        return False
+    methods = {method.name: method for method in TASKS[cell["task"]][0]}
+    if cell["method"] not in methods:
+        return False
+    own = Chosen(methods[cell["method"]], methods[cell["method"]].options()).used
+    return all(
+        (own.get(name) if stored.get(name) is None else stored[name]) == value
+        for name, value in cell.items()
+    )

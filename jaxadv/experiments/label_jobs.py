@@ -17,9 +17,7 @@ from jaxadv.experiments.cells import Cell, LabelDesign
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.experiments.labels import choose, first, labels_of_type, named
-from jaxadv.experiments.methods import label_method
 from jaxadv.experiments.plan import PlanError
-from jaxadv.labels.methods import Settings
 from jaxadv.labels.metrics import Form, RankingScores, excluded, ranking_scores
 from jaxadv.labels.target import LabelTarget
 from jaxadv.victims.zoo import Victim
@@ -33,14 +31,13 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     Raises:
       InputError: a setting out of range, or a victim that knows other labels.
     """
-    design, settings = cell.design, cell.settings
-    assert isinstance(design, LabelDesign) and isinstance(settings, Settings)
+    design, method = cell.design, cell.method
+    assert isinstance(design, LabelDesign)
     tagger = victim.classifier
     for k in design.k:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
-    method = label_method(tagger, settings)
-    planned = _planned(cell, design, settings, victim, shared)
+    planned = _planned(cell, design, victim, shared)
     precision = _recorded_precision(victim)
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
@@ -67,7 +64,7 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         }
 
     return Job(
-        attack=method.attack,
+        attack=method.attack(tagger),
         params=victim.params,
         iterations=method.iterations,
         planned=planned,
@@ -111,9 +108,7 @@ def _pool(design: LabelDesign, victim: Victim) -> Pool:
     return photo_pools(found, tagger.classes, side, held_out, design.images)[0]
 
 
-def _planned(
-    cell: Cell, design: LabelDesign, settings: Settings, victim: Victim, shared: Shared
-) -> list[Planned]:
+def _planned(cell: Cell, design: LabelDesign, victim: Victim, shared: Shared) -> list[Planned]:
     """Specify labels for every k; pictures that the paper leaves out are left out."""
     classes = victim.classifier.classes
     source = (design.data, design.images)
@@ -130,11 +125,17 @@ def _planned(
         if not design.types:
             raise PlanError("types: global selection needs some, such as ['red', 'circle']")
         selections = {name: {"wanted": labels_of_type(name, classes)} for name in design.types}
+    delta = cell.method.value("delta")
     planned: list[Planned] = []
     for name, how in selections.items():
         for k in design.k:
             chosen = choose(
-                pool.labels, k, scores=scores, delta=settings.delta, seed=cell.seed, **how
+                pool.labels,
+                k,
+                scores=scores,
+                delta=delta,
+                seed=cell.seed,
+                **how,
             )
             targets = jax.tree.map(np.asarray, chosen.targets)
             for row, image in enumerate(chosen.numbers.tolist()):

@@ -1,45 +1,45 @@
 """The search for a method's learning rate and α, which the TkMIA paper does for each method."""
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxadv.core.method import Chosen, as_text
 from jaxadv.experiments.labels import Row, attack_labels, join, tabulate
-from jaxadv.experiments.methods import label_method
 from jaxadv.labels.classifier import MultiLabelClassifier, Params
-from jaxadv.labels.methods import Settings
 from jaxadv.labels.target import LabelTarget
 
 
 class Trial(NamedTuple):
-    """How settings did; the count of those tried, and of all."""
+    """How a method did; the count of those tried, and of all."""
 
     done: int
     total: int
     message: str
-    settings: Settings
+    method: Chosen
     row: Row
 
 
 def candidates(
-    settings: Settings, learning_rates: Sequence[float], tradeoffs: Sequence[float]
-) -> list[Settings]:
-    """Return the settings with every learning rate and α, in that order; kfool has neither.
+    method: Chosen, learning_rates: Sequence[float], tradeoffs: Sequence[float]
+) -> list[Chosen]:
+    """Return the method with every learning rate and α, in that order; its own where none is given.
 
-    >>> len(candidates(Settings("tkmia"), [1e-3, 5e-4], [1e-4, 5e-5]))
+    >>> from jaxadv.core.method import choose
+    >>> from jaxadv.labels.methods import METHODS
+    >>> len(candidates(choose(METHODS, "tkmia"), [1e-3, 5e-4], [1e-4, 5e-5]))
     4
-    >>> len(candidates(Settings("kfool"), [1e-3, 5e-4], [1e-4, 5e-5]))
+    >>> len(candidates(choose(METHODS, "kfool"), [1e-3, 5e-4], [1e-4, 5e-5]))
     1
     """
-    if settings.method == "kfool":
-        learning_rates, tradeoffs = learning_rates[:1], tradeoffs[:1]
+    if not method.reads("learning_rate"):
+        return [method]
     return [
-        dataclasses.replace(settings, learning_rate=rate, tradeoff=tradeoff)
-        for rate in learning_rates
-        for tradeoff in tradeoffs
+        method.but(learning_rate=rate, tradeoff=tradeoff)
+        for rate in learning_rates or [method.value("learning_rate")]
+        for tradeoff in tradeoffs or [method.value("tradeoff")]
     ]
 
 
@@ -48,37 +48,38 @@ def try_settings(
     params: Params,
     images: Sequence[np.ndarray],
     targets: LabelTarget,
-    settings: Sequence[Settings],
+    methods: Sequence[Chosen],
     *,
     batch: int,
     seed: int = 0,
 ) -> Iterator[Trial]:
-    """Attack the same pictures with one setting after the other."""
-    for number, each in enumerate(settings):
-        made = label_method(victim, each)
+    """Attack the same pictures with one method after the other."""
+    for number, each in enumerate(methods):
         job = attack_labels(
             params,
             images,
             targets,
-            made.attack,
-            iterations=made.iterations,
+            each.attack(victim),
+            iterations=each.iterations,
             batch=batch,
             seed=seed,
             same_slots=True,
         )
         parts = list(job)
         outcomes = join([part.outcomes for part in parts])
-        row = tabulate(outcomes, targets, sum(p.seconds for p in parts), each.delta, "paper")
+        row = tabulate(
+            outcomes, targets, sum(p.seconds for p in parts), each.value("delta"), "paper"
+        )
         gone, size = float(row.measures.excluded), float(row.measures.perturbation)
-        message = f"η {each.learning_rate:g}, α {each.tradeoff:g}: Δl {gone:.2f}, APer {size:.3g}"
-        yield Trial(number + 1, len(settings), message, each, row)
+        message = f"{as_text(each)}: Δl {gone:.2f}, APer {size:.3g}"
+        yield Trial(number + 1, len(methods), message, each, row)
 
 
-def best(trials: Sequence[Trial]) -> Settings:
+def best(trials: Sequence[Trial]) -> Chosen:
     """Choose by the largest Δl, then by the least APer; the measures to be deceived have no say."""
 
     def merit(trial: Trial) -> tuple[float, float]:
         size = float(trial.row.measures.perturbation)
         return -float(trial.row.measures.excluded), math.inf if math.isnan(size) else size
 
-    return min(trials, key=merit).settings
+    return min(trials, key=merit).method

@@ -12,16 +12,16 @@ import numpy as np
 
 from jaxadv.core.attack import Attack
 from jaxadv.core.memory import Fit, largest_batch
+from jaxadv.core.method import Chosen
 from jaxadv.core.stream import Request, stream
 from jaxadv.data.label_types import EVERY
 from jaxadv.labels.classifier import MultiLabelClassifier, Params, first_labels
-from jaxadv.labels.methods import LabelMethod
 from jaxadv.labels.metrics import AttackRow, Form, attack_row
 from jaxadv.labels.ranking import in_top
 from jaxadv.labels.target import LabelError, LabelTarget, is_valid, specify_global, specify_random
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """Which pictures are attacked, and why others are not.
 
     Attributes:
@@ -115,7 +115,7 @@ def choose(
     scores: np.ndarray | None = None,
     most: int | None = None,
     seed: int = 0,
-) -> Chosen:
+) -> Selection:
     """Specify labels and keep the pictures that the paper attacks: `|Y| >= k + |S|`, S not empty.
 
     The paper draws S from "ground-truth labels" (section 4.2), so that some of S may be out of the
@@ -164,11 +164,11 @@ def choose(
     numbers = np.flatnonzero(valid)[:most]
     looked_at = len(labels) if most is None or len(numbers) < most else int(numbers[-1]) + 1
     kept: LabelTarget = jax.tree.map(lambda x: x[numbers], targets)
-    return Chosen(numbers, kept, dict(Counter(reasons[:looked_at][~valid[:looked_at]].tolist())))
+    return Selection(numbers, kept, dict(Counter(reasons[:looked_at][~valid[:looked_at]].tolist())))
 
 
 def largest_label_batch(
-    victim: MultiLabelClassifier, params: Params, methods: Sequence[LabelMethod], most: int
+    victim: MultiLabelClassifier, params: Params, methods: Sequence[Chosen], most: int
 ) -> Fit:
     """Find how many attacks of every method fit the device at once, at most `most`.
 
@@ -179,8 +179,10 @@ def largest_label_batch(
     target = LabelTarget(nothing, nothing, jnp.ones((), jnp.int32))
     image: Any = jax.ShapeDtypeStruct(victim.image_shape, np.float32)  # all that is asked of it
     fits = [
-        largest_batch(attack, params, image, target, iterations=iterations, most=most)
-        for attack, iterations in methods
+        largest_batch(
+            method.attack(victim), params, image, target, iterations=method.iterations, most=most
+        )
+        for method in methods
     ]
     return min(fits, key=lambda fit: fit.batch)
 

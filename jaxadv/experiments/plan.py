@@ -7,31 +7,33 @@ one method, its settings and a seed. What is not given is the paper's.
     [[captions]]
     victim = ["scenes-scst", "scenes-show-tell"]
     method = ["gem", "ssvm"]
-    rounds = 100                    # a setting: a list of these would be an axis of the grid
+    iterations = 100                # a setting: a list of these would be an axis of the grid
     images = 40                     # what each cell attacks
     targets = 3
 """
 
 import difflib
 import itertools
+import logging
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from jaxadv import checks
+from jaxadv.core.method import Chosen, Method, choose, kinds
 from jaxadv.errors import InputError
 from jaxadv.experiments.cells import (
+    OLD_NAMES,
     TASKS,
     BackdoorDesign,
     CaptionDesign,
     Cell,
     Design,
     LabelDesign,
-    used,
 )
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.text import read_toml
@@ -40,6 +42,7 @@ MOST_CELLS = 10_000
 MOST_ATTACKS = 10_000_000  # of a cell
 MOST_THINGS = 10_000_000  # pictures, queries, labels
 LARGEST_SEED = 2**32 - 1  # JAX's keys drop what is above
+_log = logging.getLogger(__name__)
 
 _RANGES: dict[str, Callable[[str, Any], None]] = {
     **checks.RANGES,
@@ -69,7 +72,7 @@ def plan(tables: Mapping[str, Any]) -> tuple[Cell, ...]:
     """Expand a sweep file's tables into cells.
 
     >>> cells = plan({"labels": [{"victim": "scenes-tagger", "method": ["tkmia", "kfool"]}]})
-    >>> [(cell.victim, cell.settings.method) for cell in cells]
+    >>> [(cell.victim, cell.method.name) for cell in cells]
     [('scenes-tagger', 'tkmia'), ('scenes-tagger', 'kfool')]
     """
     _known(tables, TASKS, "the file")
@@ -97,8 +100,9 @@ def _what_is_made(cell: Cell) -> str:
 
 
 def _cells(task: str, grid: Mapping[str, Any], most: int) -> list[Cell]:
-    settings_type, design_type = TASKS[task]
-    axes = {"victim": str, "seed": int, **typing.get_type_hints(settings_type)}
+    methods, design_type = TASKS[task]
+    grid = _renamed(grid)
+    axes = {"victim": str, "seed": int, "method": str, **_options(methods)}
     design_keys = typing.get_type_hints(design_type)
     _known(grid, {**axes, **design_keys}, f"[[{task}]]")
     if "victim" not in grid:
@@ -113,14 +117,42 @@ def _cells(task: str, grid: Mapping[str, Any], most: int) -> list[Cell]:
     lists = {key: [_value(key, one, axes[key]) for one in some] for key, some in given.items()}
     cells = []
     for values in itertools.product(*lists.values()):
-        chosen = dict(zip(lists, values, strict=True))
-        victim, seed = chosen.pop("victim"), chosen.pop("seed", 0)
-        cells.append(Cell(task, victim, seed, settings_type(**chosen), design))
-    read = set().union(*(used(cell.settings) for cell in cells))
-    if unread := [key for key in lists if key not in (*read, "victim", "seed")]:
-        methods = dict.fromkeys(cell.settings.method for cell in cells)
-        raise PlanError(f"{unread[0]}: is not read by {', '.join(methods)} with these settings")
+        options = dict(zip(lists, values, strict=True))
+        victim, seed = options.pop("victim"), options.pop("seed", 0)
+        name = options.pop("method", methods[0].name)
+        cells.append(Cell(task, victim, seed, _chosen(methods, name, options), design))
+    read = {key for cell in cells for key in lists if cell.method.reads(key)}
+    if unread := [key for key in lists if key not in {*read, "victim", "seed", "method"}]:
+        names = dict.fromkeys(cell.method.name for cell in cells)
+        raise PlanError(f"{unread[0]}: is not read by {', '.join(names)} with these settings")
     return cells
+
+
+def _options(methods: Sequence[Method]) -> dict[str, Any]:
+    """Return the types of the options of several methods, by name."""
+    return {name: kind for method in methods for name, kind in kinds(method).items()}
+
+
+def _chosen(methods: Sequence[Method], name: str, options: Mapping[str, Any]) -> Chosen:
+    """Choose a method with those options of a grid that it has; what it does not read is unset."""
+    checks.one_of("method", name, [method.name for method in methods])
+    (method,) = (method for method in methods if method.name == name)
+    own = {key: value for key, value in options.items() if key in kinds(method)}
+    found = Chosen(method, method.options(**own))
+    return choose(methods, name, **{key: v for key, v in own.items() if found.reads(key)})
+
+
+def _renamed(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the spellings of the version before, with a warning that names the new ones."""
+    renamed = {}
+    for key, value in grid.items():
+        new = OLD_NAMES.get(key, key)
+        if new != key:
+            if new in grid:
+                raise PlanError(f"{key}: is called {new} now, which is given, too")
+            _log.warning("%s: is called %s now", key, new)
+        renamed[new] = value
+    return renamed
 
 
 def _check_design(design: Design, grid: Mapping[str, Any]) -> None:

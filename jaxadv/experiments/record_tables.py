@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxadv.core import method as methods
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
-from jaxadv.experiments.cells import TASKS, used
+from jaxadv.experiments.cells import TASKS
 from jaxadv.experiments.paper_tables import PaperTable, TableError
 from jaxadv.experiments.retrieval_records import as_evaluated, tabulate_retrieval
 from jaxadv.experiments.tables import BESIDE, WHOSE, Group, Row, Table, beside, of_victims
@@ -240,8 +241,7 @@ def _filled(cell: Row) -> dict[str, Any]:
 def _own_values(task: str, method: str) -> dict[str, Any]:
     """Return the settings that a method reads, at its own values; {} for one that nobody knows."""
     try:
-        kind: Any = TASKS[task][0]
-        found = used(kind(method=method))
+        found = methods.choose(TASKS[task][0], method).used
     except (InputError, KeyError):
         return {}
     return {**found, "delta": "all"} if task == "labels" else found

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.core.memory import Fit, largest_batch
+from jaxadv.core.method import Chosen, choose
 from jaxadv.data.pairs import Pairs, check_pairs
 from jaxadv.errors import InputError
 from jaxadv.experiments.hash_attacks import (
@@ -25,7 +26,7 @@ from jaxadv.experiments.hash_attacks import (
 )
 from jaxadv.hashing.cmla import Modality, hash_target
 from jaxadv.hashing.hasher import CrossModalHasher, Params
-from jaxadv.hashing.methods import Settings, check, prepare
+from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import HAMMING, Comparison, Retrieval, retrieval
 from jaxadv.hashing.similarity import comparison
 
@@ -52,7 +53,10 @@ class Plan:
       batch: attacks at once.
     """
 
-    attacks: Sequence[Settings] = (Settings("image"), Settings("text"))
+    attacks: Sequence[Chosen] = (
+        choose(METHODS, "cmla", modality="image"),
+        choose(METHODS, "cmla", modality="text"),
+    )
     iterations: Sequence[int] = (100, 200, 500)
     ablation: bool = True
     context: int = CONTEXT
@@ -109,7 +113,7 @@ class Progress(NamedTuple):
 class Run(NamedTuple):
     """An attack on all queries of a victim: what it is called, and when it is looked at."""
 
-    settings: Settings
+    method: Chosen
     attack: str
     iterations: tuple[int, ...]
 
@@ -177,10 +181,10 @@ def evaluate(
     check_plan(plan, subjects)
     _check(subjects, queries, database)
     without_relevant(queries.labels, database.labels)
-    runs = [Run(settings, FULL, tuple(plan.iterations)) for settings in plan.attacks]
+    runs = [Run(method, FULL, tuple(plan.iterations)) for method in plan.attacks]
     if plan.ablation:
         last = tuple(plan.iterations[-1:])
-        runs += [Run(replace(s, intra=0.0), ABLATED, last) for s in plan.attacks]
+        runs += [Run(s.but(intra=0.0), ABLATED, last) for s in plan.attacks]
     labels = database.labels, queries.labels
     asked = {
         s.name: Asked(encode(s.hasher, s.params, database), *labels, comparison(s.hasher))
@@ -210,12 +214,12 @@ def largest_plan(
     fits = []
     for _, hasher, params in subjects:
         codes = np.zeros((len(labels), hasher.bits), np.float32)
-        for settings in plan.attacks:
+        for method in plan.attacks:
             fits.append(
                 largest_batch(
-                    prepare(hasher, settings),
+                    method.attack(hasher),
                     known(params, Codes(codes, codes)),
-                    examples_of(queries, settings.modality, np.arange(1))[0],
+                    examples_of(queries, method.value("modality"), np.arange(1))[0],
                     target,
                     iterations=plan.iterations[-1],
                     most=len(queries.ids),
@@ -234,9 +238,9 @@ def _attack(
     plan: Plan,
 ) -> Iterator[Progress]:
     """Attack the queries on one victim; measure them on it, and on the others at the end."""
-    modality, here = run.settings.modality, asked[subject.name]
+    modality, here = run.method.value("modality"), asked[subject.name]
     job = attack_queries(
-        prepare(subject.hasher, run.settings),
+        run.method.attack(subject.hasher),
         known(subject.params, here.codes, plan.context),
         here.labels[: plan.context],
         partial(examples_of, queries, modality),
@@ -270,14 +274,26 @@ def _attack(
 def _benign(subject: Subject, queries: Pairs, asked: Asked, plan: Plan) -> tuple[Cell, ...]:
     codes = encode(subject.hasher, subject.params, queries)
     cells = []
-    for settings in plan.attacks:
-        of = codes.image if settings.modality == "image" else codes.text
-        cross = measure(of, asked, _other(settings.modality))
-        own = measure(of, asked, settings.modality)
+    for method in plan.attacks:
+        modality = method.value("modality")
+        of = codes.image if modality == "image" else codes.text
+        cross = measure(of, asked, _other(modality))
+        own = measure(of, asked, modality)
         first = 1 - float(cross.precisions[0])
         precision = cross.mean_average_precision
         cells.append(
-            Cell(subject.name, settings.modality, NONE, 0, cross, own, precision, 0.0, first, 0.0)
+            Cell(
+                subject.name,
+                modality,
+                NONE,
+                0,
+                cross,
+                own,
+                precision,
+                0.0,
+                first,
+                0.0,
+            )
         )
     return tuple(cells)
 
@@ -285,7 +301,7 @@ def _benign(subject: Subject, queries: Pairs, asked: Asked, plan: Plan) -> tuple
 def _cell(
     victim: str, run: Run, iterations: int, snapshot: Snapshot, asked: Asked, seconds: float
 ) -> Cell:
-    modality = run.settings.modality
+    modality = run.method.value("modality")
     cross = measure(snapshot.codes, asked, _other(modality))
     return Cell(
         victim,
@@ -318,16 +334,14 @@ def check_plan(plan: Plan, subjects: Sequence[Subject]) -> None:
       InputError: a setting outside its range, or that a victim cannot be attacked with; numbers
         of steps that do not rise.
     """
-    for settings in plan.attacks:
-        check(settings)
     rising = all(a < b for a, b in pairwise(plan.iterations))
     if not plan.iterations or min(plan.iterations) < 1 or not rising:
         given = ",".join(map(str, plan.iterations))
         raise InputError(f"iterations {given!r}: give rising numbers, such as 100,200,500")
     for name, hasher, _ in subjects:
         try:
-            for settings in plan.attacks:
-                prepare(hasher, settings)
+            for method in plan.attacks:
+                method.attack(hasher)
         except InputError as problem:
             raise InputError(f"victim {name!r}: {problem}") from None
 

@@ -10,14 +10,13 @@ import numpy as np
 from jaxadv.core.run import Result
 from jaxadv.core.stream import Request
 from jaxadv.data.pairs import Pairs
-from jaxadv.experiments.cells import Cell, RetrievalDesign, RetrievalSettings
+from jaxadv.experiments.cells import Cell, RetrievalDesign
 from jaxadv.experiments.hash_attacks import encode, examples_of, known
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.retrieval import Asked, check_alike, measure
 from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
 from jaxadv.experiments.retrieval_tables import AT
 from jaxadv.hashing.cmla import HashTarget, Modality, hash_target
-from jaxadv.hashing.methods import prepare
 from jaxadv.hashing.metrics import Retrieval, distortion
 from jaxadv.hashing.similarity import comparison
 from jaxadv.victims import zoo
@@ -35,9 +34,9 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     Raises:
       InputError: a setting out of range, or a victim that does not know these data.
     """
-    design, settings, hasher = cell.design, cell.settings, victim.hasher
-    assert isinstance(design, RetrievalDesign) and isinstance(settings, RetrievalSettings)
-    attack, modality = prepare(hasher, settings), settings.modality
+    design, hasher = cell.design, victim.hasher
+    assert isinstance(design, RetrievalDesign)
+    attack, modality = cell.method.attack(hasher), cell.method.value("modality")
     asked_of = (design.data, design.queries, design.database)
     queries, database = shared.once(asked_of, lambda: retrieval_pools(victim, *asked_of))
     codes, benign = shared.once(
@@ -91,7 +90,7 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     return Job(
         attack=attack,
         params=known(victim.params, codes, design.context),
-        iterations=settings.iterations,
+        iterations=cell.method.iterations,
         planned=[
             Planned(row, {"image": name}, partial(_load, queries, modality, row, context))
             for row, name in enumerate(queries.ids)

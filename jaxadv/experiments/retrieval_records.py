@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv.experiments.cells import BEFORE
 from jaxadv.experiments.paper_tables import PaperTable, TableError
 from jaxadv.experiments.retrieval import ABLATED, FULL, NONE
 from jaxadv.experiments.retrieval_tables import DIRECTIONS
 from jaxadv.experiments.tables import Group, Row, Table, beside, of_victims
+
+BEFORE = {"codes": "outputs"}
+"""Of options that came later: what records that do not name them were made with."""
 
 # on which victim the queries were attacked that an adversarially trained one is shown
 BENIGN, IDENTICAL, ANEW = "benign", "identical attacks", "attacked anew"

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.cells import Cell, renamed, same_cell
 from jaxadv.experiments.lines import (
     FOLDER,
     Line,
@@ -158,8 +158,9 @@ def _all_and_current(folder: Path, problems: list[str]) -> tuple[Cells, Cells]:
     every: Cells = {}
     current: Cells = {}
     for plan in plans:
+        plan = plan._replace(cells={d: renamed(cell) for d, cell in plan.cells.items()})
         every |= plan.cells
-        if plan.file == "" or plan is latest[plan.file]:
+        if plan.file == "" or plan.written == latest[plan.file].written:
             current |= plan.cells
     return every, current
 
@@ -184,12 +185,15 @@ def read_cells(folder: Path) -> Cells:
 def _places(folder: Path, problems: list[str]) -> tuple[Cells, Iterator[Line]]:
     """Return the cells, and walk through each attack's first whole record of them."""
     every, current = _all_and_current(folder, problems)
+    now = _as_called_now(every, current)
+    current = {digest: cell for digest, cell in current.items() if digest not in now}
 
     def lines() -> Iterator[Line]:
         seen: set[Key] = set()
         dropped: set[Key] = set()
         unknown = 0
         for line in read_lines(folder, problems):
+            line.row["cell"] = now.get(line.row["cell"], line.row["cell"])
             key = (line.row["cell"], line.row["id"])
             if key[0] not in every:
                 unknown += 1
@@ -208,6 +212,17 @@ def _places(folder: Path, problems: list[str]) -> tuple[Cells, Iterator[Line]]:
             problems.append(f"{folder}: {unknown:,} records of cells that no plan has are left out")
 
     return current, lines()
+
+
+def _as_called_now(every: Cells, current: Cells) -> dict[str, str]:
+    """Return today's digests of cells that were recorded under an earlier version's."""
+    order = list(every)  # the latest plan's last
+    return {
+        digest: new
+        for number, (digest, cell) in enumerate(every.items())
+        for new in order[number + 1 :]
+        if new in current and same_cell(cell, current[new])
+    }
 
 
 def read(folder: Path, problems: list[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -246,8 +261,11 @@ def count(folder: Path) -> Counts:
 def recorded(folder: Path) -> dict[Key, bool]:
     """Return which attacks are recorded, and whether they failed."""
     found: dict[Key, bool] = {}
+    plans = _plans(folder, [])
+    now = _as_called_now(*_all_and_current(folder, [])) if plans else {}
     for line in read_lines(folder, []):
-        found.setdefault((line.row["cell"], line.row["id"]), line.row["failed"] is not None)
+        digest = now.get(line.row["cell"], line.row["cell"])
+        found.setdefault((digest, line.row["id"]), line.row["failed"] is not None)
     return found
 
 

@@ -177,7 +177,7 @@ def sweep(
         running = Running(folder / "running" / share, keep_every)
         if any((digest, planned.id) in left for planned in job.planned):
             begins = "begins anew, what was kept is damaged" if running.damaged else "compiling"
-            yield progress(f"{cell.settings.method} on {cell.victim}, {begins}")
+            yield progress(f"{cell.method.name} on {cell.victim}, {begins}")
         for one in carry_out(
             job,
             lambda number, digest=digest: (digest, number) in left,  # type: ignore[misc]
@@ -188,14 +188,14 @@ def sweep(
             shard=shard.of,
         ):
             if isinstance(one, str):
-                yield progress(f"{cell.settings.method} on {cell.victim}, {one}")
+                yield progress(f"{cell.method.name} on {cell.victim}, {one}")
                 continue
             if one.image is not None:
                 _keep(folder, f"{digest}-{one.planned.id}", one.image, pictures)
             writer.append(_row(digest, one))
             made += 1
             failed += one.failed is not None
-            yield progress(f"{cell.settings.method} on {cell.victim}")
+            yield progress(f"{cell.method.name} on {cell.victim}")
         running.forget()
     writer.close()
 

@@ -7,9 +7,12 @@ sentence forms (Figure 4), and how the pictures transfer to the other captioners
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from jaxadv.captions.methods import Method, Settings, prepare
+from jaxadv.captions.methods import METHODS
+from jaxadv.captions.options import CAPTION
+from jaxadv.captions.options import COMPLETE as NO_GAPS
 from jaxadv.captions.target import make_target
 from jaxadv.core.memory import Fit, largest_batch
+from jaxadv.core.method import Chosen, choose
 from jaxadv.errors import InputError
 from jaxadv.experiments.captions import (
     Outcome,
@@ -38,7 +41,7 @@ class Plan(NamedTuple):
     """What is asked of every captioner.
 
     Attributes:
-      methods: attacks, settings of each.
+      methods: attacks.
       images: pictures attacked, the first of each subject's.
       targets: captions aimed at a picture, for each setting; and contents, for each form.
       batch: attacks at once.
@@ -46,7 +49,7 @@ class Plan(NamedTuple):
       contents: active sentences that are aimed at in all their forms, one a picture.
     """
 
-    methods: Sequence[Settings] = (Settings("gem"),)
+    methods: Sequence[Chosen] = (choose(METHODS, "gem"),)
     images: int = 24
     targets: int = 2
     batch: int = 50
@@ -102,9 +105,8 @@ class Progress(NamedTuple):
 class _Job(NamedTuple):
     """One method on one captioner, before it runs."""
 
-    settings: Settings
     subject: Subject
-    method: Method
+    method: Chosen
     words: list[Request]
     sentences: SentenceTargets
     benign: list[Words]
@@ -125,7 +127,7 @@ def understand(subjects: Sequence[Subject], plan: Plan) -> Iterator[Progress]:
     for job in jobs:
         requests = _requests(job)
         outcomes: list[Outcome] = []
-        subject, name = job.subject, f"{job.settings.method} on {job.subject.name}"
+        subject, name = job.subject, f"{job.method.name} on {job.subject.name}"
         attacks = attack_all(
             subject.captioner,
             subject.params,
@@ -158,11 +160,11 @@ def check(subjects: Sequence[Subject], plan: Plan) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"victim {name!r}: given twice; a matrix needs different names")
-    for settings in plan.methods:
-        if settings.aim != "caption" or settings.method == "untargeted" or not settings.targeted:
-            raise InputError(f"method {settings.method!r}: the study is of targeted captions")
+    for method in plan.methods:
+        if method.aims_at not in (CAPTION, NO_GAPS):
+            raise InputError(f"method {method.name!r}: the study is of targeted captions")
         for subject in subjects:
-            prepare(subject.captioner, settings)
+            method.attack(subject.captioner)
 
 
 def largest_plan(plan: Plan, subjects: Sequence[Subject]) -> tuple[Plan, Fit]:
@@ -174,11 +176,10 @@ def largest_plan(plan: Plan, subjects: Sequence[Subject]) -> tuple[Plan, Fit]:
     fits = []
     for subject in subjects:
         target = make_target([1], subject.captioner.max_length)
-        for settings in plan.methods:
-            method = prepare(subject.captioner, settings)
+        for method in plan.methods:
             fits.append(
                 largest_batch(
-                    method.attack,
+                    method.attack(subject.captioner),
                     subject.params,
                     subject.pictures[0],
                     target,
@@ -200,13 +201,13 @@ def _jobs(subject: Subject, plan: Plan) -> Iterator[_Job]:
     )
     sentences = target_sentences(chosen, captioner.vocabulary, captioner.max_length)
     benign = [words_of(caption, captioner.vocabulary) for caption in captions]
-    for settings in plan.methods:
-        method = prepare(captioner, settings)
-        columns = settings_named([COMPLETE, ONE_WORD] if method.gaps else [COMPLETE])
+    for method in plan.methods:
+        gaps = method.aims_at == CAPTION
+        columns = settings_named([COMPLETE, ONE_WORD] if gaps else [COMPLETE])
         words = choose_targets(
             captions, columns, plan.targets, attacked, captioner.max_length, plan.seed
         )
-        yield _Job(settings, subject, method, words, sentences, benign)
+        yield _Job(subject, method, words, sentences, benign)
 
 
 def _requests(job: _Job) -> list[Request]:
@@ -228,7 +229,7 @@ def _study(job: _Job, outcomes: Sequence[Outcome], plan: Plan) -> Study:
         plan.batch,
     )
     attempts = [Attempt(s, float(p), o) for s, p, o in zip(sentences, likely, said, strict=True)]
-    name = job.settings.method
+    name = job.method.name
     return Study(name, subject.name, subject, words, attempts, unsayable, job.benign)
 
 

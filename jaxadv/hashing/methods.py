@@ -1,15 +1,14 @@
-"""CMLA by its settings, with the paper's where none are given."""
+"""The attacks on hashers by name; one that is added here is in every command, sweep and table."""
 
-from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any
+import dataclasses
 
 from jaxadv import checks
 from jaxadv.core.attack import Attack, default_optimiser
+from jaxadv.core.method import AttackOptions, Method, option, steps
 from jaxadv.core.norms import Norm
-from jaxadv.core.precision import Arithmetic, attack_in
 from jaxadv.hashing.cmla import (
     BOUNDS,
+    ITERATIONS,
     LEARNING_RATES,
     RELEASED_BOUNDS,
     Codes,
@@ -22,87 +21,79 @@ from jaxadv.hashing.cmla import (
 from jaxadv.hashing.hasher import CrossModalHasher
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What may be set.
+def _bound(options: "CmlaOptions") -> float:
+    return (RELEASED_BOUNDS if options.non_negative else BOUNDS)[options.modality]
+
+
+def _learning_rate(options: "CmlaOptions") -> float:
+    return LEARNING_RATES[options.modality]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CmlaOptions(AttackOptions):
+    """What CMLA can be told (CMLA paper, section 4.1).
 
     Attributes:
-      modality: "image" or "text": what is attacked.
-      bound: ε, of pixels in 0..255 or of a text's weights in 0..1; None for the paper's (8 and
-        0.01), or the released code's (10 and 0.01) with `non_negative`.
-      learning_rate: Adam's, in the same units; None for the paper's (0.5 and 0.002).
-      norm: p of the distortion term: "l1", "l2" or "linf".
-      inter, intra, distortion: the terms' weights (paper: 1).
+      modality: what is attacked.
+      bound: ε, of pixels in 0..255 or of a text's weights in 0..1.
+      learning_rate: Adam's, in the same units.
+      norm: p of the distortion term.
+      inter, intra, distortion: the terms' weights.
       non_negative: only add, as in the released code.
-      codes: of the context: "unit", at one scale in both modalities; "outputs" (paper) or "signs"
-        (released code).
-      arithmetic: of the victim while it is attacked: "float32", "tf32" or "bfloat16".
-      judged: likewise, of the victim that says whether a picture fools it.
+      codes: of the context.
+      iterations: steps.
     """
 
-    modality: Modality = "image"
-    bound: float | None = None
-    learning_rate: float | None = None
-    norm: Norm = "l2"
-    inter: float = 1.0
-    intra: float = 1.0
-    distortion: float = 1.0
-    non_negative: bool = False
-    codes: Codes = "unit"
-    arithmetic: Arithmetic = "float32"
-    judged: Arithmetic = "float32"
+    modality: Modality = option("image", "what is attacked: image or text")
+    bound: float | None = option(
+        None,
+        "of pixels in 0..255 (8; 10 with non-negative), or of a text's weights (0.01)",
+        symbol="ε",
+        check=checks.positive,
+    )
+    learning_rate: float | None = option(
+        None, "of Adam (0.5 for pictures, 0.002 for texts)", check=checks.positive
+    )
+    norm: Norm = option("l2", "of the distortion term: l1, l2 or linf", symbol="p")
+    inter: float = option(
+        1.0, "weight of the inter-modal term", symbol="α, λ", check=checks.not_negative
+    )
+    intra: float = option(
+        1.0, "weight of the intra-modal term", symbol="β, ξ", check=checks.not_negative
+    )
+    distortion: float = option(
+        1.0, "weight of the distortion", symbol="γ, η", check=checks.not_negative
+    )
+    non_negative: bool = option(False, "only add, at most 10 or 0.01 (released code)")
+    codes: Codes = option(
+        "unit",
+        "of the context: unit, at one scale in both modalities; outputs, as the hash layers make "
+        "them (paper); signs (released code)",
+    )
+    iterations: int = option(ITERATIONS, "steps (paper: 100, 200 and 500)", check=steps)
 
 
-def resolved(settings: Settings) -> dict[str, Any]:
-    """Return all settings by name, with the paper's values where None is given.
-
-    >>> resolved(Settings("text", non_negative=True))["bound"]
-    0.01
-
-    Raises:
-      InputError: an unknown modality or norm, or a number outside its range.
-    """
-    check(settings)
-    bounds = RELEASED_BOUNDS if settings.non_negative else BOUNDS
-    own = {"bound": bounds[settings.modality], "learning_rate": LEARNING_RATES[settings.modality]}
-    return {name: own[name] if value is None else value for name, value in asdict(settings).items()}
-
-
-def prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
-    """Build the attack that the settings name; the same one again, so that it compiles once.
-
-    Raises:
-      InputError: an unknown modality or norm, or a number outside its range.
-    """
-    checks.victim(victim, CrossModalHasher, "hasher")
-    check(settings)
-    return _prepare(victim, settings)
+def _make(victim: CrossModalHasher, options: CmlaOptions) -> Attack:
+    constrain = released if options.non_negative else bounded
+    bound = _bound(options) if options.bound is None else options.bound
+    rate = _learning_rate(options) if options.learning_rate is None else options.learning_rate
+    return cmla(
+        victim,
+        options.modality,
+        weights=Weights(options.inter, options.intra, options.distortion),
+        norm=options.norm,
+        codes=options.codes,
+        constraint=constrain(options.modality, bound),
+        optimiser=default_optimiser(rate),
+    )
 
 
-@cache
-def _prepare(victim: CrossModalHasher, settings: Settings) -> Attack:
-    used = resolved(settings)
-    constrain = released if settings.non_negative else bounded
-
-    def make(victim: CrossModalHasher) -> Attack:
-        return cmla(
-            victim,
-            settings.modality,
-            weights=Weights(settings.inter, settings.intra, settings.distortion),
-            norm=settings.norm,
-            codes=settings.codes,
-            constraint=constrain(settings.modality, used["bound"]),
-            optimiser=default_optimiser(used["learning_rate"]),
-        )
-
-    return attack_in(settings.arithmetic, settings.judged, make, victim)
-
-
-def check(settings: Settings) -> None:
-    """Check settings.
-
-    Raises:
-      InputError: as `prepare`.
-    """
-    checks.instance("settings", settings, Settings)
-    checks.settings(settings)
+CMLA = Method(
+    name="cmla",
+    options=CmlaOptions,
+    make=_make,
+    iterations=lambda options: options.iterations,
+    aims_at=lambda options: options.modality,
+    derived=(("bound", _bound), ("learning_rate", _learning_rate)),
+)
+METHODS: tuple[Method, ...] = (CMLA,)

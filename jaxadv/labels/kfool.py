@@ -12,9 +12,11 @@ from jaxadv import checks
 from jaxadv.core.attack import Attack, AttackInfo, AttackState, Fixed, Params, Status, end_step
 from jaxadv.core.batching import any_in_batch
 from jaxadv.core.constraints import clip
+from jaxadv.core.method import Method
 from jaxadv.core.norms import l2_norm
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import label_check, label_judge
+from jaxadv.labels.options import LabelOptions
 from jaxadv.labels.target import LabelTarget, excluded, leaves_top
 
 
@@ -122,3 +124,11 @@ def _kth_gap(scores: Array, target: LabelTarget) -> Array:
     """`max_{y in Y} f_y` above the k-th highest irrelevant score: positive until all Y are out."""
     falling = -jnp.sort(jnp.where(target.relevant, jnp.inf, -scores))
     return jnp.max(jnp.where(target.relevant, scores, -jnp.inf)) - falling[target.k - 1]
+
+
+METHOD = Method(
+    name="kfool",
+    options=LabelOptions,
+    make=lambda victim, options: kfool(victim, delta=options.delta),
+    iterations=lambda options: options.iterations,
+)

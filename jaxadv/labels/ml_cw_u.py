@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from jaxadv.core.attack import Attack, Objective, descend
 from jaxadv.core.constraints import Constraint, signed
+from jaxadv.core.method import Method
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import (
     TRADEOFF,
@@ -15,6 +16,7 @@ from jaxadv.labels.judging import (
     label_optimiser,
     stateless,
 )
+from jaxadv.labels.options import DescentOptions, check_space, descent
 from jaxadv.labels.ranking import highest, hinge, lowest
 from jaxadv.labels.target import LabelTarget
 
@@ -69,3 +71,12 @@ def objective(
 ) -> Objective:
     """Return what it minimises; the arguments are `ml_cw_u`'s."""
     return label_objective(victim, stateless(loss), tradeoff, delta=delta)
+
+
+METHOD = Method(
+    name="ml-cw-u",
+    options=DescentOptions,
+    make=lambda victim, options: ml_cw_u(victim, **descent(options)),
+    iterations=lambda options: options.iterations,
+    check=check_space,
+)

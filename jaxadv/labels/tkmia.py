@@ -5,6 +5,7 @@ Here f are scores in [0, 1]; Δ_i (eq. 4) is how far the best specified label is
 perturbation is added by the attack.
 """
 
+import dataclasses
 from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int
 from jaxadv import checks
 from jaxadv.core.attack import Attack, Objective, descend
 from jaxadv.core.constraints import Constraint, signed
+from jaxadv.core.method import Method, option
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import (
     LEARNING_RATE,
@@ -26,6 +28,7 @@ from jaxadv.labels.judging import (
     label_optimiser,
     stateless,
 )
+from jaxadv.labels.options import DescentOptions, check_space, descent
 from jaxadv.labels.ranking import highest, hinge, lowest, mean_of_top
 from jaxadv.labels.target import LabelTarget
 
@@ -178,3 +181,25 @@ def objective(
 
 def _first_multipliers() -> Multipliers:
     return Multipliers(jnp.zeros(()), jnp.zeros(()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TkmiaOptions(DescentOptions):
+    """What TkMIA can be told.
+
+    Attributes:
+      inner: how λ1 and λ2 are minimised over.
+    """
+
+    inner: Inner = option("exact", "λ exactly minimised, or by a gradient step (Algorithm 1)")
+
+
+METHOD = Method(
+    name="tkmia",
+    options=TkmiaOptions,
+    make=lambda victim, options: tkmia(
+        victim, inner=options.inner, multiplier_rate=options.learning_rate, **descent(options)
+    ),
+    iterations=lambda options: options.iterations,
+    check=check_space,
+)

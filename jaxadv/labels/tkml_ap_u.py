@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from jaxadv.core.attack import Attack, Objective, descend
 from jaxadv.core.constraints import Constraint, signed
+from jaxadv.core.method import Method
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import (
     TRADEOFF,
@@ -18,6 +19,7 @@ from jaxadv.labels.judging import (
     label_optimiser,
     stateless,
 )
+from jaxadv.labels.options import DescentOptions, check_space, descent
 from jaxadv.labels.ranking import highest
 from jaxadv.labels.target import LabelTarget
 from jaxadv.labels.tkmia import least
@@ -71,3 +73,12 @@ def objective(
 ) -> Objective:
     """Return what it minimises; the arguments are `tkml_ap_u`'s."""
     return label_objective(victim, stateless(loss), tradeoff, delta=delta)
+
+
+METHOD = Method(
+    name="tkml-ap-u",
+    options=DescentOptions,
+    make=lambda victim, options: tkml_ap_u(victim, **descent(options)),
+    iterations=lambda options: options.iterations,
+    check=check_space,
+)

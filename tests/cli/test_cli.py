@@ -15,7 +15,7 @@ from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
 
 VICTIM = "scenes-show-attend-tell"
-QUICK = ["--rounds", "2"]
+QUICK = ["--iterations", "2"]
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method
     ]  # fmt: skip
     entry = json.loads((out / "scene.json").read_text())
     assert ("try a larger --learning-rate" in told) == (not entry["success_8bit"])
-    assert "--rounds" not in told and None not in entry["settings"].values()
-    assert entry["settings"]["rounds"] == 2 and entry["command"] == "attack caption"
+    assert "--iterations" not in told and None not in entry["settings"].values()
+    assert entry["settings"]["iterations"] == 2 and entry["command"] == "attack caption"
     saved = read_image(out / "scene.adversarial.png")
     assert saved.shape == (64, 64, 3)
     gap = np.linalg.norm(saved - read_image(scene_png))
@@ -127,7 +127,7 @@ def attack(*more):
         ),
         (
             ["evaluate", "caption", "--victim", VICTIM, "--method", "ssvm", "--tail", "--out", "o"],
-            "--tail: is not read by ssvm; it is for gem",
+            "--tail: is not read with ssvm; it is for gem",
         ),
         (["train", "captioner", "--name", "x", "--decoder", "y"], "show-attend-tell"),
         (["train", "captioner", "--name", "../x"], "plain name"),

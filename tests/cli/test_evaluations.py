@@ -63,8 +63,11 @@ def test_nothing_to_attack_is_said(tagger, tmp_path):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["--method", "kfool", "--inner", "gradient"], "--inner: is not read by kfool; it is for"),
-        (["--method", "kfool", "--learning-rate", "1"], "--learning-rate: is not read by kfool"),
+        (
+            ["--method", "kfool", "--inner", "gradient"],
+            "--inner: is not read with kfool; it is for",
+        ),
+        (["--method", "kfool", "--learning-rate", "1"], "--learning-rate: is not read with kfool"),
         (["--types", "red"], "--types: is not read with random"),
         (["--selection", "global", "--specified", "2"], "--specified: is not read with global"),
         (["--search", "9"], "--search: give several values of"),
@@ -86,7 +89,7 @@ def test_wrong_settings_of_labels_are_one_line(tmp_path, more, line):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["--method", "show-and-fool", "--tradeoff", "1"], "--tradeoff: is not read by show-and"),
+        (["--method", "show-and-fool", "--tradeoff", "1"], "--tradeoff: is not read with show-and"),
         (["--learning-rate", "0"], "positive and finite"),
         (["--rounds", "0"], "rounds"),
         (["--rounds", "2000000"], "rounds"),
@@ -102,8 +105,8 @@ def test_wrong_settings_of_captions_are_one_line(tmp_path, what, more, line):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["--posterior", "joint", "--method", "ssvm"], "--posterior: is not read by ssvm; it is"),
-        (["--tries", "3"], "--tries: is not read by gem; it is for show-and-fool"),
+        (["--posterior", "joint", "--method", "ssvm"], "--posterior: is not read with ssvm; it is"),
+        (["--tries", "3"], "--tries: is not read with gem; it is for show-and-fool"),
         (
             ["--method", "show-and-fool", "--settings", "2 latent"],
             "show-and-fool takes complete captions",

@@ -79,7 +79,7 @@ def terminal(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "code", "shown"),
     [
-        (["attack", "caption", "--help"], 0, b"paper: 0.1"),
+        (["attack", "caption", "--help"], 0, b"[0.1]"),
         (["data", "list"], 0, b"mirflickr25k"),
         (["caption", "--victim", "λ[/x]\udc80", "p.png"], 2, b"[/x]"),
         (["λ"], 2, b"No such command"),

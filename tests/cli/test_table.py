@@ -44,7 +44,8 @@ def test_a_sweep_beside_the_paper(folder, tmp_path):
     assert code == 0
     assert any(line.split()[:2] == ["gem", "0"] and "2.5000" in line for line in out.splitlines())
     assert (
-        "gem here with rounds 100 (the paper: 50)" in out and "counted and not averaged: 1" in out
+        "gem here with iterations 100 (the paper: 50)" in out
+        and "counted and not averaged: 1" in out
     )
     code, out, err = call("table", "exact-caption-1", folder, "--format", "csv")
     first = next(csv.DictReader(io.StringIO(out)))

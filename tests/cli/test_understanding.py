@@ -15,8 +15,8 @@ def study(tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "made"
     code, said, err = call(
         "evaluate", "understanding", "--victim", VICTIMS[0], "--victim", VICTIMS[1],
-        "--images", "3", "--targets", "1", "--rounds", "2", "--method", "ssvm", "--batch", "auto",
-        "--out", out,
+        "--images", "3", "--targets", "1", "--iterations", "2", "--method", "ssvm",
+        "--batch", "auto", "--out", out,
     )  # fmt: skip
     assert code == 0, err
     return out, said, err

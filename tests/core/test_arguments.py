@@ -17,7 +17,6 @@ from type_checker import has_shapes
 
 from jaxadv.backdoors import triggers
 from jaxadv.captions import judging as captioning
-from jaxadv.captions import methods
 from jaxadv.captions.criteria import says_target
 from jaxadv.captions.gem import gem
 from jaxadv.captions.gem import objective as gem_objective
@@ -32,11 +31,9 @@ from jaxadv.core import run as drive
 from jaxadv.core.constraints import ball, clip
 from jaxadv.core.expectation import over_transformations
 from jaxadv.errors import InputError
-from jaxadv.hashing import methods as hash_methods
 from jaxadv.hashing.cmla import Weights, bounded, cmla, hash_check, hash_judge, released
 from jaxadv.hashing.cmla import objective as cmla_objective
 from jaxadv.labels import judging as labels
-from jaxadv.labels import methods as label_methods
 from jaxadv.labels.kfool import kfool, to_boundaries
 from jaxadv.labels.ml_cw_u import ml_cw_u
 from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
@@ -380,18 +377,6 @@ TABLE = {
             "perturbation": [np.nan * FLOATS, FLOATS[:2]],
         },
     ),
-    methods.prepare: (
-        {"victim": CAPTIONER, "settings": methods.Settings()},
-        {"victim": NOT["captioner"], "settings": [None, {}, label_methods.Settings()]},
-    ),
-    label_methods.prepare: (
-        {"victim": TAGGER, "settings": label_methods.Settings()},
-        {"victim": NOT["tagger"], "settings": [None, {}, methods.Settings()]},
-    ),
-    hash_methods.prepare: (
-        {"victim": tiny_hasher.HASHER, "settings": hash_methods.Settings()},
-        {"victim": NOT["hasher"], "settings": [None, {}, methods.Settings()]},
-    ),
     triggers.object_oriented: ({}, {"alpha": [*POSITIVE, 256], "share": [*POSITIVE, 1.5]}),
     triggers.badnets: (
         {},
@@ -425,9 +410,9 @@ MODULES = {  # whose constructors people call
         *("attack", "constraints", "expectation", "jpeg", "memory", "norms", "precision"),
         *("run", "stream", "transformations", "universal"),
     ),
-    "captions": ("gem", "judging", "methods", "show_and_fool", "ssvm", "untargeted"),
-    "labels": ("judging", "kfool", "methods", "ml_cw_u", "tkmia", "tkml_ap_u"),
-    "hashing": ("cmla", "methods"),
+    "captions": ("gem", "judging", "show_and_fool", "ssvm", "untargeted"),
+    "labels": ("judging", "kfool", "ml_cw_u", "tkmia", "tkml_ap_u"),
+    "hashing": ("cmla",),
 }
 INNER = {
     *(attacks.accept, attacks.end_step, attacks.keep_where),
@@ -435,11 +420,10 @@ INNER = {
     drive.as_batch,
     *(drive.check_attack, drive.check_batch, drive.check_pictures, drive.keys_of),
     *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
-    *(to_boundaries, memory.free_bytes, hash_methods.check),
+    *(to_boundaries, memory.free_bytes),
     *(arithmetic.checked, arithmetic.functions_of, arithmetic.changed_in, arithmetic.in_arithmetic),
     *(triggers.strength,),
     arithmetic.attack_in,  # looks at no more than the two arithmetics, as `in_arithmetic` does
-    *(methods.resolved, label_methods.resolved, hash_methods.resolved),
 }
 
 CASES = [

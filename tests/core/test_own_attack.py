@@ -12,6 +12,7 @@ from helpers.own_attack import flee
 from helpers.tiny_tagger import TAGGER
 
 from jaxadv.core.attack import Status
+from jaxadv.core.method import Method, Options, choose, option
 from jaxadv.core.run import run, unroll
 from jaxadv.core.stream import Request, stream
 from jaxadv.experiments import store
@@ -80,12 +81,19 @@ def test_stream():
         assert bool(one.result.final.success) == bool(ran().final.success[one.id])
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FleeOptions(Options):
     """What tells one cell of the sweep from another."""
 
-    radius: float
-    method: str = "flee"
+    radius: float = option(0.03, "of the ball")
+
+
+METHOD = Method(
+    name="flee",
+    options=FleeOptions,
+    make=lambda victim, options: flee(victim, radius=options.radius, rate=0.02),
+    iterations=lambda options: STEPS,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +105,11 @@ class Design:
 
 def prepared(radius):
     """A cell of a sweep: what it is called in the records, and its attacks."""
+    method = choose([METHOD], "flee", radius=radius)
     job = Job(
-        attack=flee(TAGGER, radius=radius, rate=0.02),
+        attack=METHOD.make(TAGGER, method.options),
         params=PARAMETERS,
-        iterations=STEPS,
+        iterations=method.iterations,
         planned=[Planned(i, {"image": f"picture {i}"}, partial(example, i)) for i in range(COUNT)],
         together=False,
         picture=lambda result: np.asarray(result.final.image),
@@ -109,7 +118,7 @@ def prepared(radius):
             "linf": float(result.final.linf),
         },
     )
-    return Prepared(Cell("labels", "my tagger", 0, Settings(radius), Design()), job, "weights 1")
+    return Prepared(Cell("labels", "my tagger", 0, method, Design()), job, "weights 1")
 
 
 def test_sweep(tmp_path):

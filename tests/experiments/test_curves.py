@@ -53,11 +53,11 @@ def test_the_share_by_steps():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A sweep over λ and over rounds, and one of labels."""
+    """A sweep over λ and over iterations, and one of labels."""
     grid = {"victim": SAT, "method": "gem", "settings": "0 latent"}
     cells = plan(
         {
-            "captions": [{**grid, "tradeoff": [0.1, 10]}, {**grid, "rounds": [10, 20]}],
+            "captions": [{**grid, "tradeoff": [0.1, 10]}, {**grid, "iterations": [10, 20]}],
             "labels": [{"victim": "scenes-tagger", "delta": 2}],
         }
     )
@@ -97,11 +97,11 @@ def test_by_the_tradeoff_beside_the_papers(folder):
 
 def test_by_another_setting(folder):
     """Whatever the sweep had several values of; no other value of it is left out."""
-    success, norm = panels_of(paper_table("exact-caption-1"), folder, curve="rounds")
+    success, norm = panels_of(paper_table("exact-caption-1"), folder, curve="iterations")
     (line,) = success.lines
     assert line.x == (10, 20, 50) and line.y == (0.5, 0.75, 0.0)
     assert [line.y for line in norm.lines] == [(3.0, 4.0, 1.0)]
-    allowed = "location, steps, learning_rate, rounds, .*tradeoff"
+    allowed = "location, steps, iterations, .*learning_rate, .*tradeoff"
     with pytest.raises(TableError, match=f"curve 'posterior': must be one of {allowed}"):
         panels_of(paper_table("exact-caption-1"), folder, curve="posterior")
 

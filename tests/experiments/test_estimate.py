@@ -7,22 +7,19 @@ import jax
 import numpy as np
 import pytest
 
+from jaxadv.core.method import choose
 from jaxadv.experiments.cells import Cell
 from jaxadv.experiments.job import Job, Planned
 from jaxadv.experiments.sweep import Prepared, Shard, estimate, sweep, to_make
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import label_optimiser
+from jaxadv.labels.methods import METHODS
 from jaxadv.labels.ranking import in_top
 from jaxadv.labels.target import make_label_target
 from jaxadv.labels.tkmia import tkmia
 
 COUNT, SLOTS = 10, 4
 CLASSES = tuple("abcdef")
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    method: str = "tkmia"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +53,7 @@ def prepared(iterations, looks=1):
         picture=lambda result: np.asarray(result.final.image),
         describe=lambda planned, request, result: {"success": bool(result.final.success)},
     )
-    return Prepared(Cell("labels", "slow", 0, Settings(), Design()), job, "weights")
+    return Prepared(Cell("labels", "slow", 0, choose(METHODS, "tkmia"), Design()), job, "weights")
 
 
 @pytest.mark.parametrize("iterations", [1, 2])

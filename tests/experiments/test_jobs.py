@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxadv.core.method import choose
 from jaxadv.data import scenes
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, scene_pairs
 from jaxadv.experiments import store
@@ -15,7 +16,7 @@ from jaxadv.experiments.plan import plan
 from jaxadv.experiments.retrieval import FULL, Plan, Subject, evaluate
 from jaxadv.experiments.retrieval_tables import AT
 from jaxadv.experiments.sweep import prepare, sweep
-from jaxadv.hashing.methods import Settings
+from jaxadv.hashing.methods import METHODS
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
@@ -51,7 +52,7 @@ def test_retrieval_is_that_of_evaluate(hashers, tmp_path, modality):
     assert [row["id"] for row in rows] == list(range(QUERIES))
     asking = scene_pairs(scenes.HELD_OUT_SEED, QUERIES, side=32)
     asked = scene_pairs(scenes.HELD_OUT_SEED, DATABASE, QUERIES, 32)
-    what = Plan([Settings(modality)], [STEPS], ablation=False, batch=4)
+    what = Plan([choose(METHODS, "cmla", modality=modality)], [STEPS], ablation=False, batch=4)
     victims = [zoo.load(str(folder)) for folder in hashers]
     subjects = [Subject(v.name, v.hasher, v.params) for v in victims]
     news = list(evaluate(subjects, asking, asked, what))

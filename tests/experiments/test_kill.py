@@ -31,7 +31,7 @@ specified = 1
 victim = "scenes-scst"
 method = "gem"
 learning_rate = 0.02
-rounds = 4
+iterations = 4
 images = 6
 targets = 1
 """

@@ -7,19 +7,22 @@ from helpers.tiny import tiny_image
 from helpers.tiny_tagger import TAGGER, tagger_parameters
 from PIL import Image
 
+from jaxadv.core.method import choose as choose_method
 from jaxadv.data import scenes
 from jaxadv.data.records import DataSet, FolderError, Record
 from jaxadv.experiments.label_pools import benign_scores, photo_pools, scene_pool
 from jaxadv.experiments.label_search import Trial, best, candidates, try_settings
 from jaxadv.experiments.labels import Row, choose
-from jaxadv.labels.methods import Settings
+from jaxadv.labels.methods import METHODS
 from jaxadv.labels.metrics import AttackRow
 
 
 def trial(rate, excluded, size):
     numbers = {"excluded": excluded, "perturbation": size}
     row = AttackRow(*(jnp.asarray(numbers.get(name, 0.0)) for name in AttackRow._fields))
-    return Trial(1, 1, "", Settings(learning_rate=rate), Row(1, row, 0.0, 0.0))
+    return Trial(
+        1, 1, "", choose_method(METHODS, "tkmia", learning_rate=rate), Row(1, row, 0.0, 0.0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ def trial(rate, excluded, size):
     ],
 )
 def test_the_most_labels_excluded_then_the_least_perturbation(trials, rate):
-    assert best([trial(*t) for t in trials]).learning_rate == rate
+    assert best([trial(*t) for t in trials]).value("learning_rate") == rate
 
 
 def test_a_rate_that_moves_is_found():
@@ -40,12 +43,12 @@ def test_a_rate_that_moves_is_found():
     scores = np.stack([TAGGER.scores(params, x) for x in pictures])
     chosen = choose(scores >= np.sort(scores)[:, -2:-1], 1, scores=scores)
     assert len(chosen.numbers) == 3
-    some = candidates(Settings("tkmia", iterations=40), [1e-9, 0.5], [1e-4])
+    some = candidates(choose_method(METHODS, "tkmia", iterations=40), [1e-9, 0.5], [1e-4])
     trials = list(try_settings(TAGGER, params, pictures, chosen.targets, some, batch=2))
     assert [t.done for t in trials] == [1, 2] and trials[-1].total == 2
-    assert [t.settings.learning_rate for t in trials] == [1e-9, 0.5]
+    assert [t.method.value("learning_rate") for t in trials] == [1e-9, 0.5]
     assert [float(t.row.measures.excluded) for t in trials] == [0, 1]
-    assert best(trials).learning_rate == 0.5
+    assert best(trials).value("learning_rate") == 0.5
 
 
 def test_scenes_to_search_on_are_others():

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxadv.captions import methods
+from jaxadv.captions.methods import METHODS, SSVM
+from jaxadv.core.method import option, steps
 from jaxadv.errors import InputError
 from jaxadv.experiments import cells as kinds
 from jaxadv.experiments.files import FOLDER, find, names
@@ -25,7 +26,7 @@ def test_a_grid_is_every_combination():
         grid(method=["gem", "ssvm"], tradeoff=[0.1, 1], seed=[0, 1, 2], settings=["0 latent"])
     )
     assert len(cells) == 12
-    found = {(c.settings.method, c.settings.tradeoff, c.seed) for c in cells}
+    found = {(c.method.name, c.method.value("tradeoff"), c.seed) for c in cells}
     assert found == {(m, t, s) for m in ("gem", "ssvm") for t in (0.1, 1.0) for s in (0, 1, 2)}
     assert all(c.design.settings == ("0 latent",) for c in cells)
 
@@ -42,7 +43,7 @@ def test_the_digest_tells_every_difference():
     variants = [
         {},
         {"method": "ssvm"},
-        {"rounds": 7},
+        {"iterations": 7},
         {"seed": 1},
         {"images": 3},
         {"targets": 2},
@@ -51,7 +52,7 @@ def test_the_digest_tells_every_difference():
     ]
     digests = {plan(grid(**keys))[0].digest for keys in variants}
     assert len(digests) == len(variants)
-    assert plan(grid(rounds=7))[0].digest == plan(grid(rounds=[7]))[0].digest
+    assert plan(grid(iterations=7))[0].digest == plan(grid(iterations=[7]))[0].digest
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,10 @@ def test_the_digest_tells_every_difference():
         ({}, r"no attack: write a table \[\[captions\]\] or \[\[labels\]\]"),
         ({"caption": []}, "unknown key 'caption': did you mean 'captions'"),
         ({"captions": {"victim": "x"}}, r"write \[\[captions\]\]"),
-        (grid(round=5), "number 1: unknown key 'round': did you mean 'rounds'"),
-        (grid(rounds="many"), "rounds = 'many': must be a whole number"),
-        (grid(rounds=2.5), "rounds = 2.5: must be a whole number"),
+        (grid(iteration=5), "number 1: unknown key 'iteration': did you mean 'iterations'"),
+        (grid(rounds=5, iterations=5), "rounds: is called iterations now, which is given, too"),
+        (grid(iterations="many"), "iterations = 'many': must be a whole number"),
+        (grid(iterations=2.5), "iterations = 2.5: must be a whole number"),
         (grid(tradeoff="big"), "tradeoff = 'big': must be finite and not negative"),
         (grid(tail=1), "tail = 1: must be true or false"),
         (grid(images=0), "images = 0: must be a whole number from 1"),
@@ -78,10 +80,10 @@ def test_the_digest_tells_every_difference():
         ({"captions": [{"victim": 3}]}, "victim = 3: must be text"),
         ({"captions": [{"victim": ""}]}, "victim = '': must be text"),
         ({"captions": [{"victim": "a\x1b[2J"}]}, r"victim = 'a\\x1b\[2J': must be text"),
-        (grid(rounds={"a": 1}), "rounds: a table, where one value"),
-        (grid(rounds=True), "rounds = True: must be a whole number"),
+        (grid(iterations={"a": 1}), "iterations: a table, where one value"),
+        (grid(iterations=True), "iterations = True: must be a whole number"),
         *(
-            (grid(rounds=n), "rounds = .*: must be a whole number from 1 to 1000000")
+            (grid(iterations=n), "iterations = .*: must be a whole number from 1 to 1000000")
             for n in (0, -3, 3_000_000_000, 1e30, 10**400)
         ),
         *(
@@ -130,9 +132,17 @@ STORED = Path(__file__).parent / "stored"
 
 
 def test_digests_are_those_of_stored_sweeps():
-    """A sweep that was stored then can be resumed."""
+    """Those of version 2, so that a sweep that was stored then can be resumed."""
     stored = json.loads((STORED / "digests.json").read_text())
     assert [cell.digest for cell in read_plan(STORED / "every_kind.toml")] == stored
+
+
+def test_old_spellings_are_read_with_a_line_that_names_the_new(caplog):
+    """For one version; it is the same cell."""
+    assert plan(grid(rounds=7))[0].digest == plan(grid(iterations=7))[0].digest
+    assert [record.getMessage() for record in caplog.records] == [
+        "rounds: is called iterations now"
+    ]
 
 
 def test_cells_whose_targets_are_drawn_otherwise_are_new_ones(monkeypatch):
@@ -143,39 +153,33 @@ def test_cells_whose_targets_are_drawn_otherwise_are_new_ones(monkeypatch):
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
 
 
-def test_a_new_setting_changes_no_digest_of_those_that_do_not_use_it(monkeypatch):
+def test_a_new_option_changes_no_digest_of_those_that_do_not_use_it(monkeypatch):
     """Nor of those that use it at its default."""
 
-    @dataclasses.dataclass(frozen=True)
-    class Newer(methods.Settings):
-        patience: int = 5
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Newer(SSVM.options):
+        patience: int = option(5, "steps without progress", check=steps)
 
-    def digests():
-        cells = plan(grid(method=["gem", "ssvm"], patience=[5, 6]))
-        return [(cell.settings.method, cell.settings.patience, cell.digest) for cell in cells]
-
-    stored = {cell.settings.method: cell.digest for cell in plan(grid(method=["gem", "ssvm"]))}
-    monkeypatch.setitem(kinds.TASKS, "captions", (Newer, kinds.CaptionDesign))
-    monkeypatch.setitem(kinds._DIGESTED, Newer, kinds._DIGESTED[methods.Settings])
-    for method, own in methods.USES.items():
-        uses = {**own, "patience": None} if method == "ssvm" else own
-        monkeypatch.setitem(methods.USES, method, uses)
-    found = digests()
-    assert len(found) == 3
-    for method, patience, digest in found:
-        assert (digest == stored[method]) == (method == "gem" or patience == 5)
+    stored = {cell.method.name: cell.digest for cell in plan(grid(method=["gem", "ssvm"]))}
+    newer = tuple(m._replace(options=Newer) if m.name == "ssvm" else m for m in METHODS)
+    monkeypatch.setitem(kinds.TASKS, "captions", (newer, kinds.CaptionDesign))
+    cells = plan(grid(method=["gem", "ssvm"], patience=[5, 6]))
+    assert len(cells) == 3
+    for cell in cells:
+        at_default = cell.method.name == "gem" or cell.method.value("patience") == 5
+        assert (cell.digest == stored[cell.method.name]) == at_default
 
 
 def test_what_a_method_does_not_read_makes_no_second_cell():
     """Here SSVM alone reads the axis."""
     cells = plan(grid(method=["gem", "ssvm"], structured_loss=[1, 2, 3]))
-    assert [cell.settings.method for cell in cells] == ["gem", "ssvm", "ssvm", "ssvm"]
+    assert [cell.method.name for cell in cells] == ["gem", "ssvm", "ssvm", "ssvm"]
 
 
 def test_a_cell_says_what_it_uses():
     """The method's own values for what is not given, nothing that it does not read."""
     (cell,) = plan(grid())
-    assert cell.columns["learning_rate"] == 1e-3 and cell.columns["rounds"] == 50
+    assert cell.columns["learning_rate"] == 1e-3 and cell.columns["iterations"] == 50
     assert None not in cell.columns.values() and "structured_loss" not in cell.columns
 
 
@@ -183,7 +187,7 @@ def test_a_grid_of_a_million_cells_is_refused_at_once():
     axis = list(range(1000))
     began = time.perf_counter()
     with pytest.raises(PlanError, match="1,000,000 cells"):
-        plan(grid(rounds=axis, seed=axis))
+        plan(grid(iterations=axis, seed=axis))
     assert time.perf_counter() - began < 1
 
 
@@ -194,7 +198,7 @@ def test_a_grid_of_a_million_cells_is_refused_at_once():
         ("[[captions]]\nvictim = 'x'\n".encode("utf-16"), "UTF-16"),
         (b"victim = '\xe9'\n", "not text in UTF-8"),
         (b"a = " + b"[" * 50_000, "TOML"),
-        (b"[[captions]]\nvictim = 'x'\nrounds = " + b"9" * 5000, "too many digits"),
+        (b"[[captions]]\nvictim = 'x'\niterations = " + b"9" * 5000, "too many digits"),
         (b"[[captions]]\nvictim = 'x'\nlearning_rate = inf", "learning_rate = inf"),
         (b"x" * (2 << 20), "bytes, more than"),
     ],

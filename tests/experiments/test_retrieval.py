@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.tiny_hasher import HASHER, LABELS, SIDE, WORDS, hasher_parameters
 
+from jaxadv.core.method import choose
 from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs
 from jaxadv.errors import InputError
@@ -24,7 +25,7 @@ from jaxadv.experiments.retrieval import (
     without_relevant,
 )
 from jaxadv.hashing.cmla import hash_target
-from jaxadv.hashing.methods import Settings, prepare
+from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import average_precision
 
 PARAMS = hasher_parameters(dtype="float32")
@@ -45,9 +46,14 @@ def pairs(count, seed=0):
 
 QUERIES, DATABASE = pairs(7, 1), pairs(20, 2)
 FREE = {"distortion": 0.001}
-PLAN = Plan(
-    (Settings("image", 60.0, 3.0, **FREE), Settings("text", 0.5, 0.1, **FREE)), (3, 20), batch=4
-)
+
+
+def cmla(modality, bound=None, learning_rate=None, **options):
+    options |= {"bound": bound, "learning_rate": learning_rate}
+    return choose(METHODS, "cmla", modality=modality, **options)
+
+
+PLAN = Plan((cmla("image", 60.0, 3.0, **FREE), cmla("text", 0.5, 0.1, **FREE)), (3, 20), batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,7 @@ def test_map_is_of_the_right_codes(news, modality):
     np.testing.assert_allclose(cells[2].success, final.success.mean())
 
 
-ATTACKS = {s.modality: prepare(HASHER, s) for s in PLAN.attacks}
+ATTACKS = {run.value("modality"): run.attack(HASHER) for run in PLAN.attacks}
 TARGETS = jax.vmap(hash_target, in_axes=(0, None))(
     *map(jnp.asarray, (QUERIES.labels, DATABASE.labels))
 )

@@ -26,7 +26,7 @@ TABLES = {
         {
             "victim": "scenes-scst",
             "learning_rate": 0.02,
-            "rounds": 3,
+            "iterations": 3,
             "images": 3,
             "targets": 1,
             "settings": ["0 latent", "2 latent"],
@@ -203,7 +203,7 @@ LISTED = """
 [[captions]]
 victim = "scenes-scst"
 method = "ssvm"
-rounds = 3
+iterations = 3
 learning_rate = 0.02
 tradeoff = [0.1, 1e38]
 requests = "REQUESTS"
@@ -424,7 +424,7 @@ def test_a_list_of_attacks_that_has_changed_is_refused(tmp_path):
         write_png(tmp_path / f"{name}.png", np.full((64, 64, 3), 0.5, np.float32))
     file, listed = tmp_path / "mine.toml", tmp_path / "listed.csv"
     file.write_text(
-        '[[captions]]\nvictim = "scenes-scst"\nmethod = "ssvm"\nrounds = 1\n'
+        '[[captions]]\nvictim = "scenes-scst"\nmethod = "ssvm"\niterations = 1\n'
         f'requests = "{listed}"\n'
     )
     listed.write_text("image,target\na.png,a red circle\n")

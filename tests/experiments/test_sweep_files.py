@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from jaxadv.core.method import choose
 from jaxadv.experiments.cells import CaptionDesign, LabelDesign, RetrievalDesign
 from jaxadv.experiments.files import FOLDER, find, names
 from jaxadv.experiments.paper_tables import paper_tables
@@ -59,7 +60,7 @@ def test_the_papers_sizes():
     """35,000 attacks a method and victim for Table 1, at the method's own settings."""
     for cell in read_plan(find(FOLDER / "exact-caption-paper")):
         assert cell.design.images * cell.design.targets == 5000 and not cell.design.settings
-        assert cell.settings.tradeoff is cell.settings.rounds is cell.settings.learning_rate is None
+        assert cell.method == choose([cell.method.method], cell.method.name)
 
 
 @pytest.mark.parametrize("name", ["cmla-1", "cmla-2", "cmla-supplement-1"])
@@ -69,7 +70,7 @@ def test_the_papers_retrieval_attacks(name):
     made = set()
     for cell in read_plan(find(FOLDER / "cmla-paper")):
         assert isinstance(cell.design, RetrievalDesign) and cell.design.queries == 2000
-        made.add((cell.victim, cell.settings.modality, cell.settings.iterations))
+        made.add((cell.victim, cell.method.value("modality"), cell.method.iterations))
     for row in paper_tables()[name].rows:
         method = row.keys["method"].replace("+", "-plus")
         victim = f"{named[row.keys.get('data')]}-{method}-{row.keys.get('bits', 32)}"
@@ -84,13 +85,13 @@ def test_the_papers_label_attacks(name):
     (selection,) = table.where["selection"]
     made = set()
     for cell in read_plan(find(FOLDER / f"tkmia-{selection}-paper")):
-        design, settings = cell.design, cell.settings
+        design, method = cell.design, cell.method
         assert isinstance(design, LabelDesign) and design.selection == selection
-        as_there = (settings.iterations, settings.delta or "all")
+        as_there = (method.iterations, method.value("delta") or "all")
         if as_there != (table.settings["iterations"], table.settings["delta"]):
             continue
         if any(word in cell.victim for word in table.named):
             settings_there = design.types or [f"{number} labels" for number in design.specified]
-            made |= {(s, k, settings.method) for s in settings_there for k in design.k}
+            made |= {(s, k, method.name) for s in settings_there for k in design.k}
     wanted = {(r.keys["setting"], r.keys["k"], r.keys["method"]) for r in table.rows}
     assert wanted <= made

@@ -196,15 +196,16 @@ def test_victims_like_the_papers_or_those_asked_for():
 
 def test_settings_are_never_mixed():
     """A second value of a setting becomes a column; the paper's own value goes before others."""
-    several = {"victim": SAT, "method": "gem", "rounds": [100, 200], "settings": "0 latent"}
+    several = {"victim": SAT, "method": "gem", "iterations": [100, 200], "settings": "0 latent"}
     cells, rows = made({"captions": [several]})
     table = tabulate(paper_table("exact-caption-1"), cells, rows)
-    assert [row["rounds"] for row in ours(table, setting="0 latent")] == [100, 200]
+    assert [row["iterations"] for row in ours(table, setting="0 latent")] == [100, 200]
     assert not any(" here with " in note for note in table.notes)
-    cells, rows = made({"captions": [{**several, "rounds": 100, "learning_rate": 0.005}]})
+    cells, rows = made({"captions": [{**several, "iterations": 100, "learning_rate": 0.005}]})
     notes = tabulate(paper_table("exact-caption-1"), cells, rows).notes
     assert (
-        "gem here with learning_rate 0.005 (the paper: 0.001), rounds 100 (the paper: 50)" in notes
+        "gem here with learning_rate 0.005 (the paper: 0.001), iterations 100 (the paper: 50)"
+        in notes
     )
     cells, rows = made({"labels": [{**LABELS, "method": "tkmia", "learning_rate": 0.1}]})
     notes = tabulate(paper_table("tkmia-3"), cells, rows).notes
@@ -380,7 +381,7 @@ def test_of_a_folder(tmp_path):
 
 def test_what_is_left_out_is_a_note(tmp_path):
     """A damaged record, and those of cells that an edited sweep file no longer has."""
-    cells = plan({"captions": [{"victim": SAT, "method": "gem", "rounds": [10, 50]}]})
+    cells = plan({"captions": [{"victim": SAT, "method": "gem", "iterations": [10, 50]}]})
     store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells], "mine.toml")
     writer = store.Writer(tmp_path)
     for cell in cells:

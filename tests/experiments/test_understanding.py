@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxadv.captions.captioner import Captioner
-from jaxadv.captions.methods import Settings
+from jaxadv.captions.methods import METHODS
+from jaxadv.core.method import choose
 from jaxadv.errors import InputError
 from jaxadv.experiments.subjects import Subject
 from jaxadv.experiments.transfer import compare_words, target_words, transfer
@@ -24,7 +25,9 @@ from jaxadv.vocabulary import Vocabulary
 WORDS = ("a", "circle", "star", "is", "above", "below")
 PLACES = (("a",), ("circle", "star"), ("is",), ("above", "below"), ("a",), ("circle", "star"))
 SIDE = 4
-PLAN = Plan([Settings("ssvm", learning_rate=0.05, rounds=30)], images=4, targets=2, batch=16)
+PLAN = Plan(
+    [choose(METHODS, "ssvm", learning_rate=0.05, iterations=30)], images=4, targets=2, batch=16
+)
 
 
 def template_captioner(words=WORDS, side=SIDE, name="template"):
@@ -173,7 +176,10 @@ def test_tables_say_all_of_it(found):
 
 def test_what_cannot_be_studied():
     one = template_captioner()
-    for methods in ([Settings("untargeted")], [Settings("show-and-fool", targeted=False)]):
+    for methods in (
+        [choose(METHODS, "untargeted")],
+        [choose(METHODS, "show-and-fool", targeted=False)],
+    ):
         with pytest.raises(InputError, match="targeted captions"):
             check([one], Plan(methods))
     with pytest.raises(InputError, match="'template': given twice"):
@@ -185,7 +191,9 @@ def test_without_any_sentence():
     victim, params = tiny_captioner(), tiny_parameters(dtype=np.float32)
     rng = np.random.default_rng(0)
     pictures = [rng.uniform(size=(4, 4, 3)).astype(np.float32) for _ in range(6)]
-    plan = PLAN._replace(methods=[Settings("show-and-fool", rounds=3, tries=1)], images=2)
+    plan = PLAN._replace(
+        methods=[choose(METHODS, "show-and-fool", iterations=3, tries=1)], images=2
+    )
     news = list(understand([Subject("tiny", victim, params, pictures)], plan))
     (study,) = [study for n in news for study in n.studies]
     assert not study.attempts and study.unsayable

@@ -10,6 +10,7 @@ from helpers.own_retriever import LABELS, RETRIEVER, SIZE, WORDS, retriever_para
 from helpers.tiny import SIDE
 
 from jaxadv.core.attack import default_optimiser
+from jaxadv.core.method import choose
 from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs
 from jaxadv.errors import InputError
@@ -17,7 +18,7 @@ from jaxadv.experiments.hash_attacks import encode, examples_of, known
 from jaxadv.experiments.retrieval import FULL, NONE, Plan, Subject, evaluate
 from jaxadv.hashing.cmla import UNITS, Known, Weights, bounded, cmla, hash_target, objective
 from jaxadv.hashing.hasher import pair_scale, unit
-from jaxadv.hashing.methods import Settings
+from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import average_precision
 from jaxadv.victims import check
 
@@ -174,8 +175,10 @@ def test_fools_by_the_score_whatever_the_batch(modality):
 
 def test_tables_are_of_the_scores():
     """MAP before and after; another retriever is asked by transfer."""
-    settings = Settings("text", 0.5, 0.025, distortion=0.001)
-    plan = Plan((settings,), (40,), ablation=False, batch=4)
+    method = choose(
+        METHODS, "cmla", modality="text", bound=0.5, learning_rate=0.025, distortion=0.001
+    )
+    plan = Plan((method,), (40,), ablation=False, batch=4)
     subjects = [Subject("own", RETRIEVER, PARAMS), Subject("b", RETRIEVER, retriever_parameters(1))]
     news = list(evaluate(subjects, QUERIES, DATABASE, plan))
     before, after = (
@@ -195,5 +198,6 @@ def test_tables_are_of_the_scores():
 
 def test_embeddings_have_no_signs_to_show():
     subjects = [Subject("own", RETRIEVER, PARAMS)]
+    plan = Plan([choose(METHODS, "cmla", codes="signs")])
     with pytest.raises(InputError, match="victim 'own': codes 'signs': this victim compares emb"):
-        next(evaluate(subjects, QUERIES, DATABASE, Plan([Settings("image", codes="signs")])))
+        next(evaluate(subjects, QUERIES, DATABASE, plan))

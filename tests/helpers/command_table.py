@@ -1,11 +1,15 @@
 """What each command of the command line reads, in each of its modes."""
 
 import inspect
+from importlib import import_module
 
 from jaxadv.cli.main import build
+from jaxadv.core.method import kinds
 
 NOWHERE = "/proc/nowhere/out"  # what is reached only once the options are checked
-DESCENT = "tradeoff learning_rate space"
+DESCENT = "tradeoff space optimiser epsilon"
+PRECISION = "arithmetic judged"
+BALL = "epsilon norm optimiser judged"
 TRAINING = "name out force data steps seed"
 POISON = "out data trigger rate caption strength seed"
 BACKDOOR = "victim clean out trigger caption strength data images batch seed"
@@ -16,30 +20,32 @@ BENCH = "parts json backbone side arithmetic"
 COMMANDS = {
     "attack caption": (
         f"--victim nobody --out {NOWHERE} p.png",
-        "images victim out method learning_rate rounds unknown_words batch",
+        f"images victim out method learning_rate iterations rounds unknown_words batch {PRECISION}",
         {
-            "--method gem": "target tradeoff posterior space",
-            "--method ssvm": "target tradeoff structured_loss space",
-            "--method show-and-fool": "target loss margin constant tries aim untargeted",
-            "--method show-and-fool --loss logits": "target loss constant tries aim untargeted",
-            "--method show-and-fool --untargeted": "loss margin constant tries aim untargeted",
-            "--method untargeted": "tradeoff space",
+            "--method gem": f"target {DESCENT} posterior tail",
+            "--method gem --epsilon 0.1": f"target {DESCENT} norm posterior tail",
+            "--method ssvm": f"target {DESCENT} structured_loss",
+            "--method show-and-fool": "target loss margin constant tries aim targeted",
+            "--method show-and-fool --loss logits": "target loss constant tries aim targeted",
+            "--method show-and-fool --untargeted": "loss margin constant tries aim targeted",
+            "--method untargeted": DESCENT,
         },
     ),
     "attack labels": (
         f"--victim nobody --out {NOWHERE} --suppress a p.png",
-        "images victim suppress out k relevant method iterations delta batch",
+        f"images victim suppress out k relevant method iterations delta batch {PRECISION}",
         {
-            "--method tkmia": f"{DESCENT} inner",
-            "--method ml-cw-u": DESCENT,
-            "--method tkml-ap-u": DESCENT,
+            "--method tkmia": f"learning_rate {DESCENT} inner",
+            "--method tkmia --epsilon 0.1": f"learning_rate {DESCENT} norm inner",
+            "--method ml-cw-u": f"learning_rate {DESCENT}",
+            "--method tkml-ap-u": f"learning_rate {DESCENT}",
             "--method kfool": "",
         },
     ),
     "attack retrieval": (
         f"--victim nobody --out {NOWHERE}",
         "victim out modality toward database iterations bound learning_rate norm inter intra "
-        "distortion non_negative codes batch",
+        f"distortion non_negative codes batch {PRECISION}",
         {
             "p.png": "images labels",
             "--text red --modality text": "text labels",
@@ -135,15 +141,16 @@ COMMANDS = {
 # the modes of these are checked where they are tested
 ELSEWHERE = {
     "evaluate caption": "victim out method settings images targets data tradeoff learning_rate "
-    "rounds posterior tail space structured_loss loss margin constant tries arithmetic "
-    "unknown_words batch seed",
+    "iterations rounds posterior tail space structured_loss loss margin constant tries aim "
+    f"targeted arithmetic unknown_words batch seed {BALL}",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
-    "iterations tradeoff learning_rate search inner space form arithmetic batch seed",
+    f"iterations tradeoff learning_rate search inner space form arithmetic batch seed {BALL}",
     "evaluate retrieval": "victims out iterations modality queries database data context "
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
-    "codes arithmetic batch",
+    "codes arithmetic judged batch",
     "evaluate understanding": "victim out method images targets content data tradeoff "
-    "learning_rate rounds batch seed",
+    "learning_rate iterations rounds posterior tail space structured_loss loss margin constant "
+    f"tries aim targeted arithmetic batch seed {BALL}",
     "port": "files architecture name vocabulary reference licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
     "processes process",
@@ -169,11 +176,18 @@ LEAVES = leaves(build())
 
 
 def parameters(command):
-    return {p.name: p for p in LEAVES[command].params if p.name != "help"}
+    context = LEAVES[command].make_context(command, [], resilient_parsing=True)
+    return {p.name: p for p in LEAVES[command].get_params(context) if p.name != "help"}
 
 
 def kind_of(command, name):
     """Whether a parameter is a whole number, a number, or a text."""
     function = inspect.unwrap(LEAVES[command].callback)
-    shown = str(inspect.signature(function).parameters[name].annotation)
+    declared = inspect.signature(function).parameters
+    if name in declared:
+        shown = str(declared[name].annotation)
+    else:
+        name = LEAVES[command].old.get(name, name)
+        methods = import_module(LEAVES[command].family).METHODS
+        shown = str(next(kinds(m)[name] for m in methods if name in kinds(m)))
     return next((kind for kind in (float, int) if kind.__name__ in shown.split(",")[0]), str)

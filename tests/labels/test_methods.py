@@ -7,9 +7,10 @@ import pytest
 from helpers.tiny import tiny_image
 from helpers.tiny_tagger import TAGGER, label_target, tagger_parameters
 
+from jaxadv.core.method import choose
 from jaxadv.core.run import unroll
 from jaxadv.errors import InputError
-from jaxadv.labels.methods import METHODS, Settings, prepare
+from jaxadv.labels.methods import METHODS
 from jaxadv.labels.tkmia import tkmia
 
 PARAMETERS = tagger_parameters(dtype="float32")
@@ -17,17 +18,17 @@ IMAGE = tiny_image(2, dtype="float32")
 TARGET = label_target(PARAMETERS, IMAGE, 2)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [method.name for method in METHODS])
 def test_every_method_moves_the_picture(name):
-    method = prepare(TAGGER, Settings(name))
+    method = choose(METHODS, name)
     assert method.iterations == 300
-    state, _ = unroll(method.attack, PARAMETERS, IMAGE, TARGET, iterations=2)
+    state, _ = unroll(method.attack(TAGGER), PARAMETERS, IMAGE, TARGET, iterations=2)
     assert jnp.abs(state.perturbation).max() > 0
 
 
 def test_defaults_are_the_papers():
     """SGD 5e-4 with momentum 0.9 and α = 1e-4, of the picture in [-1, 1]."""
-    prepared = prepare(TAGGER, Settings()).attack
+    prepared = choose(METHODS, "tkmia").attack(TAGGER)
     got, wanted = (
         jax.jit(lambda attack=attack: unroll(attack, PARAMETERS, IMAGE, TARGET, iterations=5))()
         for attack in (prepared, tkmia(TAGGER))
@@ -36,18 +37,41 @@ def test_defaults_are_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("settings", "line"),
+    ("name", "options", "line"),
     [
-        (Settings("pgd"), "method 'pgd': must be one of tkmia, ml-cw-u, tkml-ap-u, kfool"),
-        (Settings(inner="none"), "inner 'none': must be one of exact, gradient"),
-        (Settings(space="rgb"), "space 'rgb': must be one of signed, tanh"),
-        (Settings(learning_rate=0.0), "learning_rate 0.0: must be positive"),
-        (Settings(learning_rate=float("nan")), "learning_rate nan: must be positive"),
-        (Settings(iterations=0), "iterations 0: must be a whole number from 1"),
-        (Settings(delta=0), "delta 0: must be a whole number of at least 1"),
-        (Settings(tradeoff=-1.0), "tradeoff -1.0: must be finite and not negative"),
+        ("pgd", {}, "method 'pgd': must be one of tkmia, ml-cw-u, tkml-ap-u, kfool"),
+        ("tkmia", {"inner": "none"}, "inner 'none': must be one of exact, gradient"),
+        ("tkmia", {"space": "rgb"}, "space 'rgb': must be one of signed, tanh"),
+        ("tkmia", {"learning_rate": 0.0}, "learning_rate 0.0: must be positive"),
+        ("tkmia", {"learning_rate": float("nan")}, "learning_rate nan: must be positive"),
+        ("tkmia", {"iterations": 0}, "iterations 0: must be a whole number from 1"),
+        ("tkmia", {"delta": 0}, "delta 0: must be a whole number of at least 1"),
+        ("tkmia", {"tradeoff": -1.0}, "tradeoff -1.0: must be finite and not negative"),
+        ("tkmia", {"epsilon": 0.0}, "epsilon 0.0: must be positive"),
+        (
+            "tkmia",
+            {"epsilon": 0.1, "space": "tanh"},
+            "space 'tanh': must be signed where epsilon is given",
+        ),
+        ("tkmia", {"norm": "l3"}, "norm 'l3': must be one of"),
+        ("kfool", {"inner": "exact"}, "inner: is not read by kfool; it is for tkmia"),
+        ("kfool", {"iteration": 3}, "iteration: no option of kfool: did you mean iterations?"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, line):
+def test_options_out_of_range_are_refused(name, options, line):
     with pytest.raises(InputError, match=line):
-        prepare(TAGGER, settings)
+        choose(METHODS, name, **options)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("optimiser", ["sgd", "sign"])
+@pytest.mark.parametrize("name", ["tkmia", "ml-cw-u", "tkml-ap-u"])
+def test_a_ball_is_kept_to_in_the_units_of_pictures(name, optimiser, norm):
+    """Whatever the optimiser does; large steps reach its edge."""
+    method = choose(
+        METHODS, name, epsilon=0.05, norm=norm, optimiser=optimiser, learning_rate=0.5, tradeoff=0
+    )
+    state, _ = unroll(method.attack(TAGGER), PARAMETERS, IMAGE, TARGET, iterations=3)
+    order = {"l1": 1, "l2": 2, "linf": np.inf}[norm]
+    length = np.linalg.norm(np.ravel(state.perturbation), order)
+    assert 0.03 < length <= 0.05 * (1 + 1e-5)
