@@ -65,7 +65,7 @@ def test_nothing_to_attack_is_said(tagger, tmp_path):
     [
         (
             ["--method", "kfool", "--inner", "gradient"],
-            "--inner: is not read with kfool; it is for",
+            "--inner: is not read with kfool; it",
         ),
         (["--method", "kfool", "--learning-rate", "1"], "--learning-rate: is not read with kfool"),
         (["--types", "red"], "--types: is not read with random"),

@@ -22,7 +22,7 @@ VALUES = {
     "pattern": "noise", "space": "tanh", "inner": "gradient", "data": None, "out": None,
     "json": None, "name": None, "files": None,
     "arithmetic": "tf32", "judged": "tf32", "norm": "l2", "optimiser": "sign", "codes": "signs",
-    "epsilon": "0.1", "rounds": None,
+    "epsilon": "0.1",
 }  # fmt: skip
 
 
@@ -79,3 +79,14 @@ def test_an_option_is_read_or_refused(command, mode):
             assert "is not read with" not in err, (name, err)
         elif name not in SELECTORS:
             assert f"{words[0]}: is not read with" in err, (name, err)
+
+
+@pytest.mark.parametrize("command", ["attack caption", "evaluate caption"])
+def test_an_old_spelling_works_and_names_the_new(command):
+    """For one version: what is wrong with the value is said of the new one."""
+    base = {"attack caption": "--victim nobody p.png", "evaluate caption": "--victim nobody"}
+    words = *command.split(), *base[command].split(), "--out", "/proc/nowhere/out"
+    code, _, err = call(*words, "--rounds", "-3")
+    first, second = err.splitlines()
+    assert code == 2 and first == "--rounds: is called --iterations now"
+    assert "iterations -3: must be a whole number" in second

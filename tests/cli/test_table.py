@@ -63,7 +63,9 @@ def test_a_picture(folder, tmp_path):
     path = tmp_path / "curve.png"
     code, _, err = call("table", "exact-caption-1", folder, "--picture", path)
     assert code == 0 and path.read_bytes().startswith(b"\x89PNG") and "written to" in err
-    code, _, err = call("table", "exact-caption-1", folder, "--picture", path, "--curve", "rounds")
+    code, _, err = call(
+        "table", "exact-caption-1", folder, "--picture", path, "--curve", "iterations"
+    )
     assert code == 0
 
 

@@ -20,7 +20,7 @@ BENCH = "parts json backbone side arithmetic"
 COMMANDS = {
     "attack caption": (
         f"--victim nobody --out {NOWHERE} p.png",
-        f"images victim out method learning_rate iterations rounds unknown_words batch {PRECISION}",
+        f"images victim out method learning_rate iterations unknown_words batch {PRECISION}",
         {
             "--method gem": f"target {DESCENT} posterior tail",
             "--method gem --epsilon 0.1": f"target {DESCENT} norm posterior tail",
@@ -141,7 +141,7 @@ COMMANDS = {
 # the modes of these are checked where they are tested
 ELSEWHERE = {
     "evaluate caption": "victim out method settings images targets data tradeoff learning_rate "
-    "iterations rounds posterior tail space structured_loss loss margin constant tries aim "
+    "iterations posterior tail space structured_loss loss margin constant tries aim "
     f"targeted arithmetic unknown_words batch seed {BALL}",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
     f"iterations tradeoff learning_rate search inner space form arithmetic batch seed {BALL}",
@@ -149,7 +149,7 @@ ELSEWHERE = {
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
     "codes arithmetic judged batch",
     "evaluate understanding": "victim out method images targets content data tradeoff "
-    "learning_rate iterations rounds posterior tail space structured_loss loss margin constant "
+    "learning_rate iterations posterior tail space structured_loss loss margin constant "
     f"tries aim targeted arithmetic batch seed {BALL}",
     "port": "files architecture name vocabulary reference licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
@@ -177,7 +177,11 @@ LEAVES = leaves(build())
 
 def parameters(command):
     context = LEAVES[command].make_context(command, [], resilient_parsing=True)
-    return {p.name: p for p in LEAVES[command].get_params(context) if p.name != "help"}
+    return {
+        p.name: p
+        for p in LEAVES[command].get_params(context)
+        if p.name != "help" and not getattr(p, "hidden", False)
+    }
 
 
 def kind_of(command, name):
@@ -187,7 +191,6 @@ def kind_of(command, name):
     if name in declared:
         shown = str(declared[name].annotation)
     else:
-        name = LEAVES[command].old.get(name, name)
         methods = import_module(LEAVES[command].family).METHODS
         shown = str(next(kinds(m)[name] for m in methods if name in kinds(m)))
     return next((kind for kind in (float, int) if kind.__name__ in shown.split(",")[0]), str)
