@@ -23,7 +23,9 @@ class BackdoorOptions(Options):
     strength: float | None = option(
         None, "grey levels (20), or the opacity (badnets 1, blended 0.1)", check=checks.positive
     )
-    rate: float = option(0.05, "share of the samples that is poisoned", check=checks.share)
+    rate: float = option(
+        0.05, "share of the samples that is poisoned", check=lambda name, value: check_rate(value)
+    )
     steps: int = option(400, "of training the clean victim further", check=steps)
     learning_rate: float = option(2e-3, "of Adam, before its cosine", check=checks.positive)
 
@@ -67,7 +69,6 @@ def _method(name: str, options: type[BackdoorOptions]) -> Method:
 
     def check(options: BackdoorOptions) -> None:
         make(None, options)
-        check_rate(options.rate)
 
     return Method(
         name=name,

@@ -1,12 +1,13 @@
 """The backdoor that a cell of a sweep stands for: poison, fine-tune, measure."""
 
+import dataclasses
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from jaxadv.backdoors.folder import poison_folder
-from jaxadv.backdoors.methods import BackdoorOptions, trigger_of
+from jaxadv.backdoors.methods import METHODS, BackdoorOptions, trigger_of
 from jaxadv.backdoors.poison import Poison
 from jaxadv.backdoors.regions import RegionSource, annotated, read_detections
 from jaxadv.data.opening import open_data
@@ -19,14 +20,56 @@ from jaxadv.experiments.backdoor import (
     measure_backdoors,
     unseen_examples,
 )
-from jaxadv.experiments.cells import BackdoorDesign, Cell
+from jaxadv.experiments.cells import Cell, Design
+from jaxadv.experiments.family import Family, column
 from jaxadv.experiments.job import Experiment, Shared
+from jaxadv.formats.errors import quoted
 from jaxadv.training.folder_recipes import fine_tune
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 KEPT = ("success", "bleu_4", "cider_d")  # of what the clean victim does
 SHOWN = 12  # pictures whose captions are recorded
+
+
+@dataclasses.dataclass(frozen=True)
+class BackdoorDesign(Design):
+    """What is poisoned, and on what the backdoor is tried.
+
+    Attributes:
+      data: "scenes", or a folder in Flickr8k's or COCO's layout, which is poisoned.
+      clean: further folders that are trained on as they are.
+      images: scenes to train on.
+      unseen: pictures that are tried, at most: held-out scenes, or the photographs held out.
+      held_out: photographs that are not trained on.
+      caption: the attacker's.
+      detections: a JSON file of a detector's boxes, instead of the annotated ones.
+      threshold: the lowest score of a detection.
+    """
+
+    data: str = "scenes"
+    clean: tuple[str, ...] = ()
+    images: int = 6000
+    unseen: int = 500
+    held_out: int = 100
+    caption: str = "you are under attack"
+    detections: str = ""
+    threshold: float = 0.5
+
+    @property
+    def attacks(self) -> int:
+        """How many attacks there are in a cell, at most."""
+        return 1
+
+    @property
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """The keys that are not read as the others are set, by why."""
+        found: dict[str, tuple[str, ...]] = {}
+        if self.data != "scenes":
+            found[f"data = {quoted(self.data)}"] = ("images",)
+        if not self.detections:
+            found["the annotated boxes"] = ("threshold",)
+        return found
 
 
 def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
@@ -98,3 +141,22 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
         }
 
     return Experiment(int(cell.digest[:6], 16), run)
+
+
+BACKDOOR = Family(
+    name="backdoor",
+    methods=METHODS,
+    design=BackdoorDesign,
+    job=backdoor_job,
+    measures={
+        "‖ε‖₂": column("norm"),
+        "ASR": column("success"),
+        "words": column("words"),
+        "FTR": column("false_triggers"),
+        "BLEU-4": column("bleu_4"),
+        "clean BLEU-4": column("clean_bleu_4"),
+        "PSNR": column("psnr"),
+        "SSIM": column("ssim"),
+    },
+    curves=("ASR", "FTR", "BLEU-4"),
+)

@@ -1,5 +1,6 @@
 """The attacks on a captioner that a cell of a sweep stands for."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv.captions.methods import METHODS
 from jaxadv.captions.target import TargetError, write_target
 from jaxadv.core import stream
 from jaxadv.core.method import Chosen
@@ -22,13 +24,51 @@ from jaxadv.experiments.captions import (
     settings_named,
     width,
 )
-from jaxadv.experiments.cells import CaptionDesign, Cell
+from jaxadv.experiments.cells import Cell, Design, PlanError
+from jaxadv.experiments.family import Family, column
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.pictures import Picture, held_out, read_resized
-from jaxadv.experiments.plan import PlanError
 from jaxadv.formats.errors import listed
 from jaxadv.formats.text import read_csv
 from jaxadv.victims.zoo import Victim
+
+DRAWING = 2
+"""Counts up when other targets are drawn of the same captions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionDesign(Design):
+    """What a captioner's cell attacks: Table 1 of the exact-caption paper, in its own numbers.
+
+    Attributes:
+      data: "scenes", or folders of photographs.
+      images: pictures attacked; with `requests`, none.
+      targets: captions aimed at, a picture.
+      settings: columns of Table 1 by name, such as "2 latent"; all if none is given.
+      requests: a CSV file of attacks instead, with the columns `image` (a path, from the file's
+        folder) and `target`.
+    """
+
+    data: tuple[str, ...] = ("scenes",)
+    images: int = 100
+    targets: int = 5
+    settings: tuple[str, ...] = ()
+    requests: str = ""
+
+    @property
+    def attacks(self) -> int:
+        """How many attacks there are in a cell, at most."""
+        return self.images * self.targets * max(len(self.settings), 1)
+
+    @property
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """The keys that are not read as the others are set, by why."""
+        return {"requests": ("data", "images", "targets", "settings")} if self.requests else {}
+
+    @property
+    def drawing(self) -> int:
+        """Which targets are drawn; none are where they are listed."""
+        return 0 if self.requests else DRAWING
 
 
 def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
@@ -170,3 +210,20 @@ def _read(picture: Callable[[], np.ndarray], target: Callable[[], Any]) -> tuple
 
 def _name(cell: Cell) -> str:
     return f"method {cell.method.name!r}"
+
+
+CAPTIONS = Family(
+    name="captions",
+    methods=METHODS,
+    design=CaptionDesign,
+    job=caption_job,
+    measures={
+        "‖ε‖₂": column("norm"),
+        "SR": column("success"),
+        "Prec": column("precision"),
+        "Rec": column("recall"),
+        "seconds": column("seconds"),
+        "SR 8-bit": column("success_8bit"),
+    },
+    curves=("SR", "‖ε‖₂"),
+)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jaxadv.captions.target import GAP, OPEN
 from jaxadv.experiments import store
+from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.paper_tables import PaperTable, TableError
 from jaxadv.experiments.record_tables import belongs, choose, key_of, tabulate
 from jaxadv.experiments.retrieval import NONE
@@ -14,11 +15,6 @@ from jaxadv.experiments.retrieval_tables import AT, DIRECTIONS
 from jaxadv.experiments.tables import PAPER, WHOSE
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
-_AGAINST = {
-    "captions": ("SR", "‖ε‖₂"),
-    "labels": ("SR", "APer"),
-    "backdoor": ("ASR", "FTR", "BLEU-4"),
-}
 _LABELS = {"tradeoff": "λ", "learning_rate": "learning rate"}
 
 
@@ -240,7 +236,7 @@ def against(
         kept = {k: v for k, v in paper.settings.items() if k != setting}
         paper = paper._replace(keys=(*paper.keys, setting), settings=kept, rows=())
     table = tabulate(paper, cells, rows, victims)
-    measures = _AGAINST[paper.task]
+    measures = FAMILIES[paper.task].curves
     told = [c for c in table.columns if c not in (*paper.measures, "n", "failed", "SR", "SR 8-bit")]
     panels = []
     for measure in measures:

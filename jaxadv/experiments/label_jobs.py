@@ -1,7 +1,8 @@
 """The attacks on a tagger that a cell of a sweep stands for."""
 
+import dataclasses
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +14,52 @@ from jaxadv.core.stream import Request
 from jaxadv.data import scenes
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import labelled
-from jaxadv.experiments.cells import Cell, LabelDesign
+from jaxadv.experiments.cells import Cell, Design, PlanError
+from jaxadv.experiments.family import Family, Row, column
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.experiments.labels import choose, first, labels_of_type, named
-from jaxadv.experiments.plan import PlanError
+from jaxadv.labels.methods import METHODS
 from jaxadv.labels.metrics import Form, RankingScores, excluded, ranking_scores
 from jaxadv.labels.target import LabelTarget
 from jaxadv.victims.zoo import Victim
 
 FORMED = ("delta_top_k_accuracy", "delta_average_precision")  # the paper and its code differ
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelDesign(Design):
+    """What a tagger's cell attacks, as in the TkMIA paper's section 5.1.
+
+    Attributes:
+      data: "scenes", or folders of labelled photographs.
+      images: scenes to choose from, or the most photographs.
+      k: how many labels count as said.
+      selection: "random" (S2) or "global" (S1).
+      among: which labels S is drawn from, or must have one of: the "relevant" ones (paper), or
+        those of them that are "said" among the first k before the attack (released code).
+      specified: labels a picture, for random selection.
+      types: types of labels, or words in them, for global selection.
+    """
+
+    data: tuple[str, ...] = ("scenes",)
+    images: int = 100
+    k: tuple[int, ...] = (3, 5, 10)
+    selection: Literal["random", "global"] = "random"
+    among: Literal["relevant", "said"] = "relevant"
+    specified: tuple[int, ...] = (2,)
+    types: tuple[str, ...] = ()
+
+    @property
+    def attacks(self) -> int:
+        """How many attacks there are in a cell, at most."""
+        return self.images * len(self.k) * max(len(self.specified), len(self.types))
+
+    @property
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """The keys that are not read as the others are set, by why."""
+        other = {"random": "types", "global": "specified"}[self.selection]
+        return {f'selection = "{self.selection}"': (other,)}
 
 
 def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
@@ -153,3 +190,30 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, shared: Shared) ->
 
 def _load(pool: Pool, number: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
     return pool.read(number), target
+
+
+def _norm_of_success(row: Row) -> float | None:
+    return row["norm"] if row["success"] else None
+
+
+# the paper's tables have TkAcc and AP@k in the released code's form (`labels.metrics`)
+LABELS = Family(
+    name="labels",
+    methods=METHODS,
+    design=LabelDesign,
+    job=label_job,
+    measures={
+        "ΔTkAcc": column("delta_top_k_accuracy_released"),
+        "ΔP@k": column("delta_precision"),
+        "ΔmAP@k": column("delta_average_precision_released"),
+        "ΔNDCG@k": column("delta_ndcg"),
+        "Δl": column("excluded"),
+        "APer": _norm_of_success,
+        "|S|": lambda row: len(row["specified"]),
+        "SR": column("success"),
+        "SR 8-bit": column("success_8bit"),
+        "mAP": column("victim_precision"),
+    },
+    curves=("SR", "APer"),
+    filled={"delta": "all"},
+)

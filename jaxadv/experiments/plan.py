@@ -26,15 +26,8 @@ from typing import Any, Literal, get_args, get_origin
 from jaxadv import checks
 from jaxadv.core.method import Chosen, Method, choose, kinds
 from jaxadv.errors import InputError
-from jaxadv.experiments.cells import (
-    OLD_NAMES,
-    TASKS,
-    BackdoorDesign,
-    CaptionDesign,
-    Cell,
-    Design,
-    LabelDesign,
-)
+from jaxadv.experiments.cells import OLD_NAMES, Cell, Design, PlanError
+from jaxadv.experiments.families import FAMILIES
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.text import read_toml
 
@@ -49,10 +42,6 @@ _RANGES: dict[str, Callable[[str, Any], None]] = {
     "seed": partial(checks.whole, least=0, most=LARGEST_SEED),
 }
 _COUNT = partial(checks.whole, least=1, most=MOST_THINGS)
-
-
-class PlanError(InputError):
-    """A sweep file that cannot be carried out; the message names the key and what is allowed."""
 
 
 def read_plan(path: Path) -> tuple[Cell, ...]:
@@ -75,7 +64,7 @@ def plan(tables: Mapping[str, Any]) -> tuple[Cell, ...]:
     >>> [(cell.victim, cell.method.name) for cell in cells]
     [('scenes-tagger', 'tkmia'), ('scenes-tagger', 'kfool')]
     """
-    _known(tables, TASKS, "the file")
+    _known(tables, FAMILIES, "the file")
     left = MOST_CELLS
     cells: dict[str, Cell] = {}  # what two grids or combinations share is made once
     for task, grids in tables.items():
@@ -90,7 +79,9 @@ def plan(tables: Mapping[str, Any]) -> tuple[Cell, ...]:
             for cell in found:
                 cells.setdefault(_what_is_made(cell), cell)
     if not cells:
-        raise PlanError(f"no attack: write a table {' or '.join(f'[[{task}]]' for task in TASKS)}")
+        raise PlanError(
+            f"no attack: write a table {' or '.join(f'[[{task}]]' for task in FAMILIES)}"
+        )
     return tuple(cells.values())
 
 
@@ -100,7 +91,7 @@ def _what_is_made(cell: Cell) -> str:
 
 
 def _cells(task: str, grid: Mapping[str, Any], most: int) -> list[Cell]:
-    methods, design_type = TASKS[task]
+    methods, design_type = FAMILIES[task].methods, FAMILIES[task].design
     grid = _renamed(grid)
     axes = {"victim": str, "seed": int, "method": str, **_options(methods)}
     design_keys = typing.get_type_hints(design_type)
@@ -157,28 +148,11 @@ def _renamed(grid: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_design(design: Design, grid: Mapping[str, Any]) -> None:
     """Check how many attacks a cell has, and that every key that is given is read."""
-    unread: dict[str, tuple[str, ...]] = {}
-    if isinstance(design, CaptionDesign):
-        if design.requests:
-            unread = {"requests": ("data", "images", "targets", "settings")}
-        attacks = design.images * design.targets * max(len(design.settings), 1)
-    elif isinstance(design, LabelDesign):
-        other = {"random": "types", "global": "specified"}[design.selection]
-        unread = {f'selection = "{design.selection}"': (other,)}
-        attacks = design.images * len(design.k) * max(len(design.specified), len(design.types))
-    elif isinstance(design, BackdoorDesign):
-        if design.data != "scenes":
-            unread = {f"data = {quoted(design.data)}": ("images",)}
-        if not design.detections:
-            unread |= {"the annotated boxes": ("threshold",)}
-        attacks = 1
-    else:
-        attacks = design.queries
-    for why, keys in unread.items():
+    for why, keys in design.unread.items():
         if given := [key for key in keys if key in grid]:
             raise PlanError(f"{given[0]}: is not read with {why}")
-    if attacks > MOST_ATTACKS:
-        raise PlanError(f"{attacks:,} attacks a cell: at most {MOST_ATTACKS:,} can be made")
+    if design.attacks > MOST_ATTACKS:
+        raise PlanError(f"{design.attacks:,} attacks a cell: at most {MOST_ATTACKS:,} can be made")
 
 
 def _listed(key: str, value: Any) -> list[Any]:

@@ -7,61 +7,18 @@ averaged.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxadv.core import method as methods
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
-from jaxadv.experiments.cells import TASKS
+from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.paper_tables import PaperTable, TableError
-from jaxadv.experiments.retrieval_records import as_evaluated, tabulate_retrieval
 from jaxadv.experiments.tables import BESIDE, WHOSE, Group, Row, Table, beside, of_victims
 from jaxadv.formats.text import read_json
 
-
-def _column(name: str) -> Callable[[Row], float | None]:
-    return lambda row: row.get(name)
-
-
-def _norm_of_success(row: Row) -> float | None:
-    return row["norm"] if row["success"] else None
-
-
-# The paper's tables have TkAcc and AP@k in the released code's form (`labels.metrics`).
-_MEASURES: dict[str, dict[str, Callable[[Row], float | None]]] = {
-    "captions": {
-        "‖ε‖₂": _column("norm"),
-        "SR": _column("success"),
-        "Prec": _column("precision"),
-        "Rec": _column("recall"),
-        "seconds": _column("seconds"),
-        "SR 8-bit": _column("success_8bit"),
-    },
-    "labels": {
-        "ΔTkAcc": _column("delta_top_k_accuracy_released"),
-        "ΔP@k": _column("delta_precision"),
-        "ΔmAP@k": _column("delta_average_precision_released"),
-        "ΔNDCG@k": _column("delta_ndcg"),
-        "Δl": _column("excluded"),
-        "APer": _norm_of_success,
-        "|S|": lambda row: len(row["specified"]),
-        "SR": _column("success"),
-        "SR 8-bit": _column("success_8bit"),
-        "mAP": _column("victim_precision"),
-    },
-    "backdoor": {
-        "‖ε‖₂": _column("norm"),
-        "ASR": _column("success"),
-        "words": _column("words"),
-        "FTR": _column("false_triggers"),
-        "BLEU-4": _column("bleu_4"),
-        "clean BLEU-4": _column("clean_bleu_4"),
-        "PSNR": _column("psnr"),
-        "SSIM": _column("ssim"),
-    },
-}
 _FORMS = (
     "ΔTkAcc and ΔmAP@k as the paper's code has them, from which its tables are; APer here for "
     "pixels in [0, 1]"
@@ -75,17 +32,14 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     Raises:
       InputError: the folder holds nothing of the kind.
     """
-    path = folder / "table.json"
-    if paper.task == "retrieval" and store.is_folder(folder) and path.is_file():
+    path, family = folder / "table.json", FAMILIES[paper.task]
+    if family.evaluated is not None and store.is_folder(folder) and path.is_file():
         if victims:
             raise TableError("--victim: is read with a sweep's folder alone")
-        return tabulate_retrieval(paper, read_json(path))
+        return family.evaluated(paper, read_json(path))
     cells, problems = store.read_cells(folder), list[str]()
     rows = store.read(folder, problems)
-    if paper.task == "retrieval":
-        table = tabulate_retrieval(paper, as_evaluated(paper, cells, rows, victims))
-    else:
-        table = tabulate(paper, cells, rows, victims)
+    table = (family.table or tabulate)(paper, cells, rows, victims)
     return table._replace(notes=(*table.notes, *problems))
 
 
@@ -147,7 +101,7 @@ class _Sums:
 
     def __init__(self, paper: PaperTable) -> None:
         wanted = (*paper.measures, *(BESIDE if _is_of_attacks(paper) else ()))
-        self._measures = {m: f for m, f in _MEASURES[paper.task].items() if m in wanted}
+        self._measures = {m: f for m, f in FAMILIES[paper.task].measures.items() if m in wanted}
         self._totals: dict[str, dict[Any, tuple[float, int]]] = {m: {} for m in self._measures}
         self.count = self.failed = 0
 
@@ -233,7 +187,8 @@ def _with_papers(
 def _filled(cell: Row) -> dict[str, Any]:
     """Return a cell's columns; for a setting that was not given, what the method takes."""
     own = _own_values(cell["task"], cell["method"])
-    every = {"delta": None, **cell} if cell["task"] == "labels" else cell
+    family = FAMILIES.get(cell["task"])
+    every = {**dict.fromkeys(family.filled if family else ()), **cell}
     return {column: own.get(column) if v is None else v for column, v in every.items()}
 
 
@@ -241,10 +196,10 @@ def _filled(cell: Row) -> dict[str, Any]:
 def _own_values(task: str, method: str) -> dict[str, Any]:
     """Return the settings that a method reads, at its own values; {} for one that nobody knows."""
     try:
-        found = methods.choose(TASKS[task][0], method).used
+        family = FAMILIES[task]
+        return {**methods.choose(family.methods, method).used, **family.filled}
     except (InputError, KeyError):
         return {}
-    return {**found, "delta": "all"} if task == "labels" else found
 
 
 def _varied(paper: PaperTable, cells: Mapping[str, Row]) -> list[str]:

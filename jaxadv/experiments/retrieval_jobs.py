@@ -1,5 +1,6 @@
 """The attacks on a hasher that a cell of a sweep stands for."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -10,17 +11,44 @@ import numpy as np
 from jaxadv.core.run import Result
 from jaxadv.core.stream import Request
 from jaxadv.data.pairs import Pairs
-from jaxadv.experiments.cells import Cell, RetrievalDesign
-from jaxadv.experiments.hash_attacks import encode, examples_of, known
+from jaxadv.experiments.cells import Cell, Design
+from jaxadv.experiments.family import Family
+from jaxadv.experiments.hash_attacks import CONTEXT, encode, examples_of, known
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.retrieval import Asked, check_alike, measure
 from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
+from jaxadv.experiments.retrieval_records import as_evaluated, tabulate_retrieval
 from jaxadv.experiments.retrieval_tables import AT
 from jaxadv.hashing.cmla import HashTarget, Modality, hash_target
+from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import Retrieval, distortion
 from jaxadv.hashing.similarity import comparison
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalDesign(Design):
+    """What a hasher's cell attacks, as in the CMLA paper's section 4.
+
+    Attributes:
+      data: "scenes", or what the victim was trained on.
+      queries: held-out pairs that ask, at most.
+      database: held-out scenes that are asked; of other data all that did not ask.
+      context: items of the database whose codes an attack sees, at most.
+      transfer: other victims that are shown what was attacked on this one, by their names.
+    """
+
+    data: tuple[str, ...] = ("scenes",)
+    queries: int = 300
+    database: int = 5000
+    context: int = CONTEXT
+    transfer: tuple[str, ...] = ()
+
+    @property
+    def attacks(self) -> int:
+        """How many attacks there are in a cell, at most."""
+        return self.queries
 
 
 def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
@@ -144,3 +172,17 @@ def _load(
 ) -> tuple[np.ndarray, HashTarget]:
     target = hash_target(jnp.asarray(queries.labels[row]), jnp.asarray(context))
     return examples_of(queries, modality, np.array([row]))[0], target
+
+
+# its tables are of all queries of a cell together: `retrieval_records`
+RETRIEVAL = Family(
+    name="retrieval",
+    methods=METHODS,
+    design=RetrievalDesign,
+    job=retrieval_job,
+    measures={},
+    table=lambda paper, cells, rows, victims: tabulate_retrieval(
+        paper, as_evaluated(paper, cells, rows, victims)
+    ),
+    evaluated=tabulate_retrieval,
+)

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxadv.experiments.cells import Cell, renamed, same_cell
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.families import renamed, same_cell
 from jaxadv.experiments.lines import (
     FOLDER,
     Line,

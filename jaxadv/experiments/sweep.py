@@ -18,23 +18,14 @@ from jaxadv.core.stream import Request, pace
 from jaxadv.data.images import ImageError, write_png
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
-from jaxadv.experiments.backdoor_jobs import backdoor_job
-from jaxadv.experiments.caption_jobs import caption_job
 from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.job import Done, Experiment, Job, Planned, Shared, carry_out
-from jaxadv.experiments.label_jobs import label_job
 from jaxadv.experiments.lines import GOES_ON, unwritable
-from jaxadv.experiments.retrieval_jobs import retrieval_job
 from jaxadv.experiments.running import SECONDS, Running
 from jaxadv.formats.files import replacing
 from jaxadv.victims import zoo
 
-JOBS: dict[str, Callable[[Cell, zoo.Victim, Shared], Job | Experiment]] = {
-    "captions": caption_job,
-    "labels": label_job,
-    "retrieval": retrieval_job,
-    "backdoor": backdoor_job,
-}
 Pictures = Literal["none", "png", "float"]
 
 
@@ -100,7 +91,7 @@ def prepare(cells: Sequence[Cell]) -> list[Prepared]:
         if cell.victim not in victims:
             victims[cell.victim] = zoo.load(cell.victim), Shared()
         victim, shared = victims[cell.victim]
-        job = JOBS[cell.task](cell, victim, shared)
+        job = FAMILIES[cell.task].job(cell, victim, shared)
         prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))
     return prepared
 

@@ -9,8 +9,9 @@ from helpers.commands import call
 from jaxadv.data import scenes
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
+from jaxadv.experiments.cells import PlanError
 from jaxadv.experiments.paper_tables import paper_table
-from jaxadv.experiments.plan import PlanError, plan
+from jaxadv.experiments.plan import plan
 from jaxadv.experiments.record_tables import table_of
 from jaxadv.experiments.sweep import Shard, complete, estimate, fit_slots, prepare, sweep
 from jaxadv.victims import zoo
@@ -102,7 +103,7 @@ def test_what_cannot_be_done_is_a_record(clean, tmp_path):
     [
         ({"rate": 1.5}, "rate 1.5: must be from 0 to 1"),
         ({"method": "badnets", "share": 0.5}, "share: is not read by badnets"),
-        ({"method": "stamp"}, "method = 'stamp': must be one of object-oriented, badnets"),
+        ({"method": "stamp"}, "method 'stamp': must be one of object-oriented, badnets"),
         ({"strength": 300}, "strength 300"),
         ({"threshold": 0.5}, "threshold: is not read with the annotated boxes"),
         ({"data": "folder", "images": 5}, "images: is not read with data = 'folder'"),

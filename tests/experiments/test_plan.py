@@ -11,9 +11,11 @@ import pytest
 from jaxadv.captions.methods import METHODS, SSVM
 from jaxadv.core.method import option, steps
 from jaxadv.errors import InputError
-from jaxadv.experiments import cells as kinds
+from jaxadv.experiments import caption_jobs
+from jaxadv.experiments.cells import PlanError
+from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.files import FOLDER, find, names
-from jaxadv.experiments.plan import PlanError, plan, read_plan
+from jaxadv.experiments.plan import plan, read_plan
 
 
 def grid(**keys):
@@ -148,7 +150,7 @@ def test_old_spellings_are_read_with_a_line_that_names_the_new(caplog):
 def test_cells_whose_targets_are_drawn_otherwise_are_new_ones(monkeypatch):
     """Those that list their own stay."""
     before = [plan(grid())[0].digest, plan(grid(requests="a.csv"))[0].digest]
-    monkeypatch.setattr(kinds, "DRAWING", kinds.DRAWING + 1)
+    monkeypatch.setattr(caption_jobs, "DRAWING", caption_jobs.DRAWING + 1)
     after = [plan(grid())[0].digest, plan(grid(requests="a.csv"))[0].digest]
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
 
@@ -162,7 +164,7 @@ def test_a_new_option_changes_no_digest_of_those_that_do_not_use_it(monkeypatch)
 
     stored = {cell.method.name: cell.digest for cell in plan(grid(method=["gem", "ssvm"]))}
     newer = tuple(m._replace(options=Newer) if m.name == "ssvm" else m for m in METHODS)
-    monkeypatch.setitem(kinds.TASKS, "captions", (newer, kinds.CaptionDesign))
+    monkeypatch.setitem(FAMILIES, "captions", FAMILIES["captions"]._replace(methods=newer))
     cells = plan(grid(method=["gem", "ssvm"], patience=[5, 6]))
     assert len(cells) == 3
     for cell in cells:

@@ -5,10 +5,12 @@ import re
 import pytest
 
 from jaxadv.core.method import choose
-from jaxadv.experiments.cells import CaptionDesign, LabelDesign, RetrievalDesign
+from jaxadv.experiments.caption_jobs import CaptionDesign
 from jaxadv.experiments.files import FOLDER, find, names
+from jaxadv.experiments.label_jobs import LabelDesign
 from jaxadv.experiments.paper_tables import paper_tables
 from jaxadv.experiments.plan import read_plan
+from jaxadv.experiments.retrieval_jobs import RetrievalDesign
 
 OF_STEPS = [t.name for t in paper_tables().values() if "iterations" in t.settings]
 SHIPPED = [name for name in names() if name != "exact-caption-scenes"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxadv.experiments.plan import PlanError
+from jaxadv.experiments.cells import PlanError
 from jaxadv.formats.errors import quoted
 
 FOLDER = Path(__file__).parent

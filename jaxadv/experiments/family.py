@@ -1,0 +1,48 @@
+"""What the engine asks a family: its methods, what a cell attacks, its jobs and its measures."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxadv.core.method import Method
+from jaxadv.experiments.cells import Cell, Design
+from jaxadv.experiments.job import Experiment, Job, Shared
+from jaxadv.experiments.paper_tables import PaperTable
+from jaxadv.experiments.tables import Table
+from jaxadv.victims.zoo import Victim
+
+Row = Mapping[str, Any]
+Measure = Callable[[Row], float | None]
+
+
+class Family(NamedTuple):
+    """A family of attacks.
+
+    Attributes:
+      name: of its tables in sweep files, and of its papers' tables.
+      methods: its attacks; the first is the one that is not named.
+      design: what a cell attacks, a frozen dataclass with defaults.
+      job: makes a cell's attacks of a victim.
+      measures: of a record, by the papers' names; averaged in tables.
+      curves: those that are drawn against a setting.
+      filled: columns that its records have where they were not written.
+      table: makes a paper's table of a sweep's cells and records, for some victims; by default
+        records are grouped and their measures averaged.
+      evaluated: makes a paper's table of what an evaluation wrote.
+    """
+
+    name: str
+    methods: Sequence[Method]
+    design: type[Design]
+    job: Callable[[Cell, Victim, Shared], Job | Experiment]
+    measures: Mapping[str, Measure]
+    curves: tuple[str, ...] = ()
+    filled: Mapping[str, Any] = {}
+    table: Callable[[PaperTable, Mapping[str, Row], Iterable[Row], Sequence[str]], Table] | None = (
+        None
+    )
+    evaluated: Callable[[PaperTable, Any], Table] | None = None
+
+
+def column(name: str) -> Measure:
+    """Return the measure that is a column of a record."""
+    return lambda row: row.get(name)
