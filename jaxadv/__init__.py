@@ -7,9 +7,9 @@
     r = ja.run(ja.captions.gem(v.model), v.params, picture, t, iterations=50)
     ja.show(r)
 
-A family of attacks is a package: `ja.captions`, `ja.labels`, `ja.hashing`, `ja.backdoors`. What is
-in `__all__` here and there is public; nothing else is. All of it is imported when it is first used,
-so that `import jaxadv` takes no time.
+A family of attacks is a package: `ja.captions`, `ja.labels`, `ja.hashing`, `ja.backdoors`; beside
+them are `ja.training` and `ja.scenes`. What is in `__all__` here and there is public; nothing else
+is. All of it is imported when it is first used, so that `import jaxadv` takes no time.
 """
 
 from typing import TYPE_CHECKING
@@ -17,24 +17,38 @@ from typing import TYPE_CHECKING
 from jaxadv.lazy import lazily
 
 if TYPE_CHECKING:
-    from jaxadv import backdoors, captions, hashing, labels
-    from jaxadv.core.attack import Appraisal, Attack, Objective, Verdict, descend
-    from jaxadv.core.constraints import Constraint, ball, clip, tanh
+    from jaxadv import backdoors, captions, hashing, labels, training
+    from jaxadv.core.attack import (
+        Appraisal,
+        Attack,
+        Objective,
+        Status,
+        Verdict,
+        default_optimiser,
+        descend,
+    )
+    from jaxadv.core.constraints import Constraint, ball, clip, signed, tanh, tanh_of_picture
     from jaxadv.core.expectation import over_transformations
-    from jaxadv.core.jpeg import jpeg
-    from jaxadv.core.run import Result, run, unroll
+    from jaxadv.core.jpeg import compressed, jpeg
+    from jaxadv.core.memory import largest_batch
+    from jaxadv.core.precision import attack_in
+    from jaxadv.core.run import Result, run, unroll, why_nothing_moved
     from jaxadv.core.stream import Finished, Request, stream
     from jaxadv.core.transformations import in_turn, noise, resizing
     from jaxadv.core.universal import fooled_by, universal
     from jaxadv.data import scenes
     from jaxadv.data.images import read_image, resize, write_png
     from jaxadv.data.opening import open_data
+    from jaxadv.data.records import examples
+    from jaxadv.data.scene_folder import write_scenes
     from jaxadv.errors import InputError
     from jaxadv.experiments.make import make_sweep as sweep
     from jaxadv.experiments.make import read_records
     from jaxadv.reports.show import show
     from jaxadv.victims.conformance import check
+    from jaxadv.victims.memory import rematerialised
     from jaxadv.victims.zoo import installed, load
+    from jaxadv.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 _PUBLIC = {  # where it is
@@ -46,36 +60,49 @@ _PUBLIC = {  # where it is
     "Objective": "jaxadv.core.attack:Objective",
     "Request": "jaxadv.core.stream:Request",
     "Result": "jaxadv.core.run:Result",
+    "Status": "jaxadv.core.attack:Status",
     "Verdict": "jaxadv.core.attack:Verdict",
+    "Vocabulary": "jaxadv.vocabulary:Vocabulary",
+    "attack_in": "jaxadv.core.precision:attack_in",
     "backdoors": "jaxadv.backdoors",
     "ball": "jaxadv.core.constraints:ball",
     "captions": "jaxadv.captions",
     "check": "jaxadv.victims.conformance:check",
     "clip": "jaxadv.core.constraints:clip",
+    "compressed": "jaxadv.core.jpeg:compressed",
+    "default_optimiser": "jaxadv.core.attack:default_optimiser",
     "descend": "jaxadv.core.attack:descend",
+    "examples": "jaxadv.data.records:examples",
     "fooled_by": "jaxadv.core.universal:fooled_by",
     "hashing": "jaxadv.hashing",
     "in_turn": "jaxadv.core.transformations:in_turn",
     "installed": "jaxadv.victims.zoo:installed",
     "jpeg": "jaxadv.core.jpeg:jpeg",
     "labels": "jaxadv.labels",
+    "largest_batch": "jaxadv.core.memory:largest_batch",
     "load": "jaxadv.victims.zoo:load",
     "noise": "jaxadv.core.transformations:noise",
     "open_data": "jaxadv.data.opening:open_data",
     "over_transformations": "jaxadv.core.expectation:over_transformations",
     "read_image": "jaxadv.data.images:read_image",
     "read_records": "jaxadv.experiments.make:read_records",
+    "rematerialised": "jaxadv.victims.memory:rematerialised",
     "resize": "jaxadv.data.images:resize",
     "resizing": "jaxadv.core.transformations:resizing",
     "run": "jaxadv.core.run:run",
     "scenes": "jaxadv.data.scenes",
     "show": "jaxadv.reports.show:show",
+    "signed": "jaxadv.core.constraints:signed",
     "stream": "jaxadv.core.stream:stream",
     "sweep": "jaxadv.experiments.make:make_sweep",
     "tanh": "jaxadv.core.constraints:tanh",
+    "tanh_of_picture": "jaxadv.core.constraints:tanh_of_picture",
+    "training": "jaxadv.training",
     "universal": "jaxadv.core.universal:universal",
     "unroll": "jaxadv.core.run:unroll",
+    "why_nothing_moved": "jaxadv.core.run:why_nothing_moved",
     "write_png": "jaxadv.data.images:write_png",
+    "write_scenes": "jaxadv.data.scene_folder:write_scenes",
 }
 __all__ = [
     "Appraisal",
@@ -86,35 +113,48 @@ __all__ = [
     "Objective",
     "Request",
     "Result",
+    "Status",
     "Verdict",
+    "Vocabulary",
+    "attack_in",
     "backdoors",
     "ball",
     "captions",
     "check",
     "clip",
+    "compressed",
+    "default_optimiser",
     "descend",
+    "examples",
     "fooled_by",
     "hashing",
     "in_turn",
     "installed",
     "jpeg",
     "labels",
+    "largest_batch",
     "load",
     "noise",
     "open_data",
     "over_transformations",
     "read_image",
     "read_records",
+    "rematerialised",
     "resize",
     "resizing",
     "run",
     "scenes",
     "show",
+    "signed",
     "stream",
     "sweep",
     "tanh",
+    "tanh_of_picture",
+    "training",
     "universal",
     "unroll",
+    "why_nothing_moved",
     "write_png",
+    "write_scenes",
 ]
 __getattr__, __dir__ = lazily(__name__, _PUBLIC)

@@ -1,6 +1,12 @@
 """Attacks on captioners (Xu et al., CVPR 2019): protocol, targets, objectives and measures."""
 
-from jaxadv.captions.captioner import Captioner, beam, caption_log_probability, greedy
+from jaxadv.captions.captioner import (
+    Captioner,
+    beam,
+    caption_log_probability,
+    greedy,
+    with_unknown_words,
+)
 from jaxadv.captions.criteria import says_keywords, says_target
 from jaxadv.captions.gem import gem
 from jaxadv.captions.gem import objective as gem_objective
@@ -19,6 +25,7 @@ from jaxadv.captions.target import (
     write_target,
 )
 from jaxadv.captions.untargeted import untargeted
+from jaxadv.data.sentence_forms import parse_clause, say_as
 
 __all__ = [
     "Captioner",
@@ -33,9 +40,11 @@ __all__ = [
     "greedy",
     "keywords",
     "make_target",
+    "parse_clause",
     "precision",
     "recall",
     "say",
+    "say_as",
     "says_keywords",
     "says_target",
     "show_and_fool",
@@ -44,5 +53,6 @@ __all__ = [
     "success_sign",
     "target",
     "untargeted",
+    "with_unknown_words",
     "write_target",
 ]

@@ -162,7 +162,7 @@ def _words(text: str, vocabulary: Vocabulary) -> Iterator[str]:
 
 
 def write_target(target: PartialCaption, vocabulary: Vocabulary) -> str:
-    """Write a target as `parse_target` reads it."""
+    """Write a target as `target` reads it."""
     length = int(target.length)
     words = [
         _escaped(vocabulary.words[int(token) - 1]) if seen else GAP

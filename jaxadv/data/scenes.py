@@ -15,7 +15,25 @@ import numpy as np
 from jaxadv.data.example import Box, Example
 from jaxadv.vocabulary import Vocabulary
 
-SIDE, CROWD_SIDE = 64, 128
+__all__ = [
+    "COLOURS",
+    "CROWD_SIDE",
+    "GROUNDS",
+    "HELD_OUT_SEED",
+    "LABELS",
+    "MAX_WORDS",
+    "SHAPES",
+    "SIDE",
+    "SIZES",
+    "TAGS",
+    "TRAINING_SEED",
+    "crowd",
+    "example",
+    "examples",
+    "vocabulary",
+]
+
+SIDE, CROWD_SIDE = 64, 128  # pixels
 COLOURS = {
     "red": (0.86, 0.20, 0.20),
     "green": (0.20, 0.68, 0.26),

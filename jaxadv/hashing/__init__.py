@@ -1,11 +1,11 @@
 """Attacks on cross-modal hashers (Li et al., NeurIPS 2019): protocol, CMLA and measures."""
 
-from jaxadv.hashing.cmla import HashTarget, Known, Weights, bounded, cmla
+from jaxadv.hashing.cmla import HashTarget, Known, Weights, bounded, cmla, released
 from jaxadv.hashing.cmla import hash_target as target
 from jaxadv.hashing.cmla import objective as cmla_objective
 from jaxadv.hashing.encoding import known
-from jaxadv.hashing.hasher import CrossModalHasher, binary_code
-from jaxadv.hashing.metrics import distortion, pack, retrieval
+from jaxadv.hashing.hasher import CrossModalHasher, binary_code, unit
+from jaxadv.hashing.metrics import distortion, pack, retrieval, search
 
 __all__ = [
     "CrossModalHasher",
@@ -19,6 +19,9 @@ __all__ = [
     "distortion",
     "known",
     "pack",
+    "released",
     "retrieval",
+    "search",
     "target",
+    "unit",
 ]

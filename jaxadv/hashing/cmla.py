@@ -85,7 +85,9 @@ class Weights(NamedTuple):
 
 
 def hash_target(
-    labels: Bool[Array, " c"], context: Bool[Array, "N c"], toward: Bool[Array, " c"] | None = None
+    labels: Bool[Array | np.ndarray, " c"],
+    context: Bool[Array | np.ndarray, "N c"],
+    toward: Bool[Array | np.ndarray, " c"] | None = None,
 ) -> HashTarget:
     """Make the target of an example.
 

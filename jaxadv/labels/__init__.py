@@ -3,10 +3,11 @@
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.judging import label_judge, label_objective, stateless
 from jaxadv.labels.kfool import kfool
-from jaxadv.labels.metrics import mean_average_precision, ranking_scores
+from jaxadv.labels.metrics import attack_row, mean_average_precision, ranking_scores
 from jaxadv.labels.ml_cw_u import ml_cw_u
 from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
 from jaxadv.labels.predicting import predict
+from jaxadv.labels.ranking import in_top
 from jaxadv.labels.target import (
     LabelTarget,
     is_valid,
@@ -23,6 +24,8 @@ from jaxadv.labels.tkml_ap_u import tkml_ap_u
 __all__ = [
     "LabelTarget",
     "MultiLabelClassifier",
+    "attack_row",
+    "in_top",
     "is_valid",
     "kfool",
     "label_judge",

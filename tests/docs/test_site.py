@@ -1,6 +1,7 @@
 """The documentation: it builds without a warning, and what it says of the code is so."""
 
 import ast
+import functools
 import importlib.util
 import inspect
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+
+import jaxadv
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -28,8 +31,10 @@ def blocks(language):
 
 
 def resolve(name):
-    """What a dotted name stands for."""
+    """What a dotted name stands for; what begins with `ja` is read from there, as a user would."""
     parts = name.split(".")
+    if parts[0] == "ja":
+        return functools.reduce(getattr, parts[1:], jaxadv)
     for cut in range(len(parts), 0, -1):
         try:
             found = importlib.import_module(".".join(parts[:cut]))
@@ -82,7 +87,7 @@ def test_names_exist():
     """What the reference documents, and each name of ours that a page mentions."""
     names = {name for page in PAGES for name in re.findall(r"^::: (\S+)$", text_of(page), re.M)}
     assert len(names) > 50
-    mentioned = re.compile(r"`(jaxadv(?:\.\w+)+)[(`]")
+    mentioned = re.compile(r"`((?:ja|jaxadv)(?:\.\w+)+)[(`]")
     names |= {name for page in PAGES for name in mentioned.findall(text_of(page))}
     assert [name for name in sorted(names) if not exists(name)] == []
 
@@ -96,7 +101,7 @@ def test_files_exist():
 
 def test_options_are_those_of_the_functions():
     """A table whose head is a name of ours lists parameters of it, with their defaults."""
-    of_options = re.compile(r"^\| `(jaxadv[\w.]+)`.*\n\|[-|: ]+\n((?:\|.*\n)+)", re.MULTILINE)
+    of_options = re.compile(r"^\| `(ja[\w.]+)`.*\n\|[-|: ]+\n((?:\|.*\n)+)", re.MULTILINE)
     checked = 0
     for page in PAGES:
         for name, rows in of_options.findall(text_of(page)):
