@@ -214,6 +214,7 @@ class Chosen:
 def _attack(chosen: Chosen, victim: Any) -> Attack:
     options: Any = chosen.options
     make = partial(_make, chosen.method, options)
+    make(victim)  # refuses a victim of another kind, in words
     return attack_in(options.arithmetic, options.judged, make, victim)
 
 

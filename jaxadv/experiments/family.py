@@ -31,7 +31,7 @@ class Family(NamedTuple):
     """
 
     name: str
-    methods: Sequence[Method]
+    methods: tuple[Method, ...]
     design: type[Design]
     job: Callable[[Cell, Victim, Shared], Job | Experiment]
     measures: Mapping[str, Measure]

@@ -137,9 +137,10 @@ def test_no_submodule_hides_a_name(package):
         assert package._PUBLIC[name] == f"{package.__name__}.{name}"
 
 
-def test_page_lists_them():
-    """The page is what its script makes."""
-    spec = importlib.util.spec_from_file_location("public_names", ROOT / "docs" / "public_names.py")
+@pytest.mark.parametrize("script", ["public_names", "method_tables"])
+def test_page_is_what_its_script_makes(script):
+    """Of the public names, and of the methods' options."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "docs" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page()

@@ -183,8 +183,10 @@ def test_commands_exist():
                 command = command.commands[rest.pop(0)]
             command = getattr(command, "commands", {}).get("run", command)  # `jaxadv sweep FILE`
             assert command.name is not None, (page, line)
-            options = {name for parameter in command.params for name in parameter.opts}
-            options |= {name for parameter in command.params for name in parameter.secondary_opts}
+            context = command.make_context(command.name, [], resilient_parsing=True)
+            parameters = command.get_params(context)
+            options = {name for parameter in parameters for name in parameter.opts}
+            options |= {name for parameter in parameters for name in parameter.secondary_opts}
             given = {word for word in rest if word.startswith("--")}
             assert given <= options | {"--help"}, (page, line)
             checked += 1
