@@ -2,11 +2,12 @@
 
 Ours; no paper has it. A captioner is hard to move by the likelihood alone, because the descent
 begins in the basin of the benign picture's features. Of a *bank* of any pictures take those whose
-features make the target likely, the *anchors*; pull the features of the attacked picture toward
-one, let go, and finish by the likelihood. Several anchors are tried as *lanes*, one of which takes
-a step at a time, so that a step is one pass over the victim; the worst are dropped early
-(successive halving, Jamieson and Talwalkar 2016). Once the victim is fooled the perturbation is
-made as small as it can be (`core.minimal`).
+features make the target likely, the *anchors*. From an anchor's features plan ones near them that
+have the victim say the target, by the decoder alone; pull the features of the attacked picture
+toward these, let go, and finish by the likelihood. Several anchors are tried as *lanes*, one of
+which takes a step at a time, so that a step is one pass over the victim; the worst are dropped
+early (successive halving, Jamieson and Talwalkar 2016). Once the victim is fooled the perturbation
+is made as small as it can be (`core.minimal`).
 """
 
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 from jaxtyping import Float, Int
 
 from jaxadv import checks
-from jaxadv.captions import gem
+from jaxadv.captions import gem, margins
 from jaxadv.captions.captioner import Captioner, Features, Params, greedy
 from jaxadv.captions.criteria import says_target
 from jaxadv.captions.judging import Term, Termed, caption_check, caption_judge, caption_objective
@@ -38,9 +40,10 @@ from jaxadv.core.attack import (
 )
 from jaxadv.core.minimal import Shrinking, minimal
 
-WEIGHT = 100.0  # of the pull at the first step
-SHARE = 0.3  # of a lane's steps until it is let go
-LANES = 4
+WEIGHT = 300.0  # of the pull at the first step
+SHARE = 1.0  # of a lane's steps until it is let go
+PLANS = 200  # steps of a plan
+PLAN_STEP = 0.03  # of each of its moves, in deviations of the bank's features
 
 
 class Bank(NamedTuple):
@@ -135,22 +138,30 @@ def scores(
     return jnp.where(answers, -jnp.inf, likelihood)
 
 
-class Guidance(NamedTuple):
-    """Where the pull toward an anchor stands.
+class Goals(NamedTuple):
+    """What the features of a picture are pulled toward; a leading axis of anchors.
 
     Attributes:
-      anchors: i32[k], pictures of the bank, the likeliest first.
-      apart: f32[k], `‖e(x) - e_anchor‖²` of each; infinite, so that nothing is pulled, where the
-        bank has fewer than k that may be used.
-      lane: which of them pulls.
+      features: planned from the anchors', the likeliest first.
+      apart: f32[k], `‖e(x) - e_goal‖²` of each; infinite, so that nothing is pulled, where the bank
+        has fewer than k that may be used.
+    """
+
+    features: Features
+    apart: Float[Array, "*k"]
+
+
+class Guidance(NamedTuple):
+    """Where the pull toward a goal stands.
+
+    Attributes:
+      goal: `Goals` of one anchor, without its axis.
       steps: taken so far.
       fooled: whether the victim has been fooled, since when nothing pulls.
       term: the caption loss's own quantities.
     """
 
-    anchors: Int[Array, " k"]
-    apart: Float[Array, " k"]
-    lane: Int[Array, ""]
+    goal: Goals
     steps: Int[Array, ""]
     fooled: Array
     term: Any
@@ -162,30 +173,93 @@ def squared_distance(some: Features, others: Features) -> Float[Array, ""]:
     return jnp.asarray(sum(jax.tree.leaves(gaps)))
 
 
+def planned(
+    victim: Captioner, known: Known, features: Features, target: PartialCaption
+) -> Features:
+    """Move an anchor's features until the victim says the target, and no further.
+
+    Adam on the margins of the target's words (`margins.term`), by the decoder alone: no picture is
+    encoded. Each leaf of the features moves in units of its deviation over the bank.
+
+    Args:
+      victim: the captioner.
+      known: its parameters and the bank.
+      features: of the anchor.
+      target: what shall be said.
+    """
+    loss = margins.term(victim, lanes=3)
+    enough = 1e-4 - jnp.sum(target.observed)  # every margin is 1
+    adam = optax.scale_by_adam(b2=0.99, eps_root=1e-16)
+    units = jax.tree.map(lambda x: PLAN_STEP * jnp.std(x, axis=0).mean(), known.bank.features)
+
+    def value(features: Features) -> Float[Array, ""]:
+        return loss(known.params, features, target, ()).loss
+
+    def move(carry: tuple[Features, Any], _: None) -> tuple[tuple[Features, Any], None]:
+        features, state = carry
+        now, slope = jax.value_and_grad(value)(features)
+        direction, state = adam.update(slope, state)
+        moved = jax.tree.map(lambda x, unit, d: x - unit * d, features, units, direction)
+        return (keep_where(now > enough, moved, features), state), None
+
+    (there, _), _ = jax.lax.scan(move, (features, adam.init(features)), None, length=PLANS)
+    return there
+
+
+def goals(
+    victim: Captioner,
+    known: Known,
+    image: Float[Array, "H W 3"],
+    target: PartialCaption,
+    *,
+    anchors: int,
+    exclude: bool = True,
+) -> Goals:
+    """Choose the likeliest anchors for a target, and plan from each.
+
+    Args:
+      victim: the captioner.
+      known: its parameters and the bank.
+      image: f32[H, W, 3], the benign picture.
+      target: what shall be said.
+      anchors: how many.
+      exclude: take no anchor whose own caption has the target already.
+
+    Raises:
+      InputError: the bank has not so many pictures.
+    """
+    checks.whole("anchors", anchors, 1, len(known.bank.captions))
+    likelihood, chosen = jax.lax.top_k(scores(victim, known, target, exclude=exclude), anchors)
+    theirs = jax.tree.map(lambda x: x[chosen], known.bank.features)
+    there = jax.vmap(lambda features: planned(victim, known, features, target))(theirs)
+    own = victim.encode(known.params, image)
+    apart = jax.vmap(squared_distance, in_axes=(None, 0))(own, there)
+    usable = jnp.isfinite(likelihood) & (apart > 0)
+    return Goals(there, jnp.where(usable, apart, jnp.inf))
+
+
 def guided(
     victim: Captioner,
     term: Term,
     *,
     iterations: int,
     first: Callable[[], Any] = tuple,
-    anchors: int = 1,
     weight: float = WEIGHT,
     share: float = SHARE,
     exclude: bool = True,
 ) -> Objective:
-    """Add to a caption loss a pull toward an anchor's features that fades.
+    """Add to a caption loss a pull toward planned features that fades.
 
-    `w(t) · weight · ‖e(x + ε) - e_anchor‖² / ‖e(x) - e_anchor‖² + L`, with w falling linearly from
-    1 to 0 over the first `share` of the steps, and 0 once the victim is fooled. The picture is
-    encoded once a step: the loss L is a function of the same features. The objective's parameters
-    are a `Known`.
+    `w(t) · weight · ‖e(x + ε) - e_goal‖² / ‖e(x) - e_goal‖² + L`, with w falling linearly from 1 to
+    0 over the first `share` of the steps, and 0 once the victim is fooled. The picture is encoded
+    once a step: the loss L is a function of the same features. The objective's parameters are a
+    `Known`; the goal is that of the likeliest anchor.
 
     Args:
       victim: the captioner.
       term: L: `gem.term(victim)`, `ssvm.term(victim)`, `margins.term(victim)`.
       iterations: steps that the attack will be run.
       first: L's quantities before the first step; `lambda: ssvm.first(victim)` for SSVM.
-      anchors: how many are ranked; the first pulls.
       weight: of the pull.
       share: of the steps until it is gone.
       exclude: take no anchor whose own caption has the target already.
@@ -196,38 +270,26 @@ def guided(
     checks.victim(victim, Captioner, "captioner")
     checks.callable_("term", term, "jaxadv.captions.gem.term(victim)")
     checks.in_range(iterations=iterations)
-    checks.whole("anchors", anchors, 1)
     checks.positive("weight", weight)
     checks.positive("share", share)
 
     def pulled(known: Known, features: Features, target: Any, latent: Guidance) -> Termed:
         found = term(known.params, features, target, latent.term)
         faded = jnp.maximum(1.0 - latent.steps / (share * iterations), 0.0)
-        anchor = jax.tree.map(lambda x: x[latent.anchors[latent.lane]], known.bank.features)
-        gap = squared_distance(features, anchor) / latent.apart[latent.lane]
+        gap = squared_distance(features, latent.goal.features) / latent.goal.apart
         pull = jnp.where(latent.fooled, 0.0, faded * weight) * gap
-        went_on = latent._replace(
-            steps=latent.steps + 1,
-            fooled=latent.fooled | says_target(target, found.said),
-            term=found.latent,
+        went_on = Guidance(
+            latent.goal,
+            latent.steps + 1,
+            latent.fooled | says_target(target, found.said),
+            found.latent,
         )
         return Termed(found.loss + pull, went_on, found.said, found.reports | {"pull": pull})
 
     def init(known: Known, image: Array, target: Target, key: Array) -> Guidance:
-        checks.whole("anchors", anchors, 1, len(known.bank.captions))
-        likelihood, chosen = jax.lax.top_k(scores(victim, known, target, exclude=exclude), anchors)
-        own = victim.encode(known.params, image)
-        theirs = jax.tree.map(lambda x: x[chosen], known.bank.features)
-        apart = jax.vmap(squared_distance, in_axes=(None, 0))(own, theirs)
-        usable = jnp.isfinite(likelihood) & (apart > 0)
-        return Guidance(
-            anchors=chosen,
-            apart=jnp.where(usable, apart, jnp.inf),
-            lane=jnp.zeros((), jnp.int32),
-            steps=jnp.zeros((), jnp.int32),
-            fooled=jnp.zeros((), bool),
-            term=first(),
-        )
+        found = goals(victim, known, image, target, anchors=1, exclude=exclude)
+        likeliest = jax.tree.map(lambda x: x[0], found)
+        return Guidance(likeliest, jnp.zeros((), jnp.int32), jnp.zeros((), bool), first())
 
     on_known = victim._replace(encode=lambda known, image: victim.encode(known.params, image))
     return caption_objective(on_known, says_target, pulled, 0.0)._replace(init=init)
@@ -275,7 +337,7 @@ def anchored(
     victim: Captioner,
     *,
     iterations: int,
-    anchors: int = LANES,
+    anchors: int | None = None,
     loss: Term | None = None,
     first: Callable[[], Any] = tuple,
     exclude: bool = True,
@@ -289,7 +351,7 @@ def anchored(
     Args:
       victim: the captioner.
       iterations: steps that the attack will be run.
-      anchors: lanes.
+      anchors: lanes; by default one for each 200 steps, from one to four.
       loss: of the features; GEM's with the joint posterior by default (`guided`'s `term`).
       first: as `guided`.
       exclude: take no anchor whose own caption has the target already.
@@ -299,22 +361,22 @@ def anchored(
     """
     checks.victim(victim, Captioner, "captioner")
     checks.in_range(iterations=iterations)
-    checks.whole("anchors", anchors, 1)
-    longest = _of_last(anchors, iterations)
+    lanes = min(max(iterations // 200, 1), 4) if anchors is None else anchors
+    checks.whole("anchors", lanes, 1)
+    longest = _of_last(lanes, iterations)
     objective = guided(
         victim,
         gem.term(victim, posterior="joint", lanes=9) if loss is None else loss,
         iterations=longest,
         first=first,
-        anchors=anchors,
         exclude=exclude,
     )
     judge = of_known(caption_judge(victim, says_target))
     check_target = caption_check(victim)
     one = minimal(objective, judge, iterations=longest)
     return Attack(
-        partial(_begin, one, anchors),
-        partial(_step, one, tuple(rounds(anchors, iterations))),
+        partial(_begin, one, partial(goals, victim, anchors=lanes, exclude=exclude)),
+        partial(_step, one, tuple(rounds(lanes, iterations))),
         judge,
         lambda known, image, target: check_target(known.params, image, target),
     )
@@ -330,21 +392,27 @@ def of_known(judge: Judge) -> Judge:
 
 
 def _begin(
-    one: Attack, count: int, known: Known, image: Array, target: Target, key: Array
+    one: Attack,
+    choose: Callable[[Known, Array, Target], Goals],
+    known: Known,
+    image: Array,
+    target: Target,
+    key: Array,
 ) -> AttackState:
     """Begin a lane for each anchor from the benign picture."""
-    state = one.init(known, image, target, key)
-    numbers = jnp.arange(count, dtype=jnp.int32)
+    state = one.init(known, image, target, key)  # its own goal is not used, and not computed
 
-    def lane(number: Array) -> AttackState:
+    def lane(goal: Goals) -> AttackState:
         shrinking: Shrinking = state.latent
-        guidance = shrinking.objective._replace(lane=number)
+        guidance = shrinking.objective._replace(goal=goal)
         return state._replace(latent=shrinking._replace(objective=guidance))
 
+    found = choose(known, image, target)
+    count = len(found.apart)
     lanes = Lanes(
-        jax.vmap(lane)(numbers),
+        jax.vmap(lane)(found),
         jnp.full(count, jnp.inf, image.dtype),
-        numbers,
+        jnp.arange(count, dtype=jnp.int32),
         jnp.zeros((), jnp.int32),
     )
     return state._replace(variable=(), optimiser=(), latent=lanes)
