@@ -43,6 +43,7 @@ from jaxadv.core.minimal import Shrinking, minimal
 WEIGHT = 300.0  # of the pull at the first step
 SHARE = 1.0  # of a lane's steps until it is let go
 PLANS = 200  # steps of a plan
+MOST_LANES, STEPS_A_LANE = 4, 200  # by default
 PLAN_STEP = 0.03  # of each of its moves, in deviations of the bank's features
 
 
@@ -361,7 +362,7 @@ def anchored(
     """
     checks.victim(victim, Captioner, "captioner")
     checks.in_range(iterations=iterations)
-    lanes = min(max(iterations // 200, 1), 4) if anchors is None else anchors
+    lanes = min(max(iterations // STEPS_A_LANE, 1), MOST_LANES) if anchors is None else anchors
     checks.whole("anchors", lanes, 1)
     longest = _of_last(lanes, iterations)
     objective = guided(
@@ -371,18 +372,23 @@ def anchored(
         first=first,
         exclude=exclude,
     )
-    judge = of_known(caption_judge(victim, says_target))
+    judge = _of_known(caption_judge(victim, says_target))
     check_target = caption_check(victim)
+
+    def check(known: Any, image: Any, target: Any) -> None:
+        checks.made_of("params", known, Known, "Known(params, bank_of(victim, params, pictures))")
+        check_target(known.params, image, target)
+
     one = minimal(objective, judge, iterations=longest)
     return Attack(
         partial(_begin, one, partial(goals, victim, anchors=lanes, exclude=exclude)),
         partial(_step, one, tuple(rounds(lanes, iterations))),
         judge,
-        lambda known, image, target: check_target(known.params, image, target),
+        check,
     )
 
 
-def of_known(judge: Judge) -> Judge:
+def _of_known(judge: Judge) -> Judge:
     """Judge by a victim whose parameters come with a bank."""
 
     def of_params(known: Known, image: Array, target: Target) -> Verdict:

@@ -276,6 +276,8 @@ def test_arguments_are_checked():
         anchored(None, iterations=STEPS)
     with pytest.raises(InputError, match="pictures"):
         bank_of(VICTIM, PARAMETERS, PICTURES[:0])
+    with pytest.raises(InputError, match="Known"):
+        run(ATTACK, PARAMETERS, IMAGES, targets(), iterations=STEPS)
     small = anchored(VICTIM, iterations=STEPS, anchors=BANK + 1, loss=ONE_LANE)
     with pytest.raises(InputError, match="anchors"):
         run(small, KNOWN, IMAGES, targets(), iterations=STEPS)
