@@ -151,12 +151,12 @@ def test_it_can_be_differentiated():
 
 def test_what_is_not_finite_is_not_taken():
     objective, judge = linear(2.0)
-    broken = objective._replace(
-        loss=lambda p, x, a, t, latent: (
-            a.mean() * jnp.nan,
-            Appraisal(latent, jnp.zeros((), bool), {}),
-        )
-    )
+    nowhere = jnp.zeros((), bool)
+
+    def loss(params, image, adversarial, target, latent):
+        return adversarial.mean() * jnp.nan, Appraisal(latent, nowhere, {})
+
+    broken = objective._replace(loss=loss)
     result = run(
         minimal(broken, judge, iterations=3),
         jnp.zeros(()),
