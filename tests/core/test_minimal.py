@@ -75,7 +75,7 @@ def test_the_saved_picture_fools_the_victim(family):
         np.testing.assert_allclose(iterate.image, round_8bit(iterate.image), atol=1e-6)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["labels", "hashing"])
 def test_the_norm_only_falls_after_the_first_success(family):
     attack, _, params, images, targets = FAMILIES[family]()
     go = jax.jit(jax.vmap(lambda x, t: unroll(attack, params, x, t, iterations=STEPS)))
