@@ -1,6 +1,5 @@
 """How often the anchored attack fools a captioner, and at which norm.
 
-
     python -m benchmarks.anchored scenes-show-tell --pictures 32 --budget 1000
     python -m benchmarks.anchored FOLDER --data ../shared/data/flickr8k_1000 --pictures 16
 

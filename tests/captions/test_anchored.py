@@ -1,7 +1,7 @@
 """Anchors are ranked by the target's likelihood, pull, let go, and the worst are dropped."""
 
 import itertools
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ from jaxadv.core.stream import Request, stream
 from jaxadv.data.images import round_8bit
 from jaxadv.errors import InputError
 
+# Compiling is most of the run: spend less on it.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 WORDS, LENGTH, BANK, STEPS, LANES = 3, 4, 10, 32, 2
 VICTIM = tiny_captioner(words=WORDS, max_length=LENGTH)
 PARAMETERS = tiny_parameters(words=WORDS, dtype="float32")
@@ -105,7 +107,7 @@ def test_the_pull_is_its_formula_and_fades_to_nothing(name):
     begin = objective.init(KNOWN, image, target, jax.random.key(0))
     adversarial = jnp.clip(image + 0.05, 0, 1)
 
-    @jax.jit
+    @jit
     def both(latent):
         def pulled(x):
             return objective.loss(KNOWN, image, x, target, latent)
@@ -152,7 +154,7 @@ def test_the_picture_is_encoded_once_a_step():
 def test_a_plan_says_the_target_and_goes_no_further():
     target = target_of(40)
     anchor = KNOWN.bank.features[int(jnp.argmax(scores(VICTIM, KNOWN, target)))]
-    plan = jax.jit(lambda features: planned(VICTIM, KNOWN, features, target))
+    plan = jit(lambda features: planned(VICTIM, KNOWN, features, target))
     there = plan(anchor)
     assert not says_target(target, greedy(VICTIM, PARAMETERS, anchor).tokens)
     assert says_target(target, greedy(VICTIM, PARAMETERS, there).tokens)
@@ -237,7 +239,7 @@ def test_it_streams():
 def test_the_worst_lanes_are_dropped():
     """Both lanes share the first half of the steps; the other half is the better one's."""
     image, target = IMAGES[0], jax.tree.map(lambda x: x[0], targets())
-    go = jax.jit(lambda x, t: unroll(ATTACK, KNOWN, x, t, iterations=STEPS))
+    go = jit(lambda x, t: unroll(ATTACK, KNOWN, x, t, iterations=STEPS))
     state, info = go(image, target)
     lanes = state.latent
     taken = lanes.states.latent.taken
@@ -258,7 +260,7 @@ def test_rounds_halve_the_lanes():
 def test_it_can_be_differentiated():
     image, target = IMAGES[1], jax.tree.map(lambda x: x[1], targets())
 
-    @jax.jit
+    @jit
     @jax.grad
     def slope(params):
         known = KNOWN._replace(params=params)
