@@ -145,9 +145,10 @@ def test_the_picture_is_encoded_once_a_step():
     victim = VICTIM._replace(encode=counted)
     objective = guided(victim, ONE_LANE, iterations=10)
     image, target = tiny_image(3, dtype="float32"), target_of(40)
-    latent = objective.init(KNOWN, image, target, jax.random.key(0))
+    latent = jax.eval_shape(objective.init, KNOWN, image, target, jax.random.key(0))
     calls.clear()
-    objective.loss(KNOWN, image, image, target, latent)
+    slope = jax.grad(objective.loss, argnums=2, has_aux=True)
+    jax.eval_shape(slope, KNOWN, image, image, target, latent)
     assert len(calls) == 1
 
 
