@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaxadv.core.expectation import over_transformations
     from jaxadv.core.jpeg import compressed, jpeg
     from jaxadv.core.memory import largest_batch
+    from jaxadv.core.minimal import minimal
     from jaxadv.core.precision import attack_in
     from jaxadv.core.run import Result, run, unroll, why_nothing_moved
     from jaxadv.core.stream import Finished, Request, stream
@@ -81,6 +82,7 @@ _PUBLIC = {  # where it is
     "labels": "jaxadv.labels",
     "largest_batch": "jaxadv.core.memory:largest_batch",
     "load": "jaxadv.victims.zoo:load",
+    "minimal": "jaxadv.core.minimal:minimal",
     "noise": "jaxadv.core.transformations:noise",
     "open_data": "jaxadv.data.opening:open_data",
     "over_transformations": "jaxadv.core.expectation:over_transformations",
@@ -134,6 +136,7 @@ __all__ = [
     "labels",
     "largest_batch",
     "load",
+    "minimal",
     "noise",
     "open_data",
     "over_transformations",

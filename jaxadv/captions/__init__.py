@@ -1,5 +1,6 @@
 """Attacks on captioners (Xu et al., CVPR 2019): protocol, targets, objectives and measures."""
 
+from jaxadv.captions.anchored import Known, anchored, bank_of
 from jaxadv.captions.captioner import (
     Captioner,
     beam,
@@ -30,7 +31,10 @@ from jaxadv.data.sentence_forms import parse_clause, say_as
 __all__ = [
     "Captioner",
     "Keywords",
+    "Known",
     "PartialCaption",
+    "anchored",
+    "bank_of",
     "beam",
     "caption_judge",
     "caption_log_probability",

@@ -9,7 +9,13 @@ import optax
 from jaxadv import checks
 from jaxadv.captions.captioner import Captioner, Features, Params
 from jaxadv.captions.criteria import says_target
-from jaxadv.captions.judging import Termed, caption_check, caption_judge, caption_objective
+from jaxadv.captions.judging import (
+    Term,
+    Termed,
+    caption_check,
+    caption_judge,
+    caption_objective,
+)
 from jaxadv.captions.marginal import Posterior, marginal
 from jaxadv.captions.options import CAPTION, CaptionOptions, check_space, descent
 from jaxadv.captions.target import PartialCaption
@@ -79,6 +85,23 @@ def objective(
     Raises:
       InputError: as `gem`.
     """
+    em = term(victim, posterior=posterior, top=top, lanes=lanes, tail=tail)
+    return caption_objective(victim, says_target, em, tradeoff)
+
+
+def term(
+    victim: Captioner,
+    *,
+    posterior: Posterior = "factorised",
+    top: int = 3,
+    lanes: int = 27,
+    tail: bool = True,
+) -> Term:
+    """Return the objective without the norm, of the features; the arguments are `gem`'s.
+
+    Raises:
+      InputError: as `gem`.
+    """
     checks.victim(victim, Captioner, "captioner")
     checks.one_of("posterior", posterior, get_args(Posterior))
     words = victim.vocabulary.size - 1 - len(victim.vocabulary.suppressed)
@@ -86,14 +109,14 @@ def objective(
     checks.whole("lanes", lanes, 1)
     checks.true_or_false("tail", tail)
 
-    def term(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
+    def em(params: Params, features: Features, target: PartialCaption, latent: Any) -> Termed:
         found = marginal(
             victim, params, features, target, posterior=posterior, top=top, lanes=lanes, tail=tail
         )
         reports = {"log_likelihood": jnp.asarray(found.log_likelihood)}
         return Termed(-found.bound, latent, found.said, reports)
 
-    return caption_objective(victim, says_target, term, tradeoff)
+    return em
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,14 @@ from jaxtyping import Float, Int
 from jaxadv import checks
 from jaxadv.captions.captioner import Captioner, Features, Params, State, without_suppressed
 from jaxadv.captions.criteria import says_target
-from jaxadv.captions.judging import Termed, caption_check, caption_judge, caption_objective, say
+from jaxadv.captions.judging import (
+    Term,
+    Termed,
+    caption_check,
+    caption_judge,
+    caption_objective,
+    say,
+)
 from jaxadv.captions.options import CAPTION, CaptionOptions, check_space, descent
 from jaxadv.captions.target import PartialCaption
 from jaxadv.core.attack import Attack, default_optimiser, descend
@@ -148,10 +155,39 @@ def ssvm(
     Raises:
       InputError: the victim is no captioner, or an argument is outside its range.
     """
+    return descend(
+        caption_objective(
+            victim,
+            says_target,
+            term(victim, structured_loss=structured_loss, inner=inner),
+            tradeoff,
+            first=lambda: first(victim),
+        ),
+        caption_judge(victim, says_target),
+        constraint=clip() if constraint is None else constraint,
+        optimiser=default_optimiser() if optimiser is None else optimiser,
+        start=start,
+        stop_at_success=stop_at_success,
+        check=caption_check(victim),
+        victim=victim,
+    )
+
+
+def first(victim: Captioner) -> Completion:
+    """Return the latent quantities before the first step: no completion yet."""
+    return Completion(jnp.zeros(victim.max_length, jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def term(victim: Captioner, *, structured_loss: float = 1.0, inner: int = 10) -> Term:
+    """Return eq. 16 without the norm, of the features; the arguments are `ssvm`'s.
+
+    Raises:
+      InputError: as `ssvm`.
+    """
     checks.in_range(structured_loss=structured_loss)
     checks.whole("inner", inner, 1)
 
-    def term(
+    def eq_16(
         params: Params, features: Features, target: PartialCaption, latent: Completion
     ) -> Termed:
         anew = latent.steps % inner == 0
@@ -173,19 +209,7 @@ def ssvm(
             {"log_likelihood": wanted},
         )
 
-    def first() -> Completion:
-        return Completion(jnp.zeros(victim.max_length, jnp.int32), jnp.zeros((), jnp.int32))
-
-    return descend(
-        caption_objective(victim, says_target, term, tradeoff, first=first),
-        caption_judge(victim, says_target),
-        constraint=clip() if constraint is None else constraint,
-        optimiser=default_optimiser() if optimiser is None else optimiser,
-        start=start,
-        stop_at_success=stop_at_success,
-        check=caption_check(victim),
-        victim=victim,
-    )
+    return eq_16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

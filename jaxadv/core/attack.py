@@ -73,7 +73,7 @@ class AttackState(NamedTuple):
     """
 
     perturbation: Array
-    variable: Array
+    variable: Any
     optimiser: Any
     latent: Any
     best: Array

@@ -1,0 +1,458 @@
+"""Anchored attacks: toward the features of a picture that makes the target likely, then let go.
+
+Ours; no paper has it. A captioner is hard to move by the likelihood alone, because the descent
+begins in the basin of the benign picture's features. Of a *bank* of any pictures take those whose
+features make the target likely, the *anchors*. From an anchor's features plan ones near them that
+have the victim say the target, by the decoder alone; pull the features of the attacked picture
+toward these, let go, and finish by the likelihood. Several anchors are tried as *lanes*, one of
+which takes a step at a time, so that a step is one pass over the victim; the worst are dropped
+early (successive halving, Jamieson and Talwalkar 2016). Once the victim is fooled the perturbation
+is made as small as it can be (`core.minimal`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jaxtyping import Float, Int
+
+from jaxadv import checks
+from jaxadv.captions.captioner import Captioner, Features, Params, greedy
+from jaxadv.captions.criteria import says_target
+from jaxadv.captions.gem import term as gem_term
+from jaxadv.captions.judging import Term, Termed, caption_check, caption_judge, caption_objective
+from jaxadv.captions.marginal import marginal
+from jaxadv.captions.margins import term as margins_term
+from jaxadv.captions.target import PartialCaption
+from jaxadv.core.attack import (
+    Attack,
+    AttackInfo,
+    AttackState,
+    Fixed,
+    Judge,
+    Objective,
+    Target,
+    Verdict,
+    keep_where,
+)
+from jaxadv.core.minimal import Shrinking, minimal
+
+WEIGHT = 300.0  # of the pull at the first step
+SHARE = 1.0  # of a lane's steps until it is let go
+PLANS = 200  # steps of a plan
+MOST_LANES, STEPS_A_LANE = 4, 200  # by default
+PLAN_STEP = 0.03  # of each of its moves, in deviations of the bank's features
+
+
+class Bank(NamedTuple):
+    """What a victim makes of some pictures; a leading axis of pictures throughout.
+
+    Attributes:
+      features: of each picture, as `Captioner.encode` gives them.
+      captions: i32[N, T], what it says of each greedily.
+    """
+
+    features: Features
+    captions: Int[Array, "N T"]
+
+
+class Known(NamedTuple):
+    """What is known of the victim, and takes the place of its parameters: all examples share it.
+
+    Attributes:
+      params: its parameters.
+      bank: what it makes of the pictures that anchors are taken from.
+    """
+
+    params: Params
+    bank: Bank
+
+
+def bank_of(victim: Captioner, params: Params, pictures: Array, batch: int = 64) -> Bank:
+    """Encode and caption the pictures of a bank.
+
+    Args:
+      victim: the captioner.
+      params: its parameters.
+      pictures: f32[N, H, W, 3] in [0, 1], any; the attacked ones had better not be among them.
+      batch: pictures at once.
+
+    Raises:
+      InputError: the victim is no captioner, or there is no picture.
+    """
+    checks.victim(victim, Captioner, "captioner")
+    checks.whole("batch", batch, 1)
+    checks.whole("number of pictures", len(pictures), 1)
+    return _encoded(victim, params, jnp.asarray(pictures), min(batch, len(pictures)))
+
+
+@partial(jax.jit, static_argnames=("victim", "batch"))
+def _encoded(victim: Captioner, params: Params, pictures: Array, batch: int) -> Bank:
+    def one(picture: Array) -> Bank:
+        features = victim.encode(params, picture)
+        return Bank(features, greedy(victim, params, features).tokens)
+
+    bank: Bank = jax.lax.map(one, pictures, batch_size=batch)
+    return bank
+
+
+def scores(
+    victim: Captioner,
+    known: Known,
+    target: PartialCaption,
+    *,
+    exclude: bool = True,
+    top: int = 3,
+    lanes: int = 9,
+    batch: int = 64,
+) -> Float[Array, " N"]:
+    """Score every picture of the bank by `ln P(S_O)` of the target, latent words summed over.
+
+    Args:
+      victim: the captioner.
+      known: its parameters and the bank.
+      target: what shall be said.
+      exclude: minus infinity where the picture's own caption has the target already, so that an
+        evaluation rests on no picture that is an answer.
+      top: states kept a latent word.
+      lanes: configurations kept at once.
+      batch: pictures at once.
+
+    Returns:
+      f32[N].
+    """
+
+    def one(features: Features) -> Array:
+        found = marginal(
+            victim, known.params, features, target, posterior="joint", top=top, lanes=lanes
+        )
+        return found.log_likelihood
+
+    features, captions = known.bank
+    likelihood = jax.lax.map(one, features, batch_size=min(batch, len(captions)))
+    if not exclude:
+        return likelihood
+    answers = jax.vmap(partial(says_target, target))(captions)
+    return jnp.where(answers, -jnp.inf, likelihood)
+
+
+class Goals(NamedTuple):
+    """What the features of a picture are pulled toward; a leading axis of anchors.
+
+    Attributes:
+      features: planned from the anchors', the likeliest first.
+      apart: f32[k], `‖e(x) - e_goal‖²` of each; infinite, so that nothing is pulled, where the bank
+        has fewer than k that may be used.
+    """
+
+    features: Features
+    apart: Float[Array, "*k"]
+
+
+class Guidance(NamedTuple):
+    """Where the pull toward a goal stands.
+
+    Attributes:
+      goal: `Goals` of one anchor, without its axis.
+      steps: taken so far.
+      fooled: whether the victim has been fooled, since when nothing pulls.
+      term: the caption loss's own quantities.
+    """
+
+    goal: Goals
+    steps: Int[Array, ""]
+    fooled: Array
+    term: Any
+
+
+def squared_distance(some: Features, others: Features) -> Float[Array, ""]:
+    """`‖e - e'‖²` over all that the decoder sees of a picture."""
+    gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), some, others)
+    return jnp.asarray(sum(jax.tree.leaves(gaps)))
+
+
+def planned(
+    victim: Captioner, known: Known, features: Features, target: PartialCaption
+) -> Features:
+    """Move an anchor's features until the victim says the target, and no further.
+
+    Adam on the margins of the target's words (`margins.term`), by the decoder alone: no picture is
+    encoded. Each leaf of the features moves in units of its deviation over the bank.
+
+    Args:
+      victim: the captioner.
+      known: its parameters and the bank.
+      features: of the anchor.
+      target: what shall be said.
+    """
+    loss = margins_term(victim, lanes=3)
+    enough = 1e-4 - jnp.sum(target.observed)  # every margin is 1
+    adam = optax.scale_by_adam(b2=0.99, eps_root=1e-16)
+    units = jax.tree.map(lambda x: PLAN_STEP * jnp.std(x, axis=0).mean(), known.bank.features)
+
+    def value(features: Features) -> Float[Array, ""]:
+        return loss(known.params, features, target, ()).loss
+
+    def move(carry: tuple[Features, Any], _: None) -> tuple[tuple[Features, Any], None]:
+        features, state = carry
+        now, slope = jax.value_and_grad(value)(features)
+        direction, state = adam.update(slope, state)
+        moved = jax.tree.map(lambda x, unit, d: x - unit * d, features, units, direction)
+        return (keep_where(now > enough, moved, features), state), None
+
+    (there, _), _ = jax.lax.scan(move, (features, adam.init(features)), None, length=PLANS)
+    return there
+
+
+def goals(
+    victim: Captioner,
+    known: Known,
+    image: Float[Array, "H W 3"],
+    target: PartialCaption,
+    *,
+    anchors: int,
+    exclude: bool = True,
+) -> Goals:
+    """Choose the likeliest anchors for a target, and plan from each.
+
+    Args:
+      victim: the captioner.
+      known: its parameters and the bank.
+      image: f32[H, W, 3], the benign picture.
+      target: what shall be said.
+      anchors: how many.
+      exclude: take no anchor whose own caption has the target already.
+
+    Raises:
+      InputError: the bank has not so many pictures.
+    """
+    checks.whole("anchors", anchors, 1, len(known.bank.captions))
+    likelihood, chosen = jax.lax.top_k(scores(victim, known, target, exclude=exclude), anchors)
+    theirs = jax.tree.map(lambda x: x[chosen], known.bank.features)
+    there = jax.vmap(lambda features: planned(victim, known, features, target))(theirs)
+    own = victim.encode(known.params, image)
+    apart = jax.vmap(squared_distance, in_axes=(None, 0))(own, there)
+    usable = jnp.isfinite(likelihood) & (apart > 0)
+    return Goals(there, jnp.where(usable, apart, jnp.inf))
+
+
+def guided(
+    victim: Captioner,
+    term: Term,
+    *,
+    iterations: int,
+    first: Callable[[], Any] = tuple,
+    weight: float = WEIGHT,
+    share: float = SHARE,
+    exclude: bool = True,
+) -> Objective:
+    """Add to a caption loss a pull toward planned features that fades.
+
+    `w(t) · weight · ‖e(x + ε) - e_goal‖² / ‖e(x) - e_goal‖² + L`, with w falling linearly from 1 to
+    0 over the first `share` of the steps, and 0 once the victim is fooled. The picture is encoded
+    once a step: the loss L is a function of the same features. The objective's parameters are a
+    `Known`; the goal is that of the likeliest anchor.
+
+    Args:
+      victim: the captioner.
+      term: L: `gem.term(victim)`, `ssvm.term(victim)`, `margins.term(victim)`.
+      iterations: steps that the attack will be run.
+      first: L's quantities before the first step; `lambda: ssvm.first(victim)` for SSVM.
+      weight: of the pull.
+      share: of the steps until it is gone.
+      exclude: take no anchor whose own caption has the target already.
+
+    Raises:
+      InputError: the victim is no captioner, or an argument is outside its range.
+    """
+    checks.victim(victim, Captioner, "captioner")
+    checks.callable_("term", term, "jaxadv.captions.gem.term(victim)")
+    checks.in_range(iterations=iterations)
+    checks.positive("weight", weight)
+    checks.positive("share", share)
+
+    def pulled(known: Known, features: Features, target: Any, latent: Guidance) -> Termed:
+        found = term(known.params, features, target, latent.term)
+        faded = jnp.maximum(1.0 - latent.steps / (share * iterations), 0.0)
+        gap = squared_distance(features, latent.goal.features) / latent.goal.apart
+        pull = jnp.where(latent.fooled, 0.0, faded * weight) * gap
+        went_on = Guidance(
+            latent.goal,
+            latent.steps + 1,
+            latent.fooled | says_target(target, found.said),
+            found.latent,
+        )
+        return Termed(found.loss + pull, went_on, found.said, found.reports | {"pull": pull})
+
+    def init(known: Known, image: Array, target: Target, key: Array) -> Guidance:
+        found = goals(victim, known, image, target, anchors=1, exclude=exclude)
+        likeliest = jax.tree.map(lambda x: x[0], found)
+        return Guidance(likeliest, jnp.zeros((), jnp.int32), jnp.zeros((), bool), first())
+
+    on_known = victim._replace(encode=lambda known, image: victim.encode(known.params, image))
+    return caption_objective(on_known, says_target, pulled, 0.0)._replace(init=init)
+
+
+class Lanes(NamedTuple):
+    """One attack under way for each anchor, and which of them goes on.
+
+    Attributes:
+      states: their `AttackState`s, with a leading axis of lanes.
+      losses: f32[k], what each found last, the pull left out; infinite before that.
+      order: i32[k], the lanes, the best of the last round first.
+      taken: steps taken by all of them together.
+    """
+
+    states: AttackState
+    losses: Float[Array, " k"]
+    order: Int[Array, " k"]
+    taken: Int[Array, ""]
+
+
+def rounds(lanes: int, iterations: int) -> list[tuple[int, int]]:
+    """Share steps out by successive halving: `(first step, lanes alive)` of each round.
+
+    Half of all steps belong to the last lane; the rounds before it share the other half.
+
+    >>> rounds(4, 1000)
+    [(0, 4), (250, 2), (500, 1)]
+    >>> rounds(1, 1000)
+    [(0, 1)]
+    """
+    alive = [max(lanes >> i, 1) for i in range(lanes.bit_length())]
+    each = iterations / 2 / max(len(alive) - 1, 1)
+    return [(round(i * each), count) for i, count in enumerate(alive)]
+
+
+def _of_last(lanes: int, iterations: int) -> int:
+    """Count the steps that the lane takes which is never dropped."""
+    starts = [*rounds(lanes, iterations), (iterations, 1)]
+    spans = pairwise(starts)
+    return max(sum(-(-(end - start) // count) for (start, count), (end, _) in spans), 1)
+
+
+def anchored(
+    victim: Captioner,
+    *,
+    iterations: int,
+    anchors: int | None = None,
+    loss: Term | None = None,
+    first: Callable[[], Any] = tuple,
+    exclude: bool = True,
+) -> Attack:
+    """Reach a (partial) caption by way of anchors, with the smallest perturbation that does.
+
+    There is no rate and no weight to choose. A step is one pass over the victim, by one lane. The
+    attack's parameters are a `Known`; of its result `best` counts: the smallest perturbation whose
+    picture of 8 bits fools the victim.
+
+    Args:
+      victim: the captioner.
+      iterations: steps that the attack will be run.
+      anchors: lanes; by default one for each 200 steps, from one to four.
+      loss: of the features; GEM's with the joint posterior by default (`guided`'s `term`).
+      first: as `guided`.
+      exclude: take no anchor whose own caption has the target already.
+
+    Raises:
+      InputError: the victim is no captioner, or an argument is outside its range.
+    """
+    checks.victim(victim, Captioner, "captioner")
+    checks.in_range(iterations=iterations)
+    lanes = min(max(iterations // STEPS_A_LANE, 1), MOST_LANES) if anchors is None else anchors
+    checks.whole("anchors", lanes, 1)
+    longest = _of_last(lanes, iterations)
+    objective = guided(
+        victim,
+        gem_term(victim, posterior="joint", lanes=9) if loss is None else loss,
+        iterations=longest,
+        first=first,
+        exclude=exclude,
+    )
+    judge = _of_known(caption_judge(victim, says_target))
+    check_target = caption_check(victim)
+
+    def check(known: Any, image: Any, target: Any) -> None:
+        checks.made_of("params", known, Known, "Known(params, bank_of(victim, params, pictures))")
+        check_target(known.params, image, target)
+
+    one = minimal(objective, judge, iterations=longest)
+    return Attack(
+        partial(_begin, one, partial(goals, victim, anchors=lanes, exclude=exclude)),
+        partial(_step, one, tuple(rounds(lanes, iterations))),
+        judge,
+        check,
+        Fixed(victim),
+    )
+
+
+def _of_known(judge: Judge) -> Judge:
+    """Judge by a victim whose parameters come with a bank."""
+
+    def of_params(known: Known, image: Array, target: Target) -> Verdict:
+        return judge(known.params, image, target)
+
+    return of_params
+
+
+def _begin(
+    one: Attack,
+    choose: Callable[[Known, Array, Target], Goals],
+    known: Known,
+    image: Array,
+    target: Target,
+    key: Array,
+) -> AttackState:
+    """Begin a lane for each anchor from the benign picture."""
+    state = one.init(known, image, target, key)  # its own goal is not used, and not computed
+
+    def lane(goal: Goals) -> AttackState:
+        shrinking: Shrinking = state.latent
+        guidance = shrinking.objective._replace(goal=goal)
+        return state._replace(latent=shrinking._replace(objective=guidance))
+
+    found = choose(known, image, target)
+    count = len(found.apart)
+    lanes = Lanes(
+        jax.vmap(lane)(found),
+        jnp.full(count, jnp.inf, image.dtype),
+        jnp.arange(count, dtype=jnp.int32),
+        jnp.zeros((), jnp.int32),
+    )
+    return state._replace(variable=(), optimiser=(), latent=lanes)
+
+
+def _step(
+    one: Attack,
+    halvings: tuple[tuple[int, int], ...],
+    known: Known,
+    image: Array,
+    target: Target,
+    state: AttackState,
+) -> tuple[AttackState, AttackInfo]:
+    """Let the lane whose turn it is take a step."""
+    lanes: Lanes = state.latent
+    starts, alive = (jnp.asarray(column) for column in zip(*halvings, strict=True))
+    present = jnp.sum(lanes.taken >= starts) - 1
+    order = jnp.where(lanes.taken == starts[present], _best_first(lanes), lanes.order)
+    turn = order[(lanes.taken - starts[present]) % alive[present]]
+    new, info = one.step(known, image, target, jax.tree.map(lambda x: x[turn], lanes.states))
+    states = jax.tree.map(lambda all_, own: all_.at[turn].set(own), lanes.states, new)
+    better = new.best_norm < state.best_norm
+    best, norm = keep_where(better, (new.best, new.best_norm), (state.best, state.best_norm))
+    found = Lanes(
+        states, lanes.losses.at[turn].set(info.loss - info.reports["pull"]), order, lanes.taken + 1
+    )
+    return AttackState(new.perturbation, (), (), found, best, norm, jnp.min(states.status)), info
+
+
+def _best_first(lanes: Lanes) -> Int[Array, " k"]:
+    """Order lanes: the smallest success first, then the least loss; those that diverged last."""
+    losses = jnp.where(lanes.states.status == 0, lanes.losses, jnp.inf)
+    order = jnp.lexsort((losses, lanes.states.best_norm))
+    return order.astype(jnp.int32)
