@@ -8,7 +8,7 @@ import math
 import numbers
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +102,7 @@ RANGES: dict[str, Callable[[str, Any], None]] = {
         ("tradeoff", "structured_loss", "margin", "inter", "intra", "distortion"), not_negative
     ),
     **dict.fromkeys(("learning_rate", "multiplier_rate", "constant", "bound"), positive),
-    **dict.fromkeys(("iterations", "rounds", "tries"), partial(whole, least=1, most=MOST_STEPS)),
+    **dict.fromkeys(("iterations", "tries"), partial(whole, least=1, most=MOST_STEPS)),
     "delta": partial(whole, least=1),
 }
 
@@ -115,24 +115,6 @@ def in_range(**values: Any) -> None:
     """
     for name, value in values.items():
         RANGES[name](name, value)
-
-
-def settings(given: Any) -> None:
-    """Check a dataclass of settings: words by their `Literal`, bools, and numbers by `RANGES`.
-
-    What is None, and what has another type, is left to the caller.
-
-    Raises:
-      InputError: a word that is none of those allowed, or a number outside its range.
-    """
-    for name, kind in get_type_hints(type(given)).items():
-        value = getattr(given, name)
-        if get_origin(kind) is Literal:
-            one_of(name, value, get_args(kind))
-        elif kind is bool:
-            true_or_false(name, value)
-        elif name in RANGES and (value is not None or type(None) not in get_args(kind)):
-            in_range(**{name: value})
 
 
 def all_finite(name: str, values: Any) -> None:

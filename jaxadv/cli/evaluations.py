@@ -2,40 +2,15 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from jaxadv.cli.options import given
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.files import write_text
 
 TABLE, RECORDS = "table.json", "records.jsonl"
-
-
-def refuse_unread_settings(
-    context: typer.Context, methods: Sequence[str], uses: Mapping[str, Collection[str]]
-) -> None:
-    """Refuse the settings given that none of the methods reads.
-
-    Args:
-      context: the command's.
-      methods: those that are evaluated.
-      uses: of each method, the settings that it reads.
-
-    Raises:
-      InputError: there is one.
-    """
-    for parameter in given(context):
-        readers = [method for method, names in uses.items() if parameter.name in names]
-        if readers and not set(readers) & set(methods) and set(methods) <= uses.keys():
-            raise InputError(
-                f"{parameter.opts[0]}: is not read by {' and '.join(dict.fromkeys(methods))}; it "
-                f"is for {', '.join(readers)}"
-            )
 
 
 def write_results(out: Path, table: Mapping[str, Any], records: Iterable[Any]) -> None:

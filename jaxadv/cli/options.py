@@ -16,10 +16,6 @@ UNKNOWN_WORDS = (
     "without suppress_UNK."
 )
 AUTO = "Attacks at once; auto: as many as fit the device."
-CODES = (
-    "Of the context: unit, at one scale in both modalities; outputs, as the hash layers make them "
-    "(paper); signs (released code)."
-)
 MOST_AT_ONCE = 100_000
 LARGEST = 2**31 - 1  # JAX's whole numbers
 LARGEST_SEED = 2**32 - 1  # of JAX's keys, which drop what is above
