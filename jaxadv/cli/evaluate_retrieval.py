@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.console import console, note, print_table, watch
 from jaxadv.cli.evaluations import whole_numbers
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
@@ -19,8 +19,12 @@ _READ = {"image": _OF_PICTURES, "text": _OF_TEXTS, "both": (*_OF_PICTURES, *_OF_
 
 def retrieval(
     command: typer.Context,
-    victims: Annotated[str, typer.Option(help="Hashers' names or folders: A,B; jaxadv victims.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables and the curves.")],
+    victim: Annotated[
+        list[str] | None,
+        typer.Option(help="A hasher's name or folder; jaxadv victims; repeat for several."),
+    ] = None,
+    victims: Annotated[str | None, typer.Option(hidden=True)] = None,
     iterations: Annotated[str, typer.Option(help="Steps of the attacks.")] = "100,200,500",
     modality: Annotated[str, typer.Option(help="What is attacked: image, text or both.")] = "both",
     queries: Annotated[int, typer.Option(min=1, help="Held-out pairs that ask, at most.")] = 300,
@@ -89,9 +93,12 @@ def retrieval(
     sources = data or ["scenes"]
     if sources != ["scenes"] and is_given(command, "database"):
         raise InputError("--database: is not read with --data, of which all others are asked")
-    loaded = [zoo.load(name.strip()) for name in victims.split(",") if name.strip()]
+    if victims is not None:
+        note("--victims A,B: is called --victim A --victim B now")
+        victim = [*(victim or ()), *(name.strip() for name in victims.split(",") if name.strip())]
+    loaded = [zoo.load(name) for name in victim or ()]
     if not loaded:
-        raise InputError("--victims: name at least one")
+        raise InputError("--victim: name at least one")
     subjects = [Subject(v.name, v.hasher, v.params) for v in loaded]
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
     plan = Plan(

@@ -94,7 +94,7 @@ def test_dual_encoders_say_similarities(dual_encoder, scene_png, tmp_path):
 
 
 def test_embeddings_have_no_signs_to_show(dual_encoder, hasher, tmp_path):
-    evaluate = ["evaluate", "retrieval", "--victims", f"{hasher},{dual_encoder}"]
+    evaluate = ["evaluate", "retrieval", "--victim", hasher, "--victim", dual_encoder]
     attack = ["attack", "retrieval", "--scenes", "1", "--victim", dual_encoder]
     for command in (evaluate, attack):
         code, _, err = call(*command, "--codes", "signs", "--out", tmp_path / "out")
@@ -199,7 +199,7 @@ def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
     ],
 )
 def test_wrong_settings_are_one_line(hasher, tmp_path, more, line):
-    command = ["evaluate", "retrieval", "--victims", hasher, "--out", tmp_path / "table"]
+    command = ["evaluate", "retrieval", "--victim", hasher, "--out", tmp_path / "table"]
     code, _, err = call(*command, *more)
     assert code == 2 and line in err and len(err.strip().splitlines()) == 1
 
@@ -207,7 +207,7 @@ def test_wrong_settings_are_one_line(hasher, tmp_path, more, line):
 def test_victims_must_be_hashers_of_scenes(tmp_path):
     strange = save_random(tmp_path / "strange", tags=(*SCENE_TAGS, "dog"))
     out = ["--out", tmp_path / "table"]
-    code, _, err = call("evaluate", "retrieval", "--victims", strange, *out)
+    code, _, err = call("evaluate", "retrieval", "--victim", strange, *out)
     assert code == 2 and "does not know the tags and labels of scenes" in err
     code, _, err = call("retrieve", "--victim", "scenes-tagger", "--text", "red")
     assert code == 2 and "is a classifier, not a hasher" in err

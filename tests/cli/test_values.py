@@ -8,7 +8,7 @@ BASES = {
     **{command: base for command, (base, _, _) in COMMANDS.items() if base},
     "evaluate caption": f"--victim nobody --out {NOWHERE}",
     "evaluate labels": f"--victim nobody --out {NOWHERE}",
-    "evaluate retrieval": f"--victims nobody --out {NOWHERE}",
+    "evaluate retrieval": f"--victim nobody --out {NOWHERE}",
     "evaluate understanding": f"--victim nobody --out {NOWHERE}",
     "port": f"/nowhere.pth --architecture resnet20-cifar --name x --out {NOWHERE}",
     "sweep run": f"/nowhere.toml --out {NOWHERE}",

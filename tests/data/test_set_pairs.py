@@ -141,7 +141,7 @@ def test_a_hasher_of_published_features_is_trained_and_attacked(tmp_path):
     victim = zoo.load(str(tmp_path / "x"))
     assert len(victim.record["held_out"]) == 4 and victim.hasher.image_shape == (7,)
 
-    asked = ("--victims", tmp_path / "x", "--out", tmp_path / "t", "--iterations", "2")
+    asked = ("--victim", tmp_path / "x", "--out", tmp_path / "t", "--iterations", "2")
     code, out, _ = call("evaluate", "retrieval", *asked, *data)
     assert code == 0 and "4 queries of a database of" in out
     grid = {"victim": str(tmp_path / "x"), "data": str(tmp_path / "wiki"), "iterations": 2}

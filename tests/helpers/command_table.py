@@ -145,7 +145,7 @@ ELSEWHERE = {
     f"targeted arithmetic unknown_words batch seed {BALL}",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
     f"iterations tradeoff learning_rate search inner space form arithmetic batch seed {BALL}",
-    "evaluate retrieval": "victims out iterations modality queries database data context "
+    "evaluate retrieval": "victim out iterations modality queries database data context "
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
     "codes arithmetic judged batch",
     "evaluate understanding": "victim out method images targets content data tradeoff "
