@@ -60,9 +60,8 @@ def main() -> None:
     said = say(captioner, victim.params, pictures)
     settings, attacked = settings_named((given.setting,)), range(given.pictures)
     requests = choose_targets(said, settings, 1, attacked, captioner.max_length)
-    bank = bank_of(
-        captioner, victim.params, jnp.asarray(bank_pictures(victim, given.data, given.bank))
-    )
+    shown = jnp.asarray(bank_pictures(victim, given.data, given.bank))
+    bank = bank_of(captioner, victim.params, shown)
     known = Known(victim.params, bank)
     attack = anchored(captioner, iterations=given.budget, anchors=given.anchors)
 

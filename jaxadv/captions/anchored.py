@@ -424,7 +424,7 @@ def _begin(
         jnp.arange(count, dtype=jnp.int32),
         jnp.zeros((), jnp.int32),
     )
-    return state._replace(variable=(), optimiser=(), latent=lanes)
+    return state._replace(variable=jnp.zeros(0, image.dtype), optimiser=(), latent=lanes)
 
 
 def _step(
@@ -448,7 +448,9 @@ def _step(
     found = Lanes(
         states, lanes.losses.at[turn].set(info.loss - info.reports["pull"]), order, lanes.taken + 1
     )
-    return AttackState(new.perturbation, (), (), found, best, norm, jnp.min(states.status)), info
+    return AttackState(
+        new.perturbation, state.variable, (), found, best, norm, jnp.min(states.status)
+    ), info
 
 
 def _best_first(lanes: Lanes) -> Int[Array, " k"]:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks.timing import attack_steps, first_states, interleaved
-from jaxadv.captions.gem import ROUNDS as GEM_ROUNDS
 from jaxadv.captions.gem import gem
-from jaxadv.captions.ssvm import ROUNDS as SSVM_ROUNDS
+from jaxadv.captions.methods import METHODS
 from jaxadv.captions.ssvm import ssvm
 from jaxadv.captions.target import make_target, stack_targets
 from jaxadv.cli.compiler import choose_kernels
+from jaxadv.core.method import choose
 from jaxadv.experiments.paper_tables import paper_table
 from jaxadv.victims.architectures import PUBLISHED
 from jaxadv.victims.nets.caption_net import initial_variables
@@ -19,7 +19,7 @@ from jaxadv.vocabulary import Vocabulary
 
 BATCH, WORDS = 4, 10
 STEPS = 10  # of either method, one round of latent SSVM's outer loop
-ROUNDS = {"gem": GEM_ROUNDS, "ssvm": SSVM_ROUNDS}
+ROUNDS = {method.name: choose([method], method.name).iterations for method in METHODS}
 
 choose_kernels()  # as the command line does, where no other test has compiled anything before
 
