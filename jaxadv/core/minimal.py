@@ -127,8 +127,8 @@ def minimal(
 def saved(picture: Float[Array, "*picture"]) -> Float[Array, "*picture"]:
     """Return the picture as it comes back from a file of 8 bits, with the gradient of the picture.
 
-    >>> saved(jnp.full((1, 1, 3), 0.5)).ravel().tolist()
-    [0.5019607..., 0.5019607..., 0.5019607...]
+    >>> (255 * saved(jnp.full((1, 1, 3), 0.5))).ravel().tolist()
+    [128.0, 128.0, 128.0]
     """
     if picture.ndim != 3:
         return picture

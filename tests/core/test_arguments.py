@@ -20,8 +20,11 @@ from jaxadv.captions import judging as captioning
 from jaxadv.captions.criteria import says_target
 from jaxadv.captions.gem import gem
 from jaxadv.captions.gem import objective as gem_objective
+from jaxadv.captions.gem import term as gem_term
 from jaxadv.captions.show_and_fool import show_and_fool
+from jaxadv.captions.ssvm import first as ssvm_first
 from jaxadv.captions.ssvm import ssvm
+from jaxadv.captions.ssvm import term as ssvm_term
 from jaxadv.captions.target import PartialCaption
 from jaxadv.captions.untargeted import untargeted
 from jaxadv.core import attack as attacks
@@ -417,7 +420,7 @@ MODULES = {  # whose constructors people call
 INNER = {
     *(attacks.accept, attacks.end_step, attacks.keep_where),
     *(captioning.say, captioning.squared_l2, norms.l2_norm, universal.apply),
-    drive.as_batch,
+    *(drive.as_batch, gem_term, ssvm_term, ssvm_first),  # what the constructors check
     *(drive.check_attack, drive.check_batch, drive.check_pictures, drive.keys_of),
     *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
     *(to_boundaries, memory.free_bytes),

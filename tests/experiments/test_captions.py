@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.captions.methods import Method
+from jaxadv.captions.methods import METHODS
 from jaxadv.captions.sensible import repeats_phrase
 from jaxadv.captions.target import TargetError
+from jaxadv.core.method import choose
 from jaxadv.experiments.captions import TABLE_1, choose_targets, distinct_targets, requests_for
 
 LENGTH = 12
@@ -63,26 +64,26 @@ def test_a_picture_has_the_same_targets_whatever_others_are_attacked():
 
 
 @pytest.mark.parametrize(
-    ("gaps", "aims_at", "names"),
+    ("name", "names"),
     [
-        (True, "caption", [setting.name for setting in TABLE_1]),
-        (False, "caption", ["0 latent"]),
-        (False, "present caption", ["untargeted"]),
+        ("gem", [setting.name for setting in TABLE_1]),
+        ("show-and-fool", ["0 latent"]),
+        ("untargeted", ["untargeted"]),
     ],
 )
-def test_a_method_is_asked_for_what_it_can_aim_at(gaps, aims_at, names):
-    method = Method(None, 1, "final", gaps, aims_at)
+def test_a_method_is_asked_for_what_it_can_aim_at(name, names):
+    method = choose(METHODS, name)
     found = requests_for(method, CAPTIONS, TABLE_1, 1, EVERY, LENGTH)
     assert {request.setting for request in found} == set(names)
-    if aims_at == "present caption":
+    if name == "untargeted":
         assert [request.image for request in found] == [0, 1, 2, 4, 5, 6]  # the fourth has none
         assert [int(t) for t in found[1].target.tokens if t] == CAPTIONS[1]
 
 
 def test_a_method_that_can_aim_at_nothing_is_refused():
     for method, settings in (
-        (Method(None, 1, "best", False, "keywords"), TABLE_1),
-        (Method(None, 1, "best", False, "caption"), TABLE_1[1:]),
+        (choose(METHODS, "show-and-fool", aim="keywords"), TABLE_1),
+        (choose(METHODS, "show-and-fool"), TABLE_1[1:]),
     ):
         with pytest.raises(
             TargetError, match=r"keywords, which are not drawn|complete captions: set 0"
