@@ -6,8 +6,12 @@ from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
+import hypothesis
 import jax
 import pytest
+
+hypothesis.settings.register_profile("shared", deadline=None)  # tests share their machine
+hypothesis.settings.load_profile("shared")
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
