@@ -129,7 +129,7 @@ class GemOptions(CaptionOptions):
       tail: keep eq. 10's terms after the last observed word.
     """
 
-    iterations: int = option(50, "rounds of an E and an M step", check=steps)
+    iterations: int = option(50, "rounds of an E and an M step", check=steps, driver=True)
     posterior: Posterior = option("factorised", "factorised or joint", symbol="q")
     tail: bool = option(True, "keep eq. 10's terms after the last observed word")
 

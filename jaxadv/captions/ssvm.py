@@ -221,7 +221,7 @@ class SsvmOptions(CaptionOptions):
       structured_loss: ζ of eq. 12.
     """
 
-    iterations: int = option(ROUNDS, "steps, 10 rounds of 10", check=steps)
+    iterations: int = option(ROUNDS, "steps, 10 rounds of 10", check=steps, driver=True)
     structured_loss: float = option(
         1.0, "what a wrong word adds in inference", symbol="ζ", check=checks.not_negative
     )

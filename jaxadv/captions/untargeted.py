@@ -55,7 +55,7 @@ class UntargetedOptions(CaptionOptions):
       iterations: steps.
     """
 
-    iterations: int = option(50, "steps", check=steps)
+    iterations: int = option(50, "steps", check=steps, driver=True)
 
 
 METHOD = Method(

@@ -1,19 +1,24 @@
 """`jaxadv attack caption`: make captioners say something else."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import console, fail, note, print_table, watch
+from jaxadv.cli.console import console, fail, note, print_table
+from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import UNKNOWN_WORDS, is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from jaxadv.cli.inputs import Picture
     from jaxadv.core.method import Chosen
+    from jaxadv.experiments.job import Planned
     from jaxadv.victims.zoo import Victim
 
 COMMAND = "attack caption"
@@ -43,7 +48,7 @@ def caption(
     from jaxadv.core.method import as_text
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
-    from jaxadv.experiments.captions import Outcome, attack_all, record
+    from jaxadv.experiments.caption_jobs import caption_attacks
     from jaxadv.reports.captions import Panel, draw
     from jaxadv.reports.files import save
 
@@ -58,39 +63,36 @@ def caption(
     pictures = read_pictures(images, captioner.image_shape)
     results_folder(out, COMMAND, loaded.name)
     note(f"captions of the benign pictures by {loaded.name}: compiling ...")
-    attacked, benign, requests = _able(loaded, run, pictures, aims)
-    if not attacked:
+    planned = _able(loaded, run, pictures, aims)
+    if not planned:
         raise InputError("no picture can be attacked")
     title = f"{method} on {loaded.name}"
-    arrays = [p.image for p in attacked]
-    job = attack_all(captioner, params, arrays, requests, run, min(batch, len(attacked)))
-    outcomes: list[Outcome] = []
-    for news in watch(job, title):
-        outcomes += news.outcomes
-    outcomes.sort(key=lambda o: o.number)
+    made = attack_job(caption_attacks(captioner, params, run, planned), title, batch)
     rows, panels = [], []
-    names = unique_names([p.path for p in attacked])
-    for picture, name, said, outcome in zip(attacked, names, benign, outcomes, strict=True):
+    names = unique_names([pictures[done.planned.id].path for done in made])
+    for done, name in zip(made, names, strict=True):
+        picture, told = pictures[done.planned.id], done.columns
+        assert done.image is not None  # it has an outcome
         entry = {
-            "image": str(picture.path),
             "command": COMMAND,
             "victim": loaded.name,
-            "benign": said,
-            **_without(record(outcome, captioner), "image", "setting"),
+            **done.planned.about,
+            **{key: told[key] for key in told if key != "steps"},
+            "iterations": told["steps"],
             "settings": run.used,
         }
-        write_png(out / f"{name}.adversarial.png", outcome.image)
+        write_png(out / f"{name}.adversarial.png", done.image)
         write_json(out / f"{name}.json", entry)
-        fooled = outcome.success_8bit
-        rows.append([name, entry["target"], outcome.said_8bit, outcome.norm, yes(fooled)])
+        fooled = told["success_8bit"]
+        rows.append([name, entry["target"], told["said_8bit"], told["norm"], yes(fooled)])
         panels.append(
             Panel(
                 f"{loaded.name} · {method}",
                 picture.image,
-                outcome.image,
-                said,
+                done.image,
+                told["benign"],
                 entry["target"],
-                outcome.said_8bit,
+                told["said_8bit"],
                 fooled,
             )
         )
@@ -104,7 +106,7 @@ def caption(
         run.aims_at == CAPTION and target is not None and not target.rstrip().endswith(("...", "…"))
     )
     advise(
-        [bool(outcome.success_8bit) for outcome in outcomes],
+        [done.columns["success_8bit"] for done in made],
         {
             "a larger --learning-rate (0.01)": not is_given(context, "learning_rate"),
             "more --iterations (300)": not is_given(context, "iterations") and run.iterations < 300,
@@ -113,7 +115,7 @@ def caption(
         },
     )
     console.print(f"written to {out}/")
-    if len(attacked) < len(images):
+    if len(made) < len(images):
         raise typer.Exit(2)
 
 
@@ -122,8 +124,8 @@ def _able(
     method: "Chosen",
     pictures: Sequence["Picture"],
     aims: Callable[[list[int]], Any],
-) -> tuple[list["Picture"], list[str], list[Any]]:
-    """Return the pictures that can be attacked, their captions and the requests; say of others why.
+) -> list["Planned"]:
+    """Return the attacks on pictures that can be attacked; say of the others why not.
 
     A picture of which the victim says the target already would be fooled by doing nothing.
     """
@@ -132,15 +134,14 @@ def _able(
 
     from jaxadv.captions.captioner import greedy
     from jaxadv.errors import InputError
-    from jaxadv.experiments.captions import Request
+    from jaxadv.experiments.captions import wanted
+    from jaxadv.experiments.job import Planned
 
     captioner, params = loaded.captioner, loaded.params
     attack = method.attack(captioner)
     see = jax.jit(lambda image: greedy(captioner, params, captioner.encode(params, image)))
-    attacked: list[Picture] = []
-    benign: list[str] = []
-    requests: list[Request] = []
-    for picture in pictures:
+    planned: list[Planned] = []
+    for number, picture in enumerate(pictures):
         seen = see(picture.image)
         tokens = np.asarray(seen.tokens)
         said = captioner.vocabulary.decode(tokens)
@@ -154,10 +155,14 @@ def _able(
         except InputError as problem:
             fail(f"{picture.path}: {problem}; not attacked")
             continue
-        requests.append(Request(len(attacked), "target", aimed))
-        attacked.append(picture)
-        benign.append(said)
-    return attacked, benign, requests
+        about = {"image": str(picture.path), "target": wanted(aimed, captioner)}
+        load = partial(_both, picture.image, aimed)
+        planned.append(Planned(number, about, load))
+    return planned
+
+
+def _both(image: "np.ndarray", target: Any) -> "tuple[np.ndarray, Any]":
+    return image, target
 
 
 def _already(method: "Chosen", target: Any, tokens: Any) -> bool:
@@ -186,7 +191,3 @@ def _aims(captioner: Any, method: "Chosen", text: str | None) -> Callable[[list[
         raise TargetError('--target: say what to aim at, such as "a _ is on the grass"')
     target = read_target(captioner, method, text)
     return lambda tokens: target
-
-
-def _without(entry: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name not in names}

@@ -1,14 +1,19 @@
 """`jaxadv attack labels`: make labels leave what a tagger says first."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxadv.cli.console import console, fail, note, print_table, watch
+from jaxadv.cli.console import console, fail, note, print_table
+from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COMMAND = "attack labels"
 SEVERAL = "repeatable, or several separated by commas."
@@ -41,11 +46,14 @@ def labels(
     """Make labels leave a tagger's first k: adversarial PNG, JSON record and a figure."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from jaxadv.cli.inputs import read_pictures, results_folder
-    from jaxadv.data.images import write_png
+    from jaxadv.data.images import round_8bit, write_png
     from jaxadv.errors import InputError
-    from jaxadv.experiments.labels import attack_labels, first, join, record
+    from jaxadv.experiments.job import Planned
+    from jaxadv.experiments.label_jobs import label_attacks
+    from jaxadv.experiments.labels import first, named
     from jaxadv.labels.methods import METHODS
     from jaxadv.labels.target import make_label_target, parse_labels
     from jaxadv.reports.files import save
@@ -63,8 +71,8 @@ def labels(
     results_folder(out, COMMAND, loaded.name)
     note(f"labels of the benign pictures by {loaded.name}: compiling ...")
     judge, score = jax.jit(attacks[0].judge), jax.jit(classifier.scores)
-    targets, attacked = [], []
-    for picture in pictures:
+    planned, targets = [], {}
+    for number, picture in enumerate(pictures):
         image = jnp.asarray(picture.image)
         scores = score(params, image)
         try:
@@ -80,47 +88,53 @@ def labels(
         except InputError as problem:
             fail(f"{picture.path}: {problem}; not attacked")
             continue
-        targets.append(target)
-        attacked.append(picture)
-    if not attacked:
+        targets[number] = target
+        about = {
+            "image": str(picture.path),
+            "k": k,
+            "specified": named(target.specified, classes),
+            "relevant": named(target.relevant, classes),
+        }
+        planned.append(Planned(number, about, partial(_both, picture.image, target)))
+    if not planned:
         raise InputError("no picture can be attacked")
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
     found = []
-    for run, attack in zip(runs, attacks, strict=True):
-        job = attack_labels(
-            params,
-            [p.image for p in attacked],
-            stacked,
-            attack,
-            iterations=run.iterations,
-            batch=min(batch, len(attacked)),
-        )
-        news = watch(job, f"{run.name} on {loaded.name}")
-        found.append((run, join([some.outcomes for some in news])))
+    for run in runs:
+        job = label_attacks(loaded, run, planned)
+        found += [(run, done) for done in attack_job(job, f"{run.name} on {loaded.name}", batch)]
+    logits = jax.jit(classifier.logits)
     rows, panels = [], []
-    for i, stem in enumerate(unique_names([p.path for p in attacked])):
-        for run, outcomes in found:
-            entry = {
-                "image": str(attacked[i].path),
-                "command": COMMAND,
-                "victim": loaded.name,
-                "settings": run.used,
-                **record(outcomes, stacked, i, classes),
-            }
-            name = stem if len(found) == 1 else f"{stem}.{run.name}"
-            write_png(out / f"{name}.adversarial.png", outcomes.images[i])
-            write_json(out / f"{name}.json", entry)
-            after = ", ".join(entry["after_8bit"])
-            rows.append([name, after, float(outcomes.norm[i]), yes(bool(outcomes.success_8bit[i]))])
-            seen = (outcomes.before[i], outcomes.after_8bit[i])
-            both = (attacked[i].image, outcomes.images[i])
-            title = f"{loaded.name} · {run.name}"
-            panels.append(label_panel(title, both, seen, targets[i], classes))
-    save(draw(panels[:12], None if len(found) == 1 else 100), out / "figure.png")
+    stems = unique_names([picture.path for picture in pictures])
+    for run, done in sorted(found, key=lambda pair: pair[1].planned.id):
+        picture, told, target = (
+            pictures[done.planned.id],
+            done.columns,
+            targets[done.planned.id],
+        )
+        assert done.image is not None  # it has an outcome
+        entry = {
+            "command": COMMAND,
+            "victim": loaded.name,
+            "settings": run.used,
+            **done.planned.about,
+            **{key: told[key] for key in told if key not in ("steps", "victim_precision")},
+            "iterations": told["steps"],
+        }
+        stem = stems[done.planned.id]
+        name = stem if len(runs) == 1 else f"{stem}.{run.name}"
+        write_png(out / f"{name}.adversarial.png", done.image)
+        write_json(out / f"{name}.json", entry)
+        after = ", ".join(entry["after_8bit"])
+        rows.append([name, after, told["norm"], yes(told["success_8bit"])])
+        both = (picture.image, done.image)
+        seen = tuple(np.asarray(logits(params, image)) for image in (both[0], round_8bit(both[1])))
+        title = f"{loaded.name} · {run.name}"
+        panels.append(label_panel(title, both, (seen[0], seen[1]), target, classes))
+    save(draw(panels[:12], None if len(runs) == 1 else 100), out / "figure.png")
     columns = ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"]
     print_table(f"{' and '.join(run.name for run in runs)} on {loaded.name}", columns, rows)
     advise(
-        [bool(success) for _, outcomes in found for success in outcomes.success_8bit],
+        [done.columns["success_8bit"] for _, done in found],
         {
             "a larger --learning-rate (0.1; ml-cw-u 1)": any(
                 run.reads("learning_rate") for run in runs
@@ -130,5 +144,9 @@ def labels(
         },
     )
     console.print(f"written to {out}/")
-    if len(attacked) < len(images):
+    if len(found) < len(runs) * len(images):
         raise typer.Exit(2)
+
+
+def _both(image: "np.ndarray", target: Any) -> "tuple[np.ndarray, Any]":
+    return image, target

@@ -1,13 +1,15 @@
 """`jaxadv attack retrieval`: queries that no longer find what they mean in the other modality."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 
-from jaxadv.cli.console import console, fail, note, print_table, watch
+from jaxadv.cli.console import console, fail, note, print_table
+from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
@@ -15,6 +17,8 @@ from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
     from jaxadv.core.attack import Attack
+    from jaxadv.core.method import Chosen
+    from jaxadv.experiments.job import Done, Job
     from jaxadv.hashing.cmla import Known
 
 COMMAND = "attack retrieval"
@@ -79,7 +83,7 @@ def retrieval(
 
     from jaxadv.cli.hashers import scene_hasher, scene_library
     from jaxadv.cli.inputs import results_folder
-    from jaxadv.experiments.hash_attacks import CONTEXT, attack_queries, join, known
+    from jaxadv.experiments.hash_attacks import CONTEXT, known
     from jaxadv.hashing.methods import METHODS
     from jaxadv.labels.target import parse_labels
     from jaxadv.reports.files import save
@@ -102,20 +106,13 @@ def retrieval(
     able = _able(attack, what, library.pairs.labels[:CONTEXT], queries, truth, far)
     asked, truth = len(queries.names), truth[able]
     queries = queries.only(able)
-    job = attack_queries(
-        attack,
-        what,
-        library.pairs.labels[:CONTEXT],
-        queries.examples.__getitem__,
-        truth,
-        iterations=[run.iterations],
-        batch=batch,
-        toward=far,
-    )
-    found = join([news.snapshots[0] for news in watch(job, f"CMLA on {subject.name}")])
+    job = _job(run, subject, what, library, queries, truth, far)
+    made = attack_job(job, f"CMLA on {subject.name}", batch)
     rows, panels = [], []
-    for number, name in enumerate(queries.names):
-        entry, panel = _say(subject, modality, library, queries, truth[number], found, number)
+    for done in made:
+        number, name = done.planned.id, done.planned.about["image"]
+        assert done.image is not None  # it has an outcome
+        entry, panel = _entry_and_panel(subject, modality, library, queries, truth[number], done)
         entry |= {
             "command": COMMAND,
             "victim": subject.name,
@@ -123,7 +120,7 @@ def retrieval(
             "iterations": run.iterations,
         }
         entry |= {"toward": toward, "labels_given": queries.labels is not None}
-        _write(out, name, entry, modality, found.examples[number])
+        _write(out, name, entry, modality, done.image)
         other = "texts" if modality == "image" else "pictures"
         first = entry["after"][other][0]
         rows.append(
@@ -134,15 +131,61 @@ def retrieval(
     columns = ["query", "shows", "the saved query finds", "D", "fooled"]
     print_table(f"CMLA on {subject.name}", columns, rows)
     advise(
-        [bool(success) for success in found.success_8bit],
+        [done.columns["success_8bit"] for done in made],
         {
             "--intra 0": not is_given(context, "intra"),
             "a larger --bound": not is_given(context, "bound"),
         },
     )
     console.print(f"written to {out}/")
-    if queries.missing or len(able) < asked:
+    if queries.missing or len(made) < asked:
         raise typer.Exit(2)
+
+
+def _job(
+    run: "Chosen",
+    subject: Any,
+    what: "Known",
+    library: Any,
+    queries: Queries,
+    truth: np.ndarray,
+    toward: np.ndarray | None,
+) -> "Job":
+    """Make a job of the attacks on all queries."""
+    import jax.numpy as jnp
+
+    from jaxadv.experiments.hash_attacks import CONTEXT
+    from jaxadv.experiments.job import Job, Planned
+    from jaxadv.hashing.cmla import hash_target
+    from jaxadv.hashing.metrics import distortion
+
+    context = library.pairs.labels[:CONTEXT]
+
+    def load(number: int) -> tuple[np.ndarray, Any]:
+        some = (truth[number], context, *(() if toward is None else (toward,)))
+        return queries.examples[number], hash_target(*map(jnp.asarray, some))
+
+    def describe(what: Any, request: Any, result: Any) -> dict[str, Any]:
+        reported = run.report(result)
+        return {
+            "code_8bit": np.asarray(reported.output_8bit),
+            "D": float(distortion(jnp.asarray(request.image), jnp.asarray(reported.image))),
+            "success": bool(reported.success),
+            "success_8bit": bool(reported.success_8bit),
+        }
+
+    return Job(
+        attack=run.attack(subject.hasher),
+        params=what,
+        iterations=run.iterations,
+        planned=[
+            Planned(number, {"image": name}, partial(load, number))
+            for number, name in enumerate(queries.names)
+        ],
+        together=False,
+        picture=lambda result: np.asarray(run.report(result).image),
+        describe=describe,
+    )
 
 
 def _check_queries(modality: str, images: bool, texts: bool, scenes: int) -> None:
@@ -250,38 +293,37 @@ def _guessed(subject: Any, modality: str, examples: np.ndarray, library: Any) ->
     return labels
 
 
-def _say(
+def _entry_and_panel(
     subject: Any,
     modality: str,
     library: Any,
     queries: Queries,
     truth: np.ndarray,
-    found: Any,
-    number: int,
+    done: "Done",
 ) -> tuple[dict[str, Any], Any]:
     """Return the record and the panel of one attack: what its two queries find."""
     from jaxadv.cli.hashers import labels_of
     from jaxadv.data.bags import say_bag
     from jaxadv.reports.retrieval import RetrievalPanel
 
-    benign, adversarial = queries.examples[number], found.examples[number]
-    codes = (_code(subject, modality, benign), found.codes_8bit[number])
+    number, told = done.planned.id, done.columns
+    benign, adversarial = queries.examples[number], done.image
+    assert adversarial is not None  # it has an outcome
+    codes = (_code(subject, modality, benign), told["code_8bit"])
     records, panels = zip(*(_found(code, library, truth) for code in codes), strict=True)
     shown: tuple[Any, Any] = (benign, adversarial)
     if modality == "text":
         shown = (say_bag(benign, subject.hasher.tags), say_bag(adversarial, subject.hasher.tags))
-    distortion, labels = float(found.distortion[number]), labels_of(truth)
+    labels = labels_of(truth)
     entry = {
         "query": queries.names[number],
         "modality": modality,
         "labels": labels,
         "before": records[0],
         "after": records[1],
-        "D": distortion,
-        "success": bool(found.success[number]),
-        "success_8bit": bool(found.success_8bit[number]),
+        **{name: told[name] for name in ("D", "success", "success_8bit")},
     }
-    return entry, RetrievalPanel(subject.name, shown, panels, distortion, f"shows {labels}")
+    return entry, RetrievalPanel(subject.name, shown, panels, told["D"], f"shows {labels}")
 
 
 def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str, Any], Any]:

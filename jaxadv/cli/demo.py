@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,25 +13,21 @@ from jaxadv.cli.console import console, note, print_table, progress_bar
 
 if TYPE_CHECKING:
     from jaxadv.core.method import Chosen
-    from jaxadv.experiments.captions import Outcome, Request
+    from jaxadv.experiments.job import Done, Job
     from jaxadv.reports.captions import Panel
     from jaxadv.victims.zoo import Victim
-    from jaxadv.vocabulary import Vocabulary
 
 VICTIMS = ("scenes-show-attend-tell", "scenes-scst", "scenes-show-tell")
 PICTURES = 24
 LEARNING_RATE, STEPS = 5e-3, 60  # scenes need more than the paper's 1e-3 and 50: see the README
 
 
-class _Job(NamedTuple):
+class _Part(NamedTuple):
     """One method on one victim."""
 
-    name: str
     victim: "Victim"
-    captions: list[list[int]]
-    method_name: str
     method: "Chosen"
-    requests: list["Request"]
+    job: "Job"
 
 
 def demo(
@@ -39,111 +36,107 @@ def demo(
     ),
 ) -> None:
     """Fool three captioners with three attacks on two dozen embedded pictures."""
+    import jax
+
     from jaxadv.captions.methods import METHODS
     from jaxadv.cli.inputs import writable
     from jaxadv.core.method import choose
     from jaxadv.data import scenes
     from jaxadv.data.images import write_png
-    from jaxadv.experiments.captions import attack_all, compile_attacks, say, tabulate
+    from jaxadv.experiments.captions import say
+    from jaxadv.experiments.job import carry_out
     from jaxadv.reports.captions import draw
     from jaxadv.reports.files import save
     from jaxadv.victims import zoo
 
     writable(out)
     pictures = [e.picture for e in scenes.examples(scenes.HELD_OUT_SEED, PICTURES)]
-    attacks = (
+    methods = (
         choose(METHODS, "gem", learning_rate=LEARNING_RATE, iterations=STEPS),
         choose(METHODS, "ssvm", learning_rate=LEARNING_RATE, iterations=STEPS),
         choose(METHODS, "show-and-fool", learning_rate=0.02, iterations=60, tries=2),
     )
-    jobs = []
+    parts = []
     for name in VICTIMS:
         victim = zoo.load(name)
         captions = say(victim.captioner, victim.params, pictures, PICTURES)
-        for method in attacks:
-            requests = _requests(method, captions, victim.captioner.max_length)
-            jobs.append(_Job(name, victim, captions, method.name, method, requests))
+        parts += [_Part(victim, run, _job(victim, run, pictures, captions)) for run in methods]
 
-    def ready(job: _Job) -> Any:
-        return compile_attacks(
-            job.victim.captioner, job.victim.params, pictures, job.requests, job.method, PICTURES
-        )
+    def attack(part: _Part) -> "list[Done]":
+        made = carry_out(part.job, lambda _: True, slots=PICTURES, key=jax.random.key(0))
+        found = []
+        for done in made:
+            assert not isinstance(done, str)  # only experiments tell news
+            found.append(done)
+            bar.advance(attacking)
+        return found
 
-    note("compiling nine attacks ...")
-    rows, panels = [], []
+    note("nine attacks: compiling ...")
+    rows: list[list[Any]] = []
+    panels = []
     with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        compiling = bar.add_task("compiling", total=len(jobs))
-        compiled = []
-        for attack_batch in pool.map(ready, jobs):  # XLA compiles on one core a program
-            compiled.append(attack_batch)
-            bar.advance(compiling)
-        attacking = bar.add_task("attacking", total=len(jobs) * PICTURES)
-        for job, attack_batch in zip(jobs, compiled, strict=True):
-            who = job.name.removeprefix("scenes-")
-            bar.update(attacking, description=f"{job.method_name} on {who}")
-            captioner, params = job.victim.captioner, job.victim.params
-            (news,) = attack_all(
-                captioner,
-                params,
-                pictures,
-                job.requests,
-                job.method,
-                PICTURES,
-                attack_batch=attack_batch,
-            )
-            bar.advance(attacking, PICTURES)
-            rows += [
-                [who, job.method_name, *row[:-3], row.seconds]
-                for row in tabulate(news.outcomes, news.seconds)
-            ]
-            folder = out / job.name / job.method_name
-            for o in news.outcomes:
-                write_png(folder / f"{o.request.image:02d}.png", o.image)
-            said = [captioner.vocabulary.decode(c) for c in job.captions]
-            title = f"{who} · {job.method_name}"
-            panels += _best_panel(title, news.outcomes, pictures, said, captioner.vocabulary)
+        attacking = bar.add_task("attacking", total=len(parts) * PICTURES)
+        for part, made in zip(parts, pool.map(attack, parts), strict=True):
+            who = part.victim.name.removeprefix("scenes-")
+            rows += _rows(who, part.method.name, made)
+            folder = out / part.victim.name / part.method.name
+            for done in made:
+                assert done.image is not None  # the embedded victims' losses are finite
+                write_png(folder / f"{done.planned.id:02d}.png", done.image)
+            panels.append(_best_panel(f"{who} · {part.method.name}", made, pictures))
     save(draw(panels), out / "figure.png")
     print_table(
         "Targets: captions predicted on other pictures",
-        ["victim", "method", "target", "n", "SR", "Prec", "Rec", "‖ε‖₂", "s/image"],
+        ["victim", "method", "target", "n", "SR", "Prec", "Rec", "‖ε‖₂", "SR 8-bit"],
         rows,
     )
     console.print(f"adversarial pictures and figure.png are in {out}/")
 
 
-def _requests(method: "Chosen", captions: Sequence[list[int]], max_length: int) -> list["Request"]:
+def _job(
+    victim: "Victim", method: "Chosen", pictures: Sequence[Any], captions: Sequence[list[int]]
+) -> "Job":
     """One target a picture; every second one has gaps, where the method allows them."""
     from jaxadv.captions.options import CAPTION
-    from jaxadv.experiments.captions import Setting, choose_targets
+    from jaxadv.experiments.caption_jobs import caption_attacks
+    from jaxadv.experiments.captions import Setting, choose_targets, wanted
+    from jaxadv.experiments.job import Planned
 
     complete, gaps = Setting("complete", latent=0), Setting("2 latent", latent=2)
-    return [
-        request
-        for image in range(len(captions))
-        for request in choose_targets(
-            captions,
-            [gaps if method.aims_at == CAPTION and image % 2 else complete],
-            1,
-            [image],
-            max_length,
-        )
-    ]
+    captioner = victim.captioner
+    planned = []
+    for image in range(len(captions)):
+        some = [gaps if method.aims_at == CAPTION and image % 2 else complete]
+        for request in choose_targets(captions, some, 1, [image], captioner.max_length):
+            about = {"setting": request.setting, "target": wanted(request.target, captioner)}
+            load = partial(_both, pictures[image], request.target)
+            planned.append(Planned(image, about, load))
+    return caption_attacks(captioner, victim.params, method, planned)
 
 
-def _best_panel(
-    title: str,
-    outcomes: Sequence["Outcome"],
-    pictures: Sequence,
-    said: Sequence[str],
-    vocabulary: "Vocabulary",
-) -> list["Panel"]:
+def _both(image: Any, target: Any) -> tuple[Any, Any]:
+    return image, target
+
+
+def _rows(who: str, method: str, made: Sequence["Done"]) -> list[list[Any]]:
+    """Average over all attempts of each kind of target."""
+    rows = []
+    for setting in dict.fromkeys(done.planned.about["setting"] for done in made):
+        some = [done.columns for done in made if done.planned.about["setting"] == setting]
+        names = ("success", "precision", "recall", "norm", "success_8bit")
+        means = [sum(float(told[name]) for told in some) / len(some) for name in names]
+        rows.append([who, method, setting, len(some), *means])
+    return rows
+
+
+def _best_panel(title: str, made: Sequence["Done"], pictures: Sequence[Any]) -> "Panel":
     """Show the fooled picture of least noise, one with gaps if there is one."""
-    from jaxadv.captions.target import write_target
     from jaxadv.reports.captions import Panel
 
-    fooled = [o for o in outcomes if o.success and o.success_8bit] or list(outcomes)
-    shown = min(fooled, key=lambda o: (o.request.setting == "complete", o.norm))
-    image = shown.request.image
-    target = write_target(shown.request.target, vocabulary)
-    pair = pictures[image], shown.image
-    return [Panel(title, *pair, said[image], target, shown.said_8bit, shown.success_8bit)]
+    fooled = [d for d in made if d.columns["success"] and d.columns["success_8bit"]] or made
+    shown = min(fooled, key=lambda d: (d.planned.about["setting"] == "complete", d.columns["norm"]))
+    told, about = shown.columns, shown.planned.about
+    assert shown.image is not None  # it has an outcome
+    pair = pictures[shown.planned.id], shown.image
+    said = (told["benign"], about["target"], told["said_8bit"], told["success_8bit"])
+    return Panel(title, *pair, *said)

@@ -1,15 +1,14 @@
 """`jaxadv evaluate`: a paper's table."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, print_table, watch
+from jaxadv.cli.engine import PICTURES, SHARD, evaluate_cells
 from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
-from jaxadv.cli.evaluations import write_results
 from jaxadv.cli.methods import chosen, with_options_of
 from jaxadv.cli.options import AUTO, UNKNOWN_WORDS, batch_size
 
@@ -29,10 +28,6 @@ app.command(
 )(understanding)
 
 COMMAND = "evaluate caption"
-COLUMNS = [
-    "setting", "attempts", "SR", "Prec", "Rec", "‖ε‖₂", "‖ε‖₂ succ.", "SR 8-bit", "already",
-    "s/attack",
-]  # fmt: skip
 
 
 @app.callback()
@@ -46,8 +41,10 @@ def _main() -> None:
 )
 def caption(
     context: typer.Context,
-    victim: Annotated[str, typer.Option(help="A victim's name or folder; see jaxadv doctor.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
+    victim: Annotated[
+        list[str], typer.Option(help="A captioner's name or folder; jaxadv victims; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the records and the table.")],
     method: Annotated[
         list[str] | None,
         typer.Option(help="gem, ssvm, show-and-fool or untargeted; repeatable."),
@@ -66,94 +63,43 @@ def caption(
     ] = None,
     unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
+    shard: Annotated[str | None, typer.Option(help=SHARD)] = None,
+    pictures: Annotated[str, typer.Option(help=PICTURES)] = "none",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
-    """Run Table 1's settings with targets predicted on other pictures; print the table."""
+    """Run Table 1's settings with targets predicted on other pictures; print the table.
+
+    The same command on the same folder goes on from there. Its records are those of a sweep, so
+    that `jaxadv table` reads them.
+    """
     from jaxadv.captions.methods import METHODS
     from jaxadv.captions.options import COMPLETE
-    from jaxadv.captions.sensible import sensible
-    from jaxadv.cli.inputs import load_captioner, results_folder
-    from jaxadv.core.memory import largest_batch
-    from jaxadv.core.method import as_text
     from jaxadv.errors import InputError
-    from jaxadv.experiments.captions import (
-        Outcome,
-        attack_all,
-        distinct_targets,
-        record,
-        requests_for,
-        say,
-        settings_named,
-        tabulate,
-    )
-    from jaxadv.experiments.pictures import held_out
+    from jaxadv.experiments.caption_jobs import CaptionDesign
+    from jaxadv.experiments.captions import settings_named
+    from jaxadv.experiments.cells import Cell
 
     size = batch_size(batch)
-    runs = list(
-        dict.fromkeys(
-            run
-            for weight in tradeoff or (None,)
-            for run in chosen(context, METHODS, method or [METHODS[0].name], tradeoff=weight)
-        )
-    )
-    loaded = load_captioner(victim, unknown_words)
-    captioner, params = loaded.captioner, loaded.params
+    runs = [
+        run
+        for weight in dict.fromkeys(tradeoff or (None,))
+        for run in chosen(context, METHODS, method or [METHODS[0].name], tradeoff=weight)
+    ]
     named = [] if settings == "all" else [name.strip() for name in settings.split(",")]
     columns = settings_named(list(dict.fromkeys(named)))
     for run in runs:
         if run.aims_at == COMPLETE and not any(column.latent == 0 for column in columns):
             raise InputError(f"--settings: {run.name} takes complete captions: 0 latent")
-    sources = data or ["scenes"]
-    pictures = [picture.load() for picture in held_out(loaded, sources, images)]
-    results_folder(out, COMMAND, loaded.name)
-    captions = say(captioner, params, pictures, size or 50)
-    told = sensible(captions, captioner.vocabulary.unknown)
-    about = {
-        "command": COMMAND,
-        "victim": loaded.name,
-        "seed": seed,
-        "captions": told._asdict(),
-    }
-    console.print(
-        f"{loaded.name}'s captions of {told.captions} pictures: {told.distinct} distinct, "
-        f"{told.repeated_bigrams:.2f} with a repeated bigram, {told.unknown_words:.2f} of the "
-        "words unknown"
+    design = CaptionDesign(
+        data=tuple(data or ["scenes"]),
+        images=images,
+        targets=targets,
+        settings=tuple(dict.fromkeys(named)),
+        unknown_words=unknown_words,
     )
-    write_results(out, {**about, "rows": []}, [])
-    table: list[dict[str, Any]] = []
-    records: list[dict[str, Any]] = []
-    for run in runs:
-        requests = requests_for(
-            run, captions, columns, targets, range(images), captioner.max_length, seed
-        )
-        outcomes: list[Outcome] = []
-        seconds = 0.0
-        title, used = as_text(run), run.used
-        if not requests:
-            console.print(f"{title} on {loaded.name}: 0 attacked, no other caption to aim at")
-            continue
-        different = distinct_targets(requests)
-        console.print(f"{title}: {len(requests)} attacks, {different} distinct targets")
-        at_once = size
-        if at_once is None:
-            fit = largest_batch(
-                run.attack(captioner),
-                params,
-                pictures[requests[0].image],
-                requests[0].target,
-                iterations=run.iterations,
-                most=len(requests),
-            )
-            console.print(str(fit))
-            at_once = fit.batch
-        job = attack_all(captioner, params, pictures, requests, run, at_once, seed)
-        for news in watch(job, title):
-            outcomes += news.outcomes
-            seconds += news.seconds
-        rows = tabulate(outcomes, seconds)
-        table += [{**used, **row._asdict(), "distinct_targets": different} for row in rows]
-        records += [{**used, **record(o, captioner)} for o in outcomes]
-        write_results(out, {**about, "rows": table}, records)
-        shown = [[f"{title}, {row.setting}", *row[1:]] for row in rows]
-        print_table(f"{title} on {loaded.name}", COLUMNS, shown)
-    console.print(f"written to {out}/")
+    cells = [
+        Cell("captions", name, seed, run, design)
+        for name in dict.fromkeys(victim)
+        for run in dict.fromkeys(runs)
+    ]
+    evaluate_cells(cells, out, command=COMMAND, batch=size, shard=shard, pictures=pictures)

@@ -1,26 +1,31 @@
 """`jaxadv evaluate labels`: the columns of the TkMIA paper's Tables 1-4."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jaxadv.cli.console import console, print_table, watch
-from jaxadv.cli.evaluations import whole_numbers, write_results
+from jaxadv.cli.engine import PICTURES, SHARD, attack_cells, evaluate_cells
+from jaxadv.cli.evaluations import whole_numbers
 from jaxadv.cli.methods import chosen as chosen_methods
 from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
 
+if TYPE_CHECKING:
+    from jaxadv.core.method import Chosen
+    from jaxadv.experiments.cells import Cell
+    from jaxadv.experiments.label_jobs import LabelDesign
+
 COMMAND = "evaluate labels"
-COLUMNS = [
-    "method", "η", "ΔTkAcc", "ΔP@k", "ΔmAP@k", "ΔNDCG@k", "Δl", "APer", "·255", "SR", "SR 8-bit",
-    "s/attack",
-]  # fmt: skip
+MOST_PHOTOGRAPHS = 10_000_000
 
 
 def labels(
     context: typer.Context,
-    victim: Annotated[str, typer.Option(help="A classifier's name or folder; jaxadv victims.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table and the records.")],
+    victim: Annotated[
+        list[str], typer.Option(help="A classifier's name or folder; jaxadv victims; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the records and the table.")],
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,21 +80,20 @@ def labels(
         str, typer.Option(help="Of TkAcc and AP@k: as the paper prints them, or as released.")
     ] = "paper",
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
+    shard: Annotated[str | None, typer.Option(help=SHARD)] = None,
+    pictures: Annotated[str, typer.Option(help=PICTURES)] = "none",
     seed: Annotated[int, typer.Option(help="Of the choice of labels.")] = 0,
 ) -> None:
-    """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4."""
-    from jaxadv.cli.inputs import results_folder
+    """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4.
+
+    The same command on the same folder goes on from there. Its records are those of a sweep, so
+    that `jaxadv table` reads them.
+    """
+    from jaxadv.checks import one_of
     from jaxadv.errors import InputError
-    from jaxadv.experiments.label_pools import benign_scores
-    from jaxadv.experiments.label_search import best, candidates, try_settings
-    from jaxadv.experiments.labels import (
-        attack_labels,
-        choose,
-        join,
-        largest_label_batch,
-        record,
-        tabulate,
-    )
+    from jaxadv.experiments.cells import Cell
+    from jaxadv.experiments.label_jobs import LabelDesign, measures_in
+    from jaxadv.experiments.label_search import candidates
     from jaxadv.labels.methods import METHODS
     from jaxadv.victims import zoo
 
@@ -105,158 +109,104 @@ def labels(
     )
     delta = runs[0].value("delta")
     refuse_unread(context, selection, {"random": ("specified", "delta"), "global": ("types",)})
-    loaded = zoo.load(victim)
-    classifier, params = loaded.classifier, loaded.params
-    for name, given, known in (
-        ("selection", selection, ("global", "random")),
-        ("among", among, ("relevant", "said")),
-        ("form", form, ("paper", "released")),
-    ):
-        if given not in known:
-            raise InputError(f"{name} {given!r}: must be {' or '.join(known)}")
+    one_of("--selection", selection, ("global", "random"))
+    one_of("--among", among, ("relevant", "said"))
+    one_of("--form", form, ("paper", "released"))
     if delta is not None and (selection == "global" or delta > specified):
         raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
-    largest = len(classifier.classes) - 1
+    victims = [zoo.load(name) for name in dict.fromkeys(victim)]
+    largest = min(len(one.classifier.classes) for one in victims) - 1
     counts = whole_numbers("--k", k, largest, f"numbers from 1 to {largest}, such as 3,5,10")
-    wanted: dict[str, Any] = {str(specified): None}
+    kinds: tuple[str, ...] = ()
     if selection == "global":
-        wanted = _wanted(types or ["red,circle"], classifier.classes)
+        every = [_types(types or ["red,circle"], one.classifier.classes) for one in victims]
+        kinds = tuple(dict.fromkeys(name for some in every for name in some))
     tried = [candidates(run, rates, tradeoffs) for run in runs]
     searched = any(len(some) > 1 for some in tried)
     if is_given(context, "search") and not searched:
         raise InputError("--search: give several values of --learning-rate or --tradeoff")
-    attacked, others = _pools(loaded, data or ["scenes"], images, 2 * search if searched else 0)
-    results_folder(out, COMMAND, loaded.name)
-    if size is None:
-        wide = min(len(attacked.ids), most or len(attacked.ids))
-        fit = largest_label_batch(classifier, params, runs, wide)
-        console.print(str(fit))
-        size = fit.batch
-    seen = benign_scores(classifier, params, attacked, size) if among == "said" else None
-    seen_others = benign_scores(classifier, params, others, size) if among == "said" else None
-    groups = []
-    for title, mask in wanted.items():
-        for count in counts:
-            how = {"wanted": mask, "number": specified, "delta": delta, "seed": seed}
-            chosen = choose(attacked.labels, count, scores=seen, most=most, **how)
-            beside = choose(others.labels, count, scores=seen_others, most=search, **how)
-            groups.append((title, count, chosen, beside))
-    # as many slots for all, so that a method is compiled once
-    slots = min(size, max(1, *(len(some.numbers) for group in groups for some in group[2:])))
-    about = {"command": COMMAND, "victim": loaded.name, "form": form, "seed": seed}
-    table: list[dict[str, Any]] = []
-    records: list[dict[str, Any]] = []
-    write_results(out, {**about, "rows": table}, records)
-    for title, count, chosen, beside in groups:
-        reasons = [f"{number} with {reason}" for reason, number in chosen.left_out.items()]
-        heading = (
-            f"{title} specified, k={count} on {loaded.name}: {len(chosen.numbers)} attacked, "
-            f"left out {' and '.join(reasons) or 'none'}"
+    sources = tuple(data or ["scenes"])
+    design = LabelDesign(
+        data=sources,
+        images=images or (100 if sources == ("scenes",) else MOST_PHOTOGRAPHS),
+        most=most,
+        k=tuple(counts),
+        selection=selection,  # type: ignore[arg-type]  # checked above
+        among=among,  # type: ignore[arg-type]  # checked above
+        specified=(specified,),
+        types=kinds,
+    )
+    cells = [
+        cell
+        for name in dict.fromkeys(victim)
+        for cell in (
+            _searched(name, seed, tried, design, search, out / "search", size)
+            if searched
+            else [Cell("labels", name, seed, run, design) for run in runs]
         )
-        if not len(chosen.numbers):
-            console.print(heading)
-            continue
-        rows: list[list[Any]] = []
-        for some in tried:
-            name = f"{some[0].name}, {title}, k={count}"
-            run = some[0]
-            if len(some) > 1:
-                if not len(beside.numbers):
-                    raise InputError(f"k={count}: no valid picture to search on; set one η, α")
-                trials = try_settings(
-                    classifier,
-                    params,
-                    [others.read(i) for i in beside.numbers],
-                    beside.targets,
-                    some,
-                    batch=slots,
-                    seed=seed,
-                )
-                run = best(list(watch(trials, f"{name}, search")))
-            job = attack_labels(
-                params,
-                [attacked.read(i) for i in chosen.numbers],
-                chosen.targets,
-                run.attack(classifier),
-                iterations=run.iterations,
-                batch=slots,
-                seed=seed,
-                same_slots=True,
-            )
-            news = list(watch(job, name))
-            outcomes = join([n.outcomes for n in news])
-            seconds = sum(n.seconds for n in news)
-            row = tabulate(outcomes, chosen.targets, seconds, delta, form)  # type: ignore[arg-type]
-            rate = f"{run.value('learning_rate'):g}" if run.reads("learning_rate") else ""
-            measured = [float(x) for x in row.measures]
-            rows.append([run.name, rate, *measured, row.success_8bit, row.seconds])
-            used = {
-                **run.used,
-                "selection": selection,
-                "among": among,
-                "type": title,
-                "k": count,
-            }
-            classes = classifier.classes
-            records += [
-                {
-                    **used,
-                    "image": attacked.ids[number],
-                    **record(outcomes, chosen.targets, i, classes),
-                }
-                for i, number in enumerate(chosen.numbers)
-            ]
-            table.append(
-                {
-                    **used,
-                    "attacked": row.attacked,
-                    "left_out": chosen.left_out,
-                    "already": int(outcomes.already.sum()),
-                    "searched_on": len(beside.numbers) if len(some) > 1 else 0,
-                    **dict(zip(COLUMNS[2:], rows[-1][2:], strict=True)),
-                }
-            )
-            write_results(out, {**about, "rows": table}, records)
-        print_table(heading, COLUMNS, rows)
-        if already := table[-1]["already"]:
-            console.print(
-                f"of these pictures {already} had the specified labels out of the first {count} "
-                "before the attack; the paper counts them as fooled (--among said draws none)"
-            )
-    console.print(f"written to {out}/")
+    ]
+    evaluate_cells(
+        cells,
+        out,
+        command=COMMAND,
+        batch=size,
+        shard=shard,
+        pictures=pictures,
+        measures=measures_in(form),  # type: ignore[arg-type]  # checked above
+    )
 
 
-def _wanted(types: list[str], classes: Any) -> dict[str, Any]:
-    """Read which labels to suppress, by type: a whole name first, then names between commas."""
+def _searched(
+    victim: str,
+    seed: int,
+    tried: "Sequence[Sequence[Chosen]]",
+    design: "LabelDesign",
+    number: int,
+    folder: Path,
+    size: int | None,
+) -> "list[Cell]":
+    """Search every method's settings on other pictures, anew for each k and selection."""
+    from dataclasses import replace
+
+    from jaxadv.experiments import store
+    from jaxadv.experiments.cells import Cell
+    from jaxadv.experiments.label_search import best_of
+    from jaxadv.experiments.sweep import ALL, prepare
+
+    aside = replace(design, search=number)
+    cells = [
+        Cell("labels", victim, seed, run, aside) for some in tried if len(some) > 1 for run in some
+    ]
+    title = f"{COMMAND}, search"
+    attack_cells(
+        prepare(cells), folder, title=title, size=size, share=ALL, file=victim, command=title
+    )
+    found = best_of({cell.digest: cell for cell in cells}, store.read(folder))
+    made = []
+    for some in tried:
+        for setting, only in design.selections:
+            for k in design.k:
+                run = found.get((some[0].name, setting, k), some[0])
+                made.append(Cell("labels", victim, seed, run, replace(only, k=(k,))))
+    return made
+
+
+def _types(given: list[str], classes: "Sequence[str]") -> list[str]:
+    """Read types of labels to suppress: a whole name first, then names between commas."""
     from jaxadv.experiments.labels import labels_of_type
     from jaxadv.labels.target import LabelError
 
-    wanted = {}
-    for given in types:
+    found = []
+    for text in given:
         try:
-            wanted[given] = labels_of_type(given, classes)
+            labels_of_type(text, classes)
+            found.append(text)
         except LabelError:
-            for name in (part.strip() for part in given.split(",")):
-                wanted[name] = labels_of_type(name, classes)
-    return wanted
-
-
-def _pools(loaded: Any, data: list[str], images: int | None, beside: int) -> tuple[Any, Any]:
-    """Return what to attack, and what to search on: further scenes, or training's photographs."""
-    from jaxadv.data.opening import open_data
-    from jaxadv.data.records import labelled
-    from jaxadv.data.scenes import LABELS
-    from jaxadv.errors import InputError
-    from jaxadv.experiments.label_pools import photo_pools, scene_pool
-
-    classes = loaded.classifier.classes
-    if data == ["scenes"]:
-        if classes != LABELS:
-            raise InputError(f"victim {loaded.name!r} does not know the labels of scenes")
-        return scene_pool(images or 100), scene_pool(beside, first=images or 100)
-    found = labelled(open_data(data))
-    side = loaded.classifier.image_shape[0]
-    return photo_pools(found, classes, side, loaded.record.get("held_out"), images)
+            names = [part.strip() for part in text.split(",")]
+            for name in names:
+                labels_of_type(name, classes)
+            found += names
+    return found
 
 
 def _numbers(name: str, text: str | None) -> list[float]:

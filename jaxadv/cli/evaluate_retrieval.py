@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, note, print_table, watch
+from jaxadv.cli.console import note
+from jaxadv.cli.engine import PICTURES, SHARD, evaluate_cells
 from jaxadv.cli.evaluations import whole_numbers
 from jaxadv.cli.methods import chosen
-from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
-from jaxadv.cli.outputs import write_json
+from jaxadv.cli.options import AUTO, batch_size, is_given, one_of, refuse_unread
+from jaxadv.formats.errors import quoted
 
 COMMAND = "evaluate retrieval"
 _RISING = "rising numbers, such as 100,200,500"
@@ -25,6 +26,7 @@ def retrieval(
         typer.Option(help="A hasher's name or folder; jaxadv victims; repeat for several."),
     ] = None,
     victims: Annotated[str | None, typer.Option(hidden=True)] = None,
+    method: Annotated[list[str] | None, typer.Option(help="cmla; repeatable.")] = None,
     iterations: Annotated[str, typer.Option(help="Steps of the attacks.")] = "100,200,500",
     modality: Annotated[str, typer.Option(help="What is attacked: image, text or both.")] = "both",
     queries: Annotated[int, typer.Option(min=1, help="Held-out pairs that ask, at most.")] = 300,
@@ -54,110 +56,78 @@ def retrieval(
         bool, typer.Option(help="Attack without the intra-modal term as well (Figure 5).")
     ] = True,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
+    shard: Annotated[str | None, typer.Option(help=SHARD)] = None,
+    pictures: Annotated[str, typer.Option(help=PICTURES)] = "none",
 ) -> None:
     """Attack held-out queries: the columns of the paper's Tables 1-3, curves, transfer.
 
-    Queries to which nothing in the database is relevant are counted, and count as 0 in MAP.
+    Queries to which nothing in the database is relevant are counted, and count as 0 in MAP. The
+    same command on the same folder goes on from there; `jaxadv table` reads its records.
     """
+    from dataclasses import replace
+
     from jaxadv.checks import MOST_STEPS
-    from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
-    from jaxadv.experiments.retrieval import (
-        Cell,
-        Plan,
-        Subject,
-        Transfer,
-        check_plan,
-        evaluate,
-        largest_plan,
-        without_relevant,
-    )
-    from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
-    from jaxadv.experiments.retrieval_tables import (
-        attacked,
-        curves,
-        entry,
-        matrices,
-        regular,
-        write_curves,
-    )
+    from jaxadv.experiments.cells import Cell
+    from jaxadv.experiments.retrieval_jobs import RetrievalDesign
     from jaxadv.hashing.methods import METHODS
-    from jaxadv.reports.files import save
-    from jaxadv.reports.retrieval import draw_curves
-    from jaxadv.victims import zoo
 
     size = batch_size(batch)
-    if modality not in ("image", "text", "both"):
-        raise InputError(f"modality {modality!r}: must be image, text or both")
+    one_of("--modality", modality, ("image", "text", "both"))
     refuse_unread(command, modality, _READ)
-    sources = data or ["scenes"]
-    if sources != ["scenes"] and is_given(command, "database"):
+    sources = tuple(data or ["scenes"])
+    if sources != ("scenes",) and is_given(command, "database"):
         raise InputError("--database: is not read with --data, of which all others are asked")
     if victims is not None:
         note("--victims A,B: is called --victim A --victim B now")
         victim = [*(victim or ()), *(name.strip() for name in victims.split(",") if name.strip())]
-    loaded = [zoo.load(name) for name in victim or ()]
-    if not loaded:
+    names = list(dict.fromkeys(victim or ()))
+    if not names:
         raise InputError("--victim: name at least one")
-    subjects = [Subject(v.name, v.hasher, v.params) for v in loaded]
     given = {"image": (image_bound, image_rate), "text": (text_bound, text_rate)}
-    plan = Plan(
-        [
-            run
-            for name in (("image", "text") if modality == "both" else (modality,))
-            for run in chosen(
-                command,
-                METHODS,
-                ["cmla"],
-                modality=name,
-                bound=given[name][0],
-                learning_rate=given[name][1],
-            )
-        ],
-        whole_numbers("--iterations", iterations, MOST_STEPS, _RISING),
-        ablation,
-        context,
-        size or Plan.batch,
-    )
-    check_plan(plan, subjects)
-    if len({frozenset(v.record.get("held_out") or ()) for v in loaded}) > 1:
-        raise InputError("victims whose held-out pictures differ: evaluate them one by one")
-    results_folder(out, COMMAND, *(v.name for v in loaded))
-    asking, asked = retrieval_pools(loaded[0], sources, queries, database)
-    if size is None:
-        plan, fit = largest_plan(plan, subjects, asking, asked)
-        console.print(str(fit))
-    cells: list[Cell] = []
-    transfers: list[Transfer] = []
-    for news in watch(evaluate(subjects, asking, asked, plan), "CMLA"):
-        cells += news.cells
-        transfers += news.transfers
-    lonely = without_relevant(asking.labels, asked.labels)
-    bits = {s.name: s.hasher.bits for s in subjects}
-    write_json(
-        out / "table.json",
-        {
-            "command": COMMAND,
-            "victims": bits,
-            "samples": {v.name: adversarial_samples(v) for v in loaded},
-            "from": {v.name: begun_from(v) for v in loaded},
-            "data": ", ".join(sources),
-            "queries": len(asking.ids),
-            "database": len(asked.ids),
-            "without_relevant": lonely,
-            "settings": [run.used for run in plan.attacks],
-            "context": min(context, len(asked.ids)),
-            "cells": [entry(cell) for cell in cells],
-            "transfers": [t._asdict() for t in transfers],
-        },
-    )
-    lines = curves(cells)
-    write_curves(lines, out)
-    save(draw_curves(lines), out / "curves.png")
-    console.print(
-        f"{len(asking.ids)} queries of a database of {len(asked.ids)}; nothing is relevant to "
-        f"{lonely} of them, which count as 0 in MAP",
-    )
-    for table in (regular(cells, bits), *attacked(cells), *matrices(transfers, cells)):
-        print_table(*table)
-    console.print(f"written to {out}/")
+    counts = whole_numbers("--iterations", iterations, MOST_STEPS, _RISING)
+    if counts != sorted(counts):
+        raise InputError(f"--iterations {quoted(iterations)}: give {_RISING}")
+    runs = [
+        run
+        for name in (("image", "text") if modality == "both" else (modality,))
+        for run in chosen(
+            command,
+            METHODS,
+            method or [METHODS[0].name],
+            modality=name,
+            bound=given[name][0],
+            learning_rate=given[name][1],
+        )
+    ]
+    design = RetrievalDesign(sources, queries, database, context)
+    cells = []
+    for name in names:
+        others = replace(design, transfer=tuple(other for other in names if other != name))
+        for run in runs:
+            if not run.reads("iterations"):
+                cells.append(Cell("retrieval", name, 0, run, others))
+                continue
+            cells += [Cell("retrieval", name, 0, run.but(iterations=n), others) for n in counts]
+            if ablation and run.reads("intra"):
+                last = run.but(iterations=counts[-1], intra=0.0)
+                cells.append(Cell("retrieval", name, 0, last, design))
+    evaluate_cells(cells, out, command=COMMAND, batch=size, shard=shard, pictures=pictures)
+    _draw_curves(out)
+
+
+def _draw_curves(out: Path) -> None:
+    """Draw and write Figure 3, where every query has been attacked."""
+    from jaxadv.experiments.curves import points_of, retrieved
+    from jaxadv.experiments.record_tables import own_records
+    from jaxadv.experiments.retrieval_records import as_evaluated
+    from jaxadv.experiments.table_formats import as_csv
+    from jaxadv.formats.files import write_text
+    from jaxadv.reports.curves import draw
+    from jaxadv.reports.files import save
+
+    found = as_evaluated(*own_records("retrieval", out), ())
+    panels = {name: retrieved(found, name) for name in ("precision-recall", "precision-at")}
+    for name, panel in panels.items():
+        write_text(out / f"{name.replace('-', '_')}.csv", as_csv(points_of(panel)) + "\n")
+    save(draw(list(panels.values())), out / "curves.png")

@@ -14,12 +14,17 @@ TABLE, RECORDS = "table.json", "records.jsonl"
 
 
 def write_results(out: Path, table: Mapping[str, Any], records: Iterable[Any]) -> None:
-    """Write an evaluation's table and its records, in place of those that were there.
+    """Write a table and its records, in place of those that were there.
 
     Numbers that JSON has not, such as a mean of nothing, are null.
     """
     lines = "".join(json.dumps(_in_json(record), allow_nan=False) + "\n" for record in records)
     write_text(out / RECORDS, lines)
+    write_table(out, table)
+
+
+def write_table(out: Path, table: Mapping[str, Any]) -> None:
+    """Write a table, in place of one that was there; numbers that JSON has not are null."""
     write_text(out / TABLE, json.dumps(_in_json(table), indent=1, allow_nan=False) + "\n")
 
 

@@ -1,8 +1,6 @@
 """`jaxadv sweep`: thousands of attacks in one command."""
 
 import math
-import shlex
-import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jaxadv.cli.console import console, note, print_table, watch
+from jaxadv.cli.console import console, note, print_table
+from jaxadv.cli.engine import PICTURES, SHARD, attack_cells, check_pictures, slots_that_fit
 from jaxadv.cli.options import AUTO, batch_size
 
 
@@ -44,12 +43,8 @@ def run(
         bool, typer.Option("--counts-only", help="Say how many attacks it makes, and stop.")
     ] = False,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
-    pictures: Annotated[
-        str, typer.Option(help="Adversarial pictures to keep: none, png (8-bit) or float.")
-    ] = "none",
-    shard: Annotated[
-        str | None, typer.Option(help="Make a share only: i/n, i from 0; a job array's own.")
-    ] = None,
+    pictures: Annotated[str, typer.Option(help=PICTURES)] = "none",
+    shard: Annotated[str | None, typer.Option(help=SHARD)] = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Several processes of one job (SLURM, TPU pods).")
     ] = False,
@@ -66,24 +61,14 @@ def run(
     """Make the attacks of a sweep file that are not recorded in --out yet."""
     import importlib.util
 
-    import jax
-
     from jaxadv.errors import InputError
-    from jaxadv.experiments import store
-    from jaxadv.experiments.devices import (
-        join_processes,
-        leave_processes,
-        over_local_devices,
-        parse_shard,
-    )
+    from jaxadv.experiments.devices import join_processes, leave_processes, parse_shard
     from jaxadv.experiments.files import find
     from jaxadv.experiments.plan import read_plan
-    from jaxadv.experiments.sweep import complete, fit_slots, prepare, sweep
-    from jaxadv.formats.errors import quoted
+    from jaxadv.experiments.sweep import prepare
 
     size = batch_size(batch)
-    if pictures not in ("none", "png", "float"):
-        raise InputError(f"--pictures {quoted(pictures)}: must be none, png or float")
+    check_pictures(pictures)
     joined = distributed or any(x is not None for x in (coordinator, processes, process))
     if joined and shard is not None:
         raise InputError("--shard: is not read with --distributed, where each has its share")
@@ -107,41 +92,19 @@ def run(
         _say_counts(prepared, share, out)
     if counts_only:
         return
-    if size is None:
-        fit = fit_slots(prepared)
-        size = len(jax.local_devices()) * fit.batch
-        console.print(str(fit))
-    sharding, slots = over_local_devices(min(size, max(len(p.job.planned) for p in prepared) or 1))
     if dry or out is None:
-        _say_times(prepared, share, out, slots, sharding)
+        _say_times(prepared, share, out, size)
         return
-    job = sweep(
+    last = attack_cells(
         prepared,
         out,
-        slots=slots,
-        shard=share,
-        sharding=sharding,
-        pictures=pictures,  # type: ignore[arg-type]  # checked above
+        title=file.stem,
+        size=size,
+        share=share,
+        pictures=pictures,
         file=str(found.resolve()),
     )
-    last = None
-    try:
-        for news in watch(job, file.stem):
-            last = news
-    except KeyboardInterrupt:
-        made = "nothing" if last is None else f"{last.done} of {last.total} attacks"
-        note(
-            f"{made} recorded in {out}/; the same command goes on from there: "
-            f"{shlex.join(['jaxadv', *sys.argv[1:]])}"
-        )
-        raise
-    for problem in store.count(out).problems:
-        note(problem)
-    if complete(prepared, out):
-        console.print(f"written to {store.write_parquet(out)}")
-    else:
-        console.print(f"recorded in {out}/; other shares are under way or to be made")
-    if last is not None and last.failed:
+    if last.failed:
         console.print(f"{last.failed} attacks failed: jaxadv sweep status {out}")
         raise typer.Exit(1)
 
@@ -178,12 +141,13 @@ def _say_counts(prepared: Sequence[Any], share: Any, out: Path | None) -> None:
     )
 
 
-def _say_times(
-    prepared: Sequence[Any], share: Any, out: Path | None, slots: int, sharding: Any
-) -> None:
+def _say_times(prepared: Sequence[Any], share: Any, out: Path | None, size: int | None) -> None:
+    from jaxadv.experiments.devices import over_local_devices
     from jaxadv.experiments.job import Job
     from jaxadv.experiments.sweep import estimate
 
+    most = max(len(p.job.planned) for p in prepared) or 1
+    sharding, slots = over_local_devices(min(size or slots_that_fit(prepared), most))
     note("compiling, and timing a few steps of each ...")
     rows: list[list[Any]] = []
     every = estimate(prepared, slots=slots, shard=share, sharding=sharding, made=_made(out))

@@ -34,6 +34,7 @@ class About(NamedTuple):
       only: another option and the value of it with which this one is read; None if always.
       column: its name in records, where that is not its own.
       off: of a switch that is on by default, the command line's word for turning it off.
+      driver: whether the driver reads it alone, so that it makes no other attack.
     """
 
     help: str
@@ -42,6 +43,7 @@ class About(NamedTuple):
     only: tuple[str, Any] | None = None
     column: str = ""
     off: str = ""
+    driver: bool = False
 
 
 def option(
@@ -53,9 +55,10 @@ def option(
     only: tuple[str, Any] | None = None,
     column: str = "",
     off: str = "",
+    driver: bool = False,
 ) -> Any:
     """Declare a field of an `Options` class; the arguments are `About`'s."""
-    about = About(text, symbol, check, only, column, off)
+    about = About(text, symbol, check, only, column, off, driver)
     return dataclasses.field(default=default, metadata={"about": about})
 
 
@@ -192,10 +195,14 @@ class Chosen:
     def attack(self, victim: Any) -> Attack:
         """Build the attack on a victim's functions; the same one again, so that it compiles once.
 
+        Methods that differ in what the driver reads alone, such as `iterations`, share an attack.
+
         Raises:
           InputError: a victim of another kind.
         """
-        return _attack(self, victim)
+        own, known = defaults(self.method), abouts(self.method)
+        alike = {name: own[name] for name, about in known.items() if about.driver}
+        return _attack(Chosen(self.method, dataclasses.replace(self.options, **alike)), victim)
 
     def report(self, result: Result) -> Iterate:
         """Choose the picture that the method reports."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -409,7 +408,7 @@ def _run(
     iterations: int,
 ) -> Result:
     courses = _initialise(attack, params, images, targets, key, ids, iterations)
-    return _advance(attack, params, images, targets, courses, iterations)[1]
+    return _advance(attack, params, images, targets, courses)
 
 
 @partial(jax.jit, static_argnames=("attack", "iterations"))
@@ -433,58 +432,16 @@ def _advance(
     images: Array,
     targets: Target,
     courses: Course,
-    until: Array | int,
-) -> tuple[Course, Result]:
-    """Go on until each example has taken so many steps or is through, and judge them."""
+) -> Result:
+    """Step until every example is through, and judge them."""
     over_batch = partial(jax.vmap, in_axes=(None, 0, 0, 0))
     courses = jax.lax.while_loop(
-        lambda courses: jnp.any(is_running(courses) & (courses.taken < until)),
+        lambda courses: jnp.any(is_running(courses)),
         lambda courses: over_batch(partial(take_step, attack))(params, images, targets, courses),
         courses,
     )
-    return courses, over_batch(partial(finalise, attack))(params, images, targets, courses)
-
-
-def snapshots(
-    attack: Attack,
-    params: Params,
-    images: Array,
-    targets: Target,
-    *,
-    iterations: Sequence[int],
-    key: Array | None = None,
-    ids: Array | None = None,
-) -> list[Result]:
-    """Do `run` for several numbers of steps, in the time of the largest.
-
-    Args:
-      attack: any attack; one whose steps do not depend on how many there will be.
-      params: the victim's parameters.
-      images: f32[B, H, W, 3] or f32[B, T] in [0, 1].
-      targets: the targets, stacked along a leading axis.
-      iterations: the numbers of steps, rising.
-      key: randomness, folded with the example's id.
-      ids: i32[B], the examples' own numbers; 0..B-1 by default.
-
-    Raises:
-      ImageError, InputError: as `run`, but that `Attack.check` is not asked; or numbers of steps
-        that do not rise.
-    """
-    check_attack(attack, params)
-    checks.instance("iterations", iterations, Sequence)
-    for number in iterations:
-        checks.in_range(iterations=number)
-    if not iterations or any(a >= b for a, b in pairwise(iterations)):
-        given = ", ".join(map(str, iterations))
-        raise InputError(f"iterations {given or 'none'}: must be rising numbers")
-    images = check_batch(images, targets)
-    key, ids = checks.key(key), _ids(ids, len(images))
-    courses = _initialise(attack, params, images, targets, key, ids, iterations[-1])
-    results = []
-    for until in iterations:
-        courses, result = _advance(attack, params, images, targets, courses, until)
-        results.append(result)
-    return results
+    result: Result = over_batch(partial(finalise, attack))(params, images, targets, courses)
+    return result
 
 
 def unroll(

@@ -1,6 +1,6 @@
 """Continuous batching: finished examples leave their slots at once, and the next take them.
 
-`drive.run` steps a batch until its slowest example is through. Where attacks stop at their first
+`run` steps a batch until its slowest example is through. Where attacks stop at their first
 success most of such a batch stands still most of the time. Here slots are stepped a few times in
 one compiled chunk; then finished examples are taken out to be judged and their slots are refilled.
 What comes of an example is what `run` gives: each has its own state, target and randomness.
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -60,12 +61,14 @@ class Finished(NamedTuple):
       seconds: wall time since the results before this one; those that come together share it.
       slot_steps: steps that all slots together have made so far, useful or not: the share of
         useful ones is the sum of `result.iterations` over this.
+      steps: after how many steps this is what it came to: one of `looks`, or `iterations`.
     """
 
     id: int
     result: Result
     seconds: float
     slot_steps: int
+    steps: int
 
 
 class Keeper(Protocol):
@@ -98,6 +101,20 @@ class _Slots(NamedTuple):
     courses: Course
 
 
+class _Row(NamedTuple):
+    """What an attack has come to, to be judged.
+
+    Attributes:
+      id: its request's.
+      steps: the numbers of steps that this is the outcome after.
+      slot: a copy of its slot.
+    """
+
+    id: int
+    steps: tuple[int, ...]
+    slot: _Slots
+
+
 def stream(
     attack: Attack,
     params: Params,
@@ -110,6 +127,7 @@ def stream(
     sharding: NamedSharding | None = None,
     keeper: Keeper | None = None,
     place: Place | None = None,
+    looks: Sequence[int] = (),
 ) -> Iterator[Finished]:
     """Make any number of attacks, in the order in which they come to an end.
 
@@ -129,6 +147,9 @@ def stream(
       place: gives the slot of a request, from its id; by default the first that is free. Kernels
         may round an example's numbers differently in another slot (on CPUs they do); with `place`
         what comes of a request depends on no other request, to the last bit.
+      looks: rising numbers of steps below `iterations`. What an attack has come to after each is
+        judged and returned as well, as if it had been run so many steps; for attacks whose steps
+        do not depend on how many there will be.
 
     Raises:
       InputError: an argument is of another kind, or outside its range, at once; and when its turn
@@ -141,6 +162,7 @@ def stream(
     checks.instance("requests", requests, Iterable)
     if place is not None:
         checks.callable_("place", place, "lambda number: number % slots")
+    _check_looks(looks, iterations)
     if keeper is not None and not all(hasattr(keeper, name) for name in ("recall", "due", "keep")):
         raise checks.wrong("keeper", keeper, "a Keeper, with recall, due and keep")
     return _stream(
@@ -154,7 +176,17 @@ def stream(
         sharding=sharding,
         keeper=keeper,
         place=place,
+        ends=(*map(int, looks), int(iterations)),
     )
+
+
+def _check_looks(looks: Sequence[int], iterations: int) -> None:
+    checks.instance("looks", looks, Sequence)
+    for number in looks:
+        checks.in_range(iterations=number)
+    if any(a >= b for a, b in pairwise([*looks, iterations])):
+        given = ", ".join(map(str, looks))
+        raise InputError(f"looks {given}: must be rising numbers below {iterations} iterations")
 
 
 def _check_slots(slots: int, chunk: int, sharding: NamedSharding | None) -> None:
@@ -196,6 +228,7 @@ def _stream(
     sharding: NamedSharding | None,
     keeper: Keeper | None,
     place: Place | None,
+    ends: tuple[int, ...],
 ) -> Iterator[Finished]:
     """Serve requests kind by kind; the arguments are `stream`'s."""
     others: dict[Hashable, list[Request]] = {}
@@ -221,6 +254,7 @@ def _stream(
         sharding=sharding,
         keeper=keeper,
         place=place,
+        ends=ends,
     )
     made = yield from serve(of_first_kind(), before=0)
     for some in others.values():
@@ -277,7 +311,7 @@ def pace(
         on_device = _fill(attack, params, arrivals, jax.random.key(0), on_device, iterations)
         jax.block_until_ready(on_device)
         marks.append(time.perf_counter())
-        on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, chunk))
+        on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, None, chunk))
         marks.append(time.perf_counter())
         row = jax.device_get(_row(on_device, 0))
         rows = jax.tree.map(lambda x: np.stack([x] * width), row)
@@ -318,29 +352,36 @@ def _serve(
     sharding: NamedSharding | None,
     keeper: Keeper | None,
     place: Place | None,
+    ends: tuple[int, ...],
     before: int,
 ) -> Generator[Finished, None, int]:
-    """Serve requests of one kind; return how many slot-steps have been made in all."""
+    """Serve requests of one kind; return how many slot-steps have been made in all.
+
+    Each attack is looked at after the steps in `ends`, the last of which is `iterations`.
+    """
     waiting = _Waiting(iter(requests), slots, place)
     at: dict[int, int] = {}  # slot -> id of the request that it works on
+    pauses = np.full(slots, ends[0], np.int32)  # of each slot, after how many steps
     on_device: _Slots | None = None
-    through: dict[int, tuple[int, _Slots]] = {}  # place among those judged together -> id and row
+    through: dict[int, _Row] = {}  # by their places among those judged together
     width = _judged_at_once(slots, sharding)
     made, since = before, time.perf_counter()
 
     def judge() -> Iterator[Finished]:
         some = dict(through)
         through.clear()
-        _, anyone = next(iter(some.values()))
-        rows = [some[i][1] if i in some else anyone for i in range(width)]
+        anyone = next(iter(some.values()))
+        rows = [some.get(i, anyone).slot for i in range(width)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
         results = _finalise(attack, params, jax.device_put(stacked, sharding))
         results = jax.tree.map(np.asarray, results)
         nonlocal since
         now = time.perf_counter()
-        seconds, since = (now - since) / len(some), now
-        for i, (number, _) in some.items():
-            yield Finished(number, jax.tree.map(lambda x, i=i: x[i], results), seconds, made)
+        seconds, since = (now - since) / sum(len(row.steps) for row in some.values()), now
+        for i, row in some.items():
+            result = jax.tree.map(lambda x, i=i: x[i], results)
+            for steps in row.steps:
+                yield Finished(row.id, result, seconds, made, steps)
 
     while True:
         free = [slot for slot in range(slots) if slot not in at]
@@ -349,24 +390,38 @@ def _serve(
             arrivals = jax.device_put(_arrivals(new, slots), sharding)
             on_device = _fill(attack, params, arrivals, key, on_device, iterations)
             on_device = _recalled(keeper, new, on_device)
+            if len(ends) > 1:
+                taken = jax.device_get(on_device.courses.taken)
+                for slot in new:
+                    pauses[slot] = next(end for end in ends if end >= taken[slot])
         if on_device is None or not at:
             break
-        on_device, steps, going = _chunk(attack, params, on_device, chunk)
+        until = jax.device_put(pauses, sharding) if len(ends) > 1 else None
+        on_device, steps, going = _chunk(attack, params, on_device, until, chunk)
         made += int(steps) * slots
-        ended = [
-            (slot, at.pop(slot), jax.device_get(_row(on_device, slot)))
-            for slot in list(at)
-            if not going[slot]
-        ]
+        taken = jax.device_get(on_device.courses.taken) if len(ends) > 1 else pauses
+        seen: list[tuple[int, _Row]] = []
+        for slot in list(at):
+            if going[slot] and (len(ends) == 1 or taken[slot] < pauses[slot]):
+                continue
+            row = jax.device_get(_row(on_device, slot))
+            if going[slot]:
+                seen.append((slot, _Row(at[slot], (int(pauses[slot]),), row)))
+                pauses[slot] = next(end for end in ends if end > taken[slot])
+            else:
+                left = tuple(end for end in ends if end >= pauses[slot])
+                seen.append((slot, _Row(at.pop(slot), left, row)))
         if keeper is not None and keeper.due():
+            if len(ends) > 1 and through:  # an attack that is kept has been seen at all its looks
+                yield from judge()
             rows = {number: jax.device_get(_row(on_device, slot)) for slot, number in at.items()}
-            rows |= dict(through.values()) | {number: row for _, number, row in ended}
+            rows |= {row.id: row.slot for row in (*through.values(), *(row for _, row in seen))}
             keeper.keep({number: jax.tree.leaves(row.courses) for number, row in rows.items()})
-        for slot, number, row in ended:
+        for slot, row in seen:
             where = len(through) if place is None else slot % width
             if where in through:
                 yield from judge()
-            through[where] = number, row
+            through[where] = row
             if len(through) == width:
                 yield from judge()
     if through:
@@ -458,21 +513,31 @@ def _fill(
 
 @partial(jax.jit, static_argnames=("attack", "chunk"), donate_argnames="slots")
 def _chunk(
-    attack: Attack, params: Params, slots: _Slots, chunk: int
+    attack: Attack, params: Params, slots: _Slots, until: Array | None, chunk: int
 ) -> tuple[_Slots, Array, Array]:
-    """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on."""
+    """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on.
+
+    With `until`, i32[slots], an attack waits once it has taken so many steps.
+    """
     images, targets, courses = slots
     step = jax.vmap(partial(take_step, attack), in_axes=(None, 0, 0, 0))
 
+    def moving(courses: Course) -> Array:
+        running = is_running(courses)
+        return running if until is None else running & (courses.taken < until)
+
     def unfinished(carry: tuple[Array, Course]) -> Array:
         steps, courses = carry
-        return (steps < chunk) & jnp.any(is_running(courses))
+        return (steps < chunk) & jnp.any(moving(courses))
 
-    steps, courses = jax.lax.while_loop(
-        unfinished,
-        lambda carry: (carry[0] + 1, step(params, images, targets, carry[1])),
-        (jnp.zeros((), jnp.int32), courses),
-    )
+    def advance(carry: tuple[Array, Course]) -> tuple[Array, Course]:
+        steps, courses = carry
+        new = step(params, images, targets, courses)
+        if until is not None:
+            new = jax.vmap(keep_where)(moving(courses), new, courses)
+        return steps + 1, new
+
+    steps, courses = jax.lax.while_loop(unfinished, advance, (jnp.zeros((), jnp.int32), courses))
     return _Slots(images, targets, courses), steps, is_running(courses)
 
 

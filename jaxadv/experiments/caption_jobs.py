@@ -1,31 +1,33 @@
 """The attacks on a captioner that a cell of a sweep stands for."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from jaxadv.captions.captioner import Captioner, Params, with_unknown_words
 from jaxadv.captions.methods import METHODS
+from jaxadv.captions.sensible import sensible
 from jaxadv.captions.target import TargetError, write_target
 from jaxadv.core import stream
 from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.data.images import ImageError
 from jaxadv.experiments.captions import (
-    Request,
+    distinct_targets,
     outcome,
     read_target,
-    record,
     requests_for,
     say,
     settings_named,
     width,
 )
 from jaxadv.experiments.cells import Cell, Design, PlanError
-from jaxadv.experiments.family import Family, column
+from jaxadv.experiments.family import Family, column, norm_of_success
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.pictures import Picture, held_out, read_resized
 from jaxadv.formats.errors import listed
@@ -47,6 +49,7 @@ class CaptionDesign(Design):
       settings: columns of Table 1 by name, such as "2 latent"; all if none is given.
       requests: a CSV file of attacks instead, with the columns `image` (a path, from the file's
         folder) and `target`.
+      unknown_words: whether captions may contain the mark of unknown words.
     """
 
     data: tuple[str, ...] = ("scenes",)
@@ -54,6 +57,7 @@ class CaptionDesign(Design):
     targets: int = 5
     settings: tuple[str, ...] = ()
     requests: str = ""
+    unknown_words: bool = False
 
     @property
     def attacks(self) -> int:
@@ -79,48 +83,61 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     """
     design, method = cell.design, cell.method
     assert isinstance(design, CaptionDesign)
-    if design.requests:
-        planned = list(_listed(victim, method, Path(design.requests)))
-    else:
-        planned = _drawn(cell, victim, method, design, shared)
-
+    if design.unknown_words:
+        victim = victim._replace(functions=with_unknown_words(victim.captioner))
+    planned, notes = (
+        (list(_listed(victim, method, Path(design.requests))), ())
+        if design.requests
+        else _drawn(cell, victim, method, design, shared)
+    )
     parts = ("decoder", "backbone")
     network = {part: str(getattr(victim.architecture, part, "")) for part in parts}
+    return caption_attacks(victim.captioner, victim.params, method, planned, network, notes)
 
-    def describe(what: Planned, made_of: stream.Request, result: Result) -> dict[str, Any]:
-        iterate = method.report(result)
-        request = Request(what.id, what.about["setting"], made_of.target)
-        made = outcome(
-            victim.captioner,
-            what.id,
-            request,
-            iterate,
-            taken=int(result.iterations),
-            already=bool(result.already),
-        )
-        told = record(made, victim.captioner)
-        known = ("image", "setting", "target", "iterations")
-        columns = {name: value for name, value in told.items() if name not in known}
-        return {**columns, **network, "steps": made.iterations}
+
+def caption_attacks(
+    victim: Captioner,
+    params: Params,
+    method: Chosen,
+    planned: Sequence[Planned],
+    network: Mapping[str, str] = MappingProxyType({}),
+    notes: tuple[str, ...] = (),
+) -> Job:
+    """Make a job of attacks on a captioner.
+
+    Args:
+      victim: the captioner.
+      params: its parameters.
+      method: the attack.
+      planned: pictures and targets; attacks of like cost beside each other.
+      network: columns that tell what the captioner is.
+      notes: lines about what is attacked.
+    """
+
+    def describe(what: Planned, request: stream.Request, result: Result) -> dict[str, Any]:
+        return {**outcome(victim, request.target, method.report(result), result), **network}
 
     return Job(
-        attack=method.attack(victim.captioner),
-        params=victim.params,
+        attack=method.attack(victim),
+        params=params,
         iterations=method.iterations,
         planned=planned,
         together=True,
         picture=lambda result: np.asarray(method.report(result).image),
         describe=describe,
+        notes=notes,
     )
 
 
 def _drawn(
     cell: Cell, victim: Victim, method: Chosen, design: CaptionDesign, shared: Shared
-) -> list[Planned]:
+) -> tuple[list[Planned], tuple[str, ...]]:
     """Choose targets in the settings of Table 1; of an untargeted method, the benign captions."""
     source = (design.data, design.images)
     pictures = shared.once(source, lambda: held_out(victim, design.data, design.images))
-    captions = shared.once(("captions", *source), lambda: _captions(victim, pictures))
+    captions = shared.once(
+        ("captions", *source, design.unknown_words), lambda: _captions(victim, pictures)
+    )
     try:
         requests = requests_for(
             method,
@@ -146,7 +163,16 @@ def _drawn(
         )
         for number, request in enumerate(requests)
     ]
-    return sorted(planned, key=lambda p: width(requests[p.id].target))
+    in_order = sorted(planned, key=lambda p: width(requests[p.id].target))
+    told = sensible(captions, vocabulary.unknown)
+    notes = (
+        f"{victim.name}'s captions of {told.captions} pictures: {told.distinct} distinct, "
+        f"{told.repeated_bigrams:.2f} with a repeated bigram, {told.unknown_words:.2f} of the "
+        "words unknown",
+        f"{method.name} on {victim.name}: {len(requests)} attacks, {distinct_targets(requests)} "
+        "distinct targets",
+    )
+    return in_order, notes
 
 
 def _load(picture: Callable[[], np.ndarray], target: Any) -> tuple[np.ndarray, Any]:
@@ -222,8 +248,11 @@ CAPTIONS = Family(
         "SR": column("success"),
         "Prec": column("precision"),
         "Rec": column("recall"),
-        "seconds": column("seconds"),
+        "‖ε‖₂ of successes": norm_of_success,
         "SR 8-bit": column("success_8bit"),
+        "already": column("already"),
+        "seconds": column("seconds"),
     },
+    rows=("method", "setting"),
     curves=("SR", "‖ε‖₂"),
 )

@@ -1,8 +1,7 @@
 """Many caption attacks: targets as the exact-caption paper chooses them, its table's rows."""
 
 import itertools
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ from jaxadv.captions.target import (
     write_target,
 )
 from jaxadv.core.method import Chosen
-from jaxadv.core.run import Iterate, Result, compiled
+from jaxadv.core.run import Iterate, Result
 from jaxadv.errors import InputError
 from jaxadv.vocabulary import END
 
@@ -77,65 +76,6 @@ class Request(NamedTuple):
     image: int
     setting: str
     target: Any
-
-
-class Outcome(NamedTuple):
-    """What came of a request.
-
-    Attributes:
-      number: of the request among those made.
-      request: what was asked.
-      success: whether the float picture fools the victim (for targets: eq. 17).
-      precision, recall: eq. 18 on the float picture; NaN for keywords.
-      success_8bit: the success sign after 8-bit rounding.
-      already: whether the benign picture had it, so that success means nothing.
-      norm, linf: of the perturbation.
-      said, said_8bit: the captions of the two.
-      iterations: steps taken.
-      image: the adversarial picture.
-    """
-
-    number: int
-    request: Request
-    success: bool
-    precision: float
-    recall: float
-    success_8bit: bool
-    already: bool
-    norm: float
-    linf: float
-    said: str
-    said_8bit: str
-    iterations: int
-    image: np.ndarray
-
-
-class Row(NamedTuple):
-    """A row of the table: averages over all attempts, and the norm over successes beside.
-
-    `already` counts the pictures whose benign caption has the target.
-    """
-
-    setting: str
-    attempts: int
-    success: float
-    precision: float
-    recall: float
-    norm: float
-    norm_of_successes: float
-    success_8bit: float
-    already: int
-    seconds: float
-
-
-class Progress(NamedTuple):
-    """How many attacks are done, and the outcomes of the last batch."""
-
-    done: int
-    total: int
-    message: str
-    outcomes: list[Outcome]
-    seconds: float
 
 
 def say(
@@ -242,84 +182,6 @@ def _partial(
     return make_target(tokens, max_length, set(range(len(tokens))) - seen, ends=False)
 
 
-def compile_attacks(
-    victim: Captioner,
-    params: Params,
-    images: Sequence[np.ndarray],
-    requests: Sequence[Request],
-    method: Chosen,
-    batch: int,
-    seed: int = 0,
-) -> Callable[..., Result]:
-    """Compile what `attack_all` with these arguments runs; several can be compiled at once."""
-    some = next(_numbered(requests, batch))
-    return compiled(
-        method.attack(victim),
-        params,
-        *_arrays(images, some, seed),
-        iterations=method.iterations,
-    )
-
-
-def attack_all(
-    victim: Captioner,
-    params: Params,
-    images: Sequence[np.ndarray],
-    requests: Sequence[Request],
-    method: Chosen,
-    batch: int,
-    seed: int = 0,
-    attack_batch: Callable[..., Result] | None = None,
-) -> Iterator[Progress]:
-    """Make every attack, `batch` at a time, compiled once; `attack_batch` if it is already.
-
-    Attacks of like cost go together: a batch decodes as many configurations as its widest target
-    has. The last batch is filled up with copies, which are dropped. Each attack's randomness
-    follows from its own number among the requests.
-    """
-    if attack_batch is None:
-        attack_batch = compile_attacks(victim, params, images, requests, method, batch, seed)
-    done = 0
-    for some in _numbered(requests, batch):
-        arrays = _arrays(images, some, seed)
-        began = time.perf_counter()
-        result = jax.block_until_ready(attack_batch(params, *arrays))
-        seconds = time.perf_counter() - began
-        reported = jax.tree.map(np.asarray, method.report(result))
-        taken, already = np.asarray(result.iterations), np.asarray(result.already)
-        outcomes = [
-            outcome(
-                victim,
-                number,
-                request,
-                jax.tree.map(lambda x, j=j: x[j], reported),
-                taken=int(taken[j]),
-                already=bool(already[j]),
-            )
-            for j, (number, request) in enumerate(some.padded[: some.real])
-        ]
-        done += some.real
-        fooled = np.mean([o.success_8bit for o in outcomes])
-        real = some.real / len(some.padded)
-        yield Progress(done, len(requests), f"{fooled:.0%} fooled", outcomes, seconds * real)
-
-
-def _numbered(requests: Sequence[Request], batch: int) -> "Iterator[_Batch]":
-    """Batches of `(number, request)`, those of like cost together."""
-    in_order = sorted(enumerate(requests), key=lambda r: width(r[1].target))
-    return _batches(in_order, min(batch, len(requests)))
-
-
-def _arrays(images: Sequence[np.ndarray], some: "_Batch", seed: int) -> tuple[Any, ...]:
-    """Pictures, targets, key and ids of a batch."""
-    return (
-        jnp.stack([images[r.image] for _, r in some.padded]),
-        jax.tree.map(lambda *x: jnp.stack(x), *(r.target for _, r in some.padded)),
-        jax.random.key(seed),
-        jnp.asarray([number for number, _ in some.padded]),
-    )
-
-
 def width(target: Any) -> tuple[int, ...]:
     """Say how much a target costs: its latent words, those that come early first.
 
@@ -331,88 +193,40 @@ def width(target: Any) -> tuple[int, ...]:
     return (int(before[-1]), *(-before).tolist())
 
 
-def outcome(
-    victim: Captioner,
-    number: int,
-    request: Request,
-    iterate: Iterate,
-    *,
-    taken: int,
-    already: bool,
-) -> Outcome:
-    """Describe what came of a request, from the picture that its method reports."""
-    target = request.target
+def outcome(victim: Captioner, target: Any, reported: Iterate, result: Result) -> dict[str, Any]:
+    """Say what an attack came to, by column.
+
+    Args:
+      victim: the captioner.
+      target: a partial caption, or keywords, which have no precision and recall (eq. 18).
+      reported: the picture that the method reports.
+      result: the attack's.
+    """
     precision = recall = float("nan")
     if isinstance(target, PartialCaption):
-        said = jnp.asarray(iterate.output)
+        said = jnp.asarray(reported.output)
         scores = caption_scores(jnp.asarray(target.tokens), jnp.asarray(target.observed), said)
         precision, recall = float(scores.precision), float(scores.recall)
-    return Outcome(
-        number,
-        request,
-        bool(iterate.success),
-        precision,
-        recall,
-        bool(iterate.success_8bit),
-        already,
-        float(iterate.norm),
-        float(iterate.linf),
-        victim.vocabulary.decode(iterate.output),
-        victim.vocabulary.decode(iterate.output_8bit),
-        taken,
-        np.asarray(iterate.image),
-    )
-
-
-def tabulate(outcomes: Sequence[Outcome], seconds: float) -> list[Row]:
-    """Average outcomes a setting, as the paper's tables do: over all attempts.
-
-    `seconds` is the time that all of them took together.
-    """
-    rows = []
-    in_order = sorted(outcomes, key=lambda o: o.number)
-    for setting in dict.fromkeys(o.request.setting for o in in_order):
-        some = [o for o in outcomes if o.request.setting == setting]
-        fooled = [o.norm for o in some if o.success]
-        rows.append(
-            Row(
-                setting,
-                len(some),
-                float(np.mean([o.success for o in some])),
-                float(np.mean([o.precision for o in some])),
-                float(np.mean([o.recall for o in some])),
-                float(np.mean([o.norm for o in some])),
-                float(np.mean(fooled)) if fooled else float("nan"),
-                float(np.mean([o.success_8bit for o in some])),
-                sum(o.already for o in some),
-                seconds / len(outcomes),
-            )
-        )
-    return rows
-
-
-def record(made: Outcome, victim: Captioner) -> dict[str, Any]:
-    """Say an outcome in JSON."""
-    target = made.request.target
-    if isinstance(target, PartialCaption):
-        wanted = write_target(target, victim.vocabulary)
-    else:
-        wanted = ", ".join(victim.vocabulary.decode([w]) for w in target.words if w != END)
     return {
-        "image": made.request.image,
-        "setting": made.request.setting,
-        "target": wanted,
-        "said": made.said,
-        "said_8bit": made.said_8bit,
-        "success": made.success,
-        "success_8bit": made.success_8bit,
-        "already": made.already,
-        "precision": _number(made.precision),
-        "recall": _number(made.recall),
-        "norm": made.norm,
-        "linf": made.linf,
-        "iterations": made.iterations,
+        "benign": victim.vocabulary.decode(result.benign.output),
+        "said": victim.vocabulary.decode(reported.output),
+        "said_8bit": victim.vocabulary.decode(reported.output_8bit),
+        "success": bool(reported.success),
+        "success_8bit": bool(reported.success_8bit),
+        "already": bool(result.already),
+        "precision": _number(precision),
+        "recall": _number(recall),
+        "norm": float(reported.norm),
+        "linf": float(reported.linf),
+        "steps": int(result.iterations),
     }
+
+
+def wanted(target: Any, victim: Captioner) -> str:
+    """Write a target as people do."""
+    if isinstance(target, PartialCaption):
+        return write_target(target, victim.vocabulary)
+    return ", ".join(victim.vocabulary.decode([w]) for w in target.words if w != END)
 
 
 def _number(value: float) -> float | None:

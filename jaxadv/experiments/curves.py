@@ -12,7 +12,7 @@ from jaxadv.experiments.record_tables import belongs, choose, key_of, tabulate
 from jaxadv.experiments.retrieval import NONE
 from jaxadv.experiments.retrieval_records import as_evaluated
 from jaxadv.experiments.retrieval_tables import AT, DIRECTIONS
-from jaxadv.experiments.tables import PAPER, WHOSE
+from jaxadv.experiments.tables import PAPER, WHOSE, Table
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
 _LABELS = {"tradeoff": "λ", "learning_rate": "learning rate"}
@@ -158,6 +158,14 @@ def retrieved(found: Mapping[str, Any], curve: str) -> Panel:
         raise TableError(f"{curve}: these records keep no curves; sweep again into a new folder")
     along = "recall" if curve == "precision-recall" else "first results"
     return Panel("", along, "precision", tuple(lines), logarithmic=curve == "precision-at")
+
+
+def points_of(panel: Panel) -> Table:
+    """Return the points of a panel's lines as a table."""
+    rows = tuple(
+        (line.name, x, y) for line in panel.lines for x, y in zip(line.x, line.y, strict=True)
+    )
+    return Table(panel.title, ("line", panel.x, panel.y), rows, ())
 
 
 def by_location(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Panel]:

@@ -23,11 +23,14 @@ class Family(NamedTuple):
       design: what a cell attacks, a frozen dataclass with defaults.
       job: makes a cell's attacks of a victim.
       measures: of a record, by the papers' names; averaged in tables.
+      rows: the columns that tell the rows of its own table apart.
       curves: those that are drawn against a setting.
       filled: columns that its records have where they were not written.
       table: makes a paper's table of a sweep's cells and records, for some victims; by default
         records are grouped and their measures averaged.
-      evaluated: makes a paper's table of what an evaluation wrote.
+      evaluated: makes a paper's table of what an evaluation of an earlier version wrote.
+      own: makes the tables of an evaluation, as `table` makes a paper's; by default `rows` and
+        `measures` make one.
     """
 
     name: str
@@ -35,14 +38,23 @@ class Family(NamedTuple):
     design: type[Design]
     job: Callable[[Cell, Victim, Shared], Job | Experiment]
     measures: Mapping[str, Measure]
+    rows: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
     filled: Mapping[str, Any] = {}
     table: Callable[[PaperTable, Mapping[str, Row], Iterable[Row], Sequence[str]], Table] | None = (
         None
     )
     evaluated: Callable[[PaperTable, Any], Table] | None = None
+    own: (
+        Callable[[PaperTable, Mapping[str, Row], Iterable[Row], Sequence[str]], list[Table]] | None
+    ) = None
 
 
 def column(name: str) -> Measure:
     """Return the measure that is a column of a record."""
     return lambda row: row.get(name)
+
+
+def norm_of_success(row: Row) -> float | None:
+    """Return a record's norm where the attack succeeded."""
+    return row["norm"] if row["success"] else None

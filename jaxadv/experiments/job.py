@@ -57,6 +57,7 @@ class Job(NamedTuple):
         that was interrupted ends with the same bits.
       picture: which of a result's pictures is the one to report.
       describe: the columns that tell what came of it.
+      notes: lines about what is attacked, for a person.
     """
 
     attack: Attack
@@ -66,6 +67,7 @@ class Job(NamedTuple):
     together: bool
     picture: Callable[[Result], np.ndarray]
     describe: Callable[[Planned, Request, Result], dict[str, Any]]
+    notes: tuple[str, ...] = ()
 
 
 class Experiment(NamedTuple):
@@ -94,6 +96,7 @@ class Done(NamedTuple):
 
     Attributes:
       planned: what was to be done.
+      steps: after how many steps this is the outcome.
       failed: why there is no outcome; None where there is one.
       columns: what came of it.
       image: the adversarial picture to report.
@@ -101,6 +104,7 @@ class Done(NamedTuple):
     """
 
     planned: Planned
+    steps: int
     failed: str | None
     columns: dict[str, Any]
     image: np.ndarray | None
@@ -117,6 +121,7 @@ def carry_out(
     sharding: NamedSharding | None = None,
     keeper: Keeper | None = None,
     shard: int = 1,
+    looks: Sequence[int] = (),
 ) -> Iterator[Done | str]:
     """Make the attacks that are wanted, as they come to an end; an experiment also tells news.
 
@@ -132,6 +137,7 @@ def carry_out(
       sharding: of the slots' axis over devices.
       keeper: of the attacks under way.
       shard: every how many-th attack is made here at all.
+      looks: numbers of steps below the job's after which outcomes are returned as well (`stream`).
     """
     if isinstance(job, Experiment):
         if wanted(job.id):
@@ -142,7 +148,7 @@ def carry_out(
         batch = job.planned[start : start + size]
         if any(wanted(planned.id) for planned in batch):
             some = batch if job.together else [p for p in batch if wanted(p.id)]
-            for done in _stream(job, some, slots, chunk, key, sharding, keeper, shard):
+            for done in _stream(job, some, slots, chunk, key, sharding, keeper, shard, looks):
                 if wanted(done.planned.id):
                     yield done
 
@@ -151,9 +157,9 @@ def _experiment(job: Experiment) -> Iterator[Done | str]:
     began = time.perf_counter()
     try:
         columns = yield from job.run()
-        yield Done(job.planned[0], None, columns, None, time.perf_counter() - began)
+        yield Done(job.planned[0], 0, None, columns, None, time.perf_counter() - began)
     except InputError as problem:
-        yield Done(job.planned[0], str(problem), {}, None, 0.0)
+        yield Done(job.planned[0], 0, str(problem), {}, None, 0.0)
 
 
 def _stream(
@@ -165,8 +171,10 @@ def _stream(
     sharding: NamedSharding | None,
     keeper: Keeper | None,
     shard: int,
+    looks: Sequence[int],
 ) -> Iterator[Done]:
     under_way: dict[int, tuple[Planned, Request]] = {}
+    spent: dict[int, float] = {}
     failed: list[Done] = []
 
     def requests() -> Iterator[Request]:
@@ -179,7 +187,10 @@ def _stream(
                 under_way[planned.id] = planned, request
                 yield request
             except InputError as problem:
-                failed.append(Done(planned, str(problem), {}, None, 0.0))
+                why = str(problem)
+                failed.extend(
+                    Done(planned, n, why, {}, None, 0.0) for n in (*looks, job.iterations)
+                )
 
     finished = stream(
         job.attack,
@@ -192,16 +203,20 @@ def _stream(
         sharding=sharding,
         keeper=keeper,
         place=_place(job, shard, slots),
+        looks=looks,
     )
-    for number, result, seconds, _ in finished:
+    for number, result, seconds, _, steps in finished:
         yield from failed
         failed.clear()
-        planned, request = under_way.pop(number)
+        planned, request = under_way[number]
+        spent[number] = seconds = spent.get(number, 0.0) + seconds
+        if steps == job.iterations:
+            del under_way[number], spent[number]
         if int(result.status) == Status.DIVERGED:
-            yield Done(planned, Status.MESSAGES[Status.DIVERGED], {}, None, seconds)
+            yield Done(planned, steps, Status.MESSAGES[Status.DIVERGED], {}, None, seconds)
         else:
             columns = job.describe(planned, request, result)
-            yield Done(planned, None, columns, job.picture(result), seconds)
+            yield Done(planned, steps, None, columns, job.picture(result), seconds)
     yield from failed
 
 

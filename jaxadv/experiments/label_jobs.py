@@ -1,6 +1,7 @@
 """The attacks on a tagger that a cell of a sweep stands for."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -9,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.core.stream import Request
 from jaxadv.data import scenes
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import labelled
 from jaxadv.experiments.cells import Cell, Design, PlanError
-from jaxadv.experiments.family import Family, Row, column
+from jaxadv.experiments.family import Family, Measure, column, norm_of_success
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.experiments.labels import choose, first, labels_of_type, named
@@ -34,26 +36,41 @@ class LabelDesign(Design):
     Attributes:
       data: "scenes", or folders of labelled photographs.
       images: scenes to choose from, or the most photographs.
+      most: valid pictures that are attacked, for every k and selection (paper: 1000).
       k: how many labels count as said.
       selection: "random" (S2) or "global" (S1).
       among: which labels S is drawn from, or must have one of: the "relevant" ones (paper), or
         those of them that are "said" among the first k before the attack (released code).
       specified: labels a picture, for random selection.
       types: types of labels, or words in them, for global selection.
+      search: so many valid pictures other than these are attacked instead, to search settings on:
+        further scenes, or photographs of the victim's training.
     """
 
     data: tuple[str, ...] = ("scenes",)
     images: int = 100
+    most: int | None = None
     k: tuple[int, ...] = (3, 5, 10)
     selection: Literal["random", "global"] = "random"
     among: Literal["relevant", "said"] = "relevant"
     specified: tuple[int, ...] = (2,)
     types: tuple[str, ...] = ()
+    search: int | None = None
 
     @property
     def attacks(self) -> int:
         """How many attacks there are in a cell, at most."""
         return self.images * len(self.k) * max(len(self.specified), len(self.types))
+
+    @property
+    def selections(self) -> "list[tuple[str, LabelDesign]]":
+        """What its records call each selection of labels, and the same design of that one alone."""
+        if self.selection == "global":
+            return [(name, dataclasses.replace(self, types=(name,))) for name in self.types]
+        return [
+            (f"{number} labels", dataclasses.replace(self, specified=(number,)))
+            for number in self.specified
+        ]
 
     @property
     def unread(self) -> dict[str, tuple[str, ...]]:
@@ -74,11 +91,19 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     for k in design.k:
         if not 0 < k < len(tagger.classes):
             raise PlanError(f"k = {k}: must be from 1 to {len(tagger.classes) - 1}")
-    planned = _planned(cell, design, victim, shared)
+    planned, notes = _planned(cell, design, victim, shared)
+    return label_attacks(victim, method, planned, notes)
+
+
+def label_attacks(
+    victim: Victim, method: Chosen, planned: Sequence[Planned], notes: tuple[str, ...] = ()
+) -> Job:
+    """Make a job of attacks on a tagger."""
+    tagger = victim.classifier
     precision = _recorded_precision(victim)
 
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
-        final, target = result.final, request.target
+        final, target = method.report(result), request.target
         before = result.benign.output
         k = int(target.k)
         change = _changes(before, final.output, target.relevant, target.k)
@@ -106,8 +131,9 @@ def label_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         iterations=method.iterations,
         planned=planned,
         together=False,
-        picture=lambda result: np.asarray(result.final.image),
+        picture=lambda result: np.asarray(method.report(result).image),
         describe=describe,
+        notes=notes,
     )
 
 
@@ -138,17 +164,22 @@ def _pool(design: LabelDesign, victim: Victim) -> Pool:
     if design.data == ("scenes",):
         if tagger.classes != scenes.LABELS:
             raise PlanError(f"victim {victim.name!r}: does not know the labels of scenes")
+        if design.search is not None:
+            return scene_pool(2 * design.search, first=design.images)
         return scene_pool(design.images)
     found = labelled(open_data(design.data))
     held_out = victim.record.get("held_out")
     side = tagger.image_shape[0]
-    return photo_pools(found, tagger.classes, side, held_out, design.images)[0]
+    held, others = photo_pools(found, tagger.classes, side, held_out, design.images)
+    return held if design.search is None else others
 
 
-def _planned(cell: Cell, design: LabelDesign, victim: Victim, shared: Shared) -> list[Planned]:
-    """Specify labels for every k; pictures that the paper leaves out are left out."""
+def _planned(
+    cell: Cell, design: LabelDesign, victim: Victim, shared: Shared
+) -> tuple[list[Planned], tuple[str, ...]]:
+    """Specify labels for every k, and say which pictures are left out, as in the paper."""
     classes = victim.classifier.classes
-    source = (design.data, design.images)
+    source = (design.data, design.images, design.search)
     pool = shared.once(source, lambda: _pool(design, victim))
     scores = None
     if design.among == "said":
@@ -163,7 +194,9 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, shared: Shared) ->
             raise PlanError("types: global selection needs some, such as ['red', 'circle']")
         selections = {name: {"wanted": labels_of_type(name, classes)} for name in design.types}
     delta = cell.method.value("delta")
+    most = design.most if design.search is None else design.search
     planned: list[Planned] = []
+    notes: list[str] = []
     for name, how in selections.items():
         for k in design.k:
             chosen = choose(
@@ -171,8 +204,14 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, shared: Shared) ->
                 k,
                 scores=scores,
                 delta=delta,
+                most=most,
                 seed=cell.seed,
                 **how,
+            )
+            reasons = [f"{number} with {reason}" for reason, number in chosen.left_out.items()]
+            notes.append(
+                f"{name} specified, k={k} on {victim.name}: {len(chosen.numbers)} attacked, left "
+                f"out {' and '.join(reasons) or 'none'}"
             )
             targets = jax.tree.map(np.asarray, chosen.targets)
             for row, image in enumerate(chosen.numbers.tolist()):
@@ -185,35 +224,39 @@ def _planned(cell: Cell, design: LabelDesign, victim: Victim, shared: Shared) ->
                     "relevant": named(target.relevant, classes),
                 }
                 planned.append(Planned(len(planned), about, partial(_load, pool, image, target)))
-    return planned
+    return planned, tuple(notes)
 
 
 def _load(pool: Pool, number: int, target: LabelTarget) -> tuple[np.ndarray, LabelTarget]:
     return pool.read(number), target
 
 
-def _norm_of_success(row: Row) -> float | None:
-    return row["norm"] if row["success"] else None
+def measures_in(form: Form) -> dict[str, Measure]:
+    """Return the measures of a record, TkAcc and AP@k in a form (`labels.metrics`)."""
+    formed = "_released" if form == "released" else ""
+    return {
+        "ΔTkAcc": column(f"delta_top_k_accuracy{formed}"),
+        "ΔP@k": column("delta_precision"),
+        "ΔmAP@k": column(f"delta_average_precision{formed}"),
+        "ΔNDCG@k": column("delta_ndcg"),
+        "Δl": column("excluded"),
+        "APer": norm_of_success,
+        "|S|": lambda row: len(row["specified"]),
+        "SR": column("success"),
+        "SR 8-bit": column("success_8bit"),
+        "mAP": column("victim_precision"),
+        "already": column("already"),
+        "seconds": column("seconds"),
+    }
 
 
-# the paper's tables have TkAcc and AP@k in the released code's form (`labels.metrics`)
 LABELS = Family(
     name="labels",
     methods=METHODS,
     design=LabelDesign,
     job=label_job,
-    measures={
-        "ΔTkAcc": column("delta_top_k_accuracy_released"),
-        "ΔP@k": column("delta_precision"),
-        "ΔmAP@k": column("delta_average_precision_released"),
-        "ΔNDCG@k": column("delta_ndcg"),
-        "Δl": column("excluded"),
-        "APer": _norm_of_success,
-        "|S|": lambda row: len(row["specified"]),
-        "SR": column("success"),
-        "SR 8-bit": column("success_8bit"),
-        "mAP": column("victim_precision"),
-    },
+    measures=measures_in("released"),  # as in the paper's tables
+    rows=("method", "setting", "k"),
     curves=("SR", "APer"),
     filled={"delta": "all"},
 )

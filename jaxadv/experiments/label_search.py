@@ -1,25 +1,12 @@
 """The search for a method's learning rate and α, which the TkMIA paper does for each method."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from jaxadv.core.method import Chosen, as_text
-from jaxadv.experiments.labels import Row, attack_labels, join, tabulate
-from jaxadv.labels.classifier import MultiLabelClassifier, Params
-from jaxadv.labels.target import LabelTarget
-
-
-class Trial(NamedTuple):
-    """How a method did; the count of those tried, and of all."""
-
-    done: int
-    total: int
-    message: str
-    method: Chosen
-    row: Row
+from jaxadv.core.method import Chosen
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.family import norm_of_success
 
 
 def candidates(
@@ -43,43 +30,32 @@ def candidates(
     ]
 
 
-def try_settings(
-    victim: MultiLabelClassifier,
-    params: Params,
-    images: Sequence[np.ndarray],
-    targets: LabelTarget,
-    methods: Sequence[Chosen],
-    *,
-    batch: int,
-    seed: int = 0,
-) -> Iterator[Trial]:
-    """Attack the same pictures with one method after the other."""
-    for number, each in enumerate(methods):
-        job = attack_labels(
-            params,
-            images,
-            targets,
-            each.attack(victim),
-            iterations=each.iterations,
-            batch=batch,
-            seed=seed,
-            same_slots=True,
-        )
-        parts = list(job)
-        outcomes = join([part.outcomes for part in parts])
-        row = tabulate(
-            outcomes, targets, sum(p.seconds for p in parts), each.value("delta"), "paper"
-        )
-        gone, size = float(row.measures.excluded), float(row.measures.perturbation)
-        message = f"{as_text(each)}: Δl {gone:.2f}, APer {size:.3g}"
-        yield Trial(number + 1, len(methods), message, each, row)
+def best_of(
+    cells: Mapping[str, Cell], rows: Iterable[Mapping[str, Any]]
+) -> dict[tuple[str, str, int], Chosen]:
+    """Choose the settings of each method for each selection of labels and k.
+
+    By the largest mean Δl, then by the least APer; the measures to be deceived have no say.
+
+    Args:
+      cells: what was tried, by digest.
+      rows: the records.
+
+    Returns:
+      the method with its settings, by its name, the selection and k.
+    """
+    found: dict[tuple[str, str, int], dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        if row["cell"] in cells and row["failed"] is None:
+            key = (cells[row["cell"]].method.name, row["setting"], row["k"])
+            found.setdefault(key, {}).setdefault(row["cell"], []).append(row)
+    return {
+        key: cells[min(tried, key=lambda digest: _merit(tried[digest]))].method
+        for key, tried in found.items()
+    }
 
 
-def best(trials: Sequence[Trial]) -> Chosen:
-    """Choose by the largest Δl, then by the least APer; the measures to be deceived have no say."""
-
-    def merit(trial: Trial) -> tuple[float, float]:
-        size = float(trial.row.measures.perturbation)
-        return -float(trial.row.measures.excluded), math.inf if math.isnan(size) else size
-
-    return min(trials, key=merit).method
+def _merit(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    gone = sum(row["excluded"] for row in rows) / len(rows)
+    norms = [norm for row in rows if (norm := norm_of_success(row)) is not None]
+    return -gone, sum(norms) / len(norms) if norms else math.inf

@@ -1,22 +1,15 @@
 """Many attacks on a tagger: labels specified as the TkMIA paper does, its tables' rows."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.core.attack import Attack
-from jaxadv.core.memory import Fit, largest_batch
-from jaxadv.core.method import Chosen
-from jaxadv.core.stream import Request, stream
 from jaxadv.data.label_types import EVERY
-from jaxadv.labels.classifier import MultiLabelClassifier, Params, first_labels
-from jaxadv.labels.metrics import AttackRow, Form, attack_row
+from jaxadv.labels.classifier import first_labels
 from jaxadv.labels.ranking import in_top
 from jaxadv.labels.target import LabelError, LabelTarget, is_valid, specify_global, specify_random
 
@@ -33,53 +26,6 @@ class Selection(NamedTuple):
     numbers: np.ndarray
     targets: LabelTarget
     left_out: dict[str, int]
-
-
-class Outcomes(NamedTuple):
-    """What came of some attacks; a leading axis of them.
-
-    Attributes:
-      numbers: i64[n], the pictures' places among all.
-      images: f32[n, H, W, 3], the adversarial pictures.
-      perturbations: f32[n, H, W, 3].
-      before, after, after_8bit: f32[n, c], logits of the benign picture, of the adversarial one,
-        and of that rounded to 8 bits.
-      success, success_8bit: bool[n], whether enough specified labels are out of the first k.
-      already: bool[n], whether they were out before the attack, so that success means nothing.
-      norm: f32[n], ‖ε‖₂.
-      iterations: i32[n], steps taken.
-    """
-
-    numbers: np.ndarray
-    images: np.ndarray
-    perturbations: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    after_8bit: np.ndarray
-    success: np.ndarray
-    success_8bit: np.ndarray
-    already: np.ndarray
-    norm: np.ndarray
-    iterations: np.ndarray
-
-
-class Progress(NamedTuple):
-    """How many attacks are done, and the outcomes of the last ones."""
-
-    done: int
-    total: int
-    message: str
-    outcomes: Outcomes
-    seconds: float
-
-
-class Row(NamedTuple):
-    """A row of the paper's Tables 1-4, with the count and the success after 8-bit rounding."""
-
-    attacked: int
-    measures: AttackRow
-    success_8bit: float
-    seconds: float
 
 
 def labels_of_type(name: str, classes: Sequence[str]) -> np.ndarray:
@@ -167,124 +113,6 @@ def choose(
     return Selection(numbers, kept, dict(Counter(reasons[:looked_at][~valid[:looked_at]].tolist())))
 
 
-def largest_label_batch(
-    victim: MultiLabelClassifier, params: Params, methods: Sequence[Chosen], most: int
-) -> Fit:
-    """Find how many attacks of every method fit the device at once, at most `most`.
-
-    Raises:
-      InputError: of some method not even one fits.
-    """
-    nothing = jnp.zeros(len(victim.classes), bool)
-    target = LabelTarget(nothing, nothing, jnp.ones((), jnp.int32))
-    image: Any = jax.ShapeDtypeStruct(victim.image_shape, np.float32)  # all that is asked of it
-    fits = [
-        largest_batch(
-            method.attack(victim), params, image, target, iterations=method.iterations, most=most
-        )
-        for method in methods
-    ]
-    return min(fits, key=lambda fit: fit.batch)
-
-
-def attack_labels(
-    params: Params,
-    images: Sequence[np.ndarray],
-    targets: LabelTarget,
-    attack: Attack,
-    *,
-    iterations: int,
-    batch: int,
-    seed: int = 0,
-    same_slots: bool = False,
-) -> Iterator[Progress]:
-    """Attack pictures, so many at once; one that is through makes room for the next.
-
-    All share one compilation, and what comes of one does not depend on the others.
-
-    Args:
-      params: the tagger's parameters.
-      images: f32[H, W, 3] each; read when their turn comes.
-      targets: what to aim at, stacked.
-      attack: any of the attacks on taggers.
-      iterations: most steps a picture.
-      batch: pictures at once.
-      seed: of what the attack draws, folded with the picture's place among all.
-      same_slots: whether fewer pictures take as long as `batch` of them, so that another number of
-        them does not compile anew.
-
-    Yields:
-      the outcomes of some pictures, in the order in which they come to an end.
-    """
-    total = len(images)
-    slots = batch if same_slots else min(batch, total)
-    on_host: LabelTarget = jax.tree.map(np.asarray, targets)
-    finished = stream(
-        attack,
-        params,
-        (
-            Request(i, np.asarray(images[i]), jax.tree.map(lambda x, i=i: x[i], on_host))
-            for i in range(total)
-        ),
-        iterations=iterations,
-        slots=slots,
-        key=jax.random.key(seed),
-    )
-    done = 0
-    while done < total:
-        began = time.perf_counter()
-        some = list(islice(finished, slots))
-        seconds = time.perf_counter() - began
-        numbers = np.array([f.id for f in some])
-        results: Any = jax.tree.map(lambda *x: np.stack(x), *(f.result for f in some))
-        final = results.final
-        pictures = np.stack([images[i] for i in numbers])
-        outcomes = Outcomes(
-            numbers,
-            final.image,
-            final.image - pictures,
-            results.benign.output,
-            final.output,
-            final.output_8bit,
-            final.success,
-            final.success_8bit,
-            results.already,
-            final.norm,
-            results.iterations,
-        )
-        done += len(some)
-        message = f"{outcomes.success_8bit.mean():.0%} of the last {len(some)} fooled"
-        yield Progress(done, total, message, outcomes, seconds)
-
-
-def join(some: Sequence[Outcomes]) -> Outcomes:
-    """Put outcomes together, in the order of the pictures."""
-    joined: Outcomes = jax.tree.map(lambda *x: np.concatenate(x), *some)
-    order = np.argsort(joined.numbers)
-    sorted_: Outcomes = jax.tree.map(lambda x: x[order], joined)
-    return sorted_
-
-
-def tabulate(
-    outcomes: Outcomes, targets: LabelTarget, seconds: float, delta: int | None, form: Form
-) -> Row:
-    """Average outcomes of one k, as the paper's tables do."""
-    k = targets.k[0]
-    threshold = None if delta is None else jnp.asarray(delta)
-    measures = attack_row(
-        jnp.asarray(outcomes.before),
-        jnp.asarray(outcomes.after),
-        targets.relevant,
-        targets.specified,
-        k,
-        jnp.asarray(outcomes.perturbations),
-        threshold,
-        form,
-    )
-    count = len(outcomes.success)
-    return Row(count, measures, float(outcomes.success_8bit.mean()), seconds / count)
-
-
 def named(mask: Any, classes: Sequence[str]) -> list[str]:
     """Name the labels of a mask bool[c]."""
     return [name for name, here in zip(classes, np.asarray(mask), strict=True) if here]
@@ -293,24 +121,3 @@ def named(mask: Any, classes: Sequence[str]) -> list[str]:
 def first(logits: Any, classes: Sequence[str], k: int) -> list[str]:
     """Name the k labels of the highest logits f32[c], the highest first."""
     return [classes[i] for i in first_labels(logits, k)]
-
-
-def record(
-    outcomes: Outcomes, targets: LabelTarget, number: int, classes: Sequence[str]
-) -> dict[str, Any]:
-    """Say the outcome of that number in JSON."""
-    k = int(targets.k[number])
-
-    return {
-        "k": k,
-        "specified": named(targets.specified[number], classes),
-        "relevant": named(targets.relevant[number], classes),
-        "before": first(outcomes.before[number], classes, k),
-        "after": first(outcomes.after[number], classes, k),
-        "after_8bit": first(outcomes.after_8bit[number], classes, k),
-        "success": bool(outcomes.success[number]),
-        "success_8bit": bool(outcomes.success_8bit[number]),
-        "already": bool(outcomes.already[number]),
-        "norm": float(outcomes.norm[number]),
-        "iterations": int(outcomes.iterations[number]),
-    }

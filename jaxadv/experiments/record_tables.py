@@ -7,14 +7,16 @@ averaged.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxadv.core import method as methods
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.families import FAMILIES
+from jaxadv.experiments.family import Measure
 from jaxadv.experiments.paper_tables import PaperTable, TableError
 from jaxadv.experiments.tables import BESIDE, WHOSE, Group, Row, Table, beside, of_victims
 from jaxadv.formats.text import read_json
@@ -33,7 +35,7 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
       InputError: the folder holds nothing of the kind.
     """
     path, family = folder / "table.json", FAMILIES[paper.task]
-    if family.evaluated is not None and store.is_folder(folder) and path.is_file():
+    if family.evaluated is not None and path.is_file() and not store.holds_plan(folder):
         if victims:
             raise TableError("--victim: is read with a sweep's folder alone")
         return family.evaluated(paper, read_json(path))
@@ -41,6 +43,131 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     rows = store.read(folder, problems)
     table = (family.table or tabulate)(paper, cells, rows, victims)
     return table._replace(notes=(*table.notes, *problems))
+
+
+def own_tables(
+    task: str, folder: Path, measures: Mapping[str, Measure] | None = None
+) -> list[Table]:
+    """Make the tables of an evaluation's folder, of all its victims and without a paper's numbers.
+
+    Args:
+      task: the family's name.
+      folder: of the records.
+      measures: the columns of numbers; the family's by default.
+
+    Raises:
+      InputError: the folder holds nothing of the kind.
+    """
+    family = FAMILIES[task]
+    measures = family.measures if measures is None else measures
+    paper, cells, rows = own_records(task, folder)
+    if family.own is not None:
+        return [_without_empty(table) for table in family.own(paper, cells, rows, ())]
+    groups, extra, _ = _grouped(paper, choose(paper, cells, ()), rows, measures)
+    table = beside(paper._replace(measures=tuple(measures)), groups, extra)
+    names = ", ".join(dict.fromkeys(cell["victim"] for cell in cells.values()))
+    return [_without_empty(table._replace(title=f"{task}: {names}", notes=()))]
+
+
+def own_records(
+    task: str, folder: Path
+) -> tuple[PaperTable, dict[str, dict[str, Any]], Iterator[dict[str, Any]]]:
+    """Return an evaluation's table of no paper, its cells by digest, and its records.
+
+    Victims that are folders are called by the folders' names, unless two have the same.
+
+    Raises:
+      StoreError: the folder holds no sweep and no evaluation.
+    """
+    paper = PaperTable(
+        name=task,
+        title="",
+        caption="",
+        task=task,
+        data="",
+        victim="",
+        named=(),
+        keys=FAMILIES[task].rows,
+        where={},
+        settings={},
+        measures=(),
+        curve="",
+        notes=(),
+        rows=(),
+    )
+    cells = store.read_cells(folder)
+    short = _short_names([cell["victim"] for cell in cells.values()])
+    renamed = {digest: {**cell, "victim": short[cell["victim"]]} for digest, cell in cells.items()}
+    return paper, renamed, (_renamed(row, short) for row in store.read(folder))
+
+
+def _short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the last parts of paths, or the paths where two end alike.
+
+    >>> _short_names(["a/x", "b/y", "y"])
+    {'a/x': 'x', 'b/y': 'b/y', 'y': 'y'}
+    """
+    ends = Counter(Path(name).name for name in dict.fromkeys(names))
+    return {name: end if ends[end := Path(name).name] == 1 else name for name in names}
+
+
+def _renamed(row: dict[str, Any], short: Mapping[str, str]) -> dict[str, Any]:
+    row["victim"] = short[row["victim"]]
+    for shown in row.get("transfer") or ():
+        shown["victim"] = short.get(shown["victim"], shown["victim"])
+    return row
+
+
+def _without_empty(table: Table) -> Table:
+    """Leave out the columns that no row has a value in, but those that say whose it is."""
+    kept = [
+        i
+        for i, name in enumerate(table.columns)
+        if name == WHOSE or any(row[i] is not None for row in table.rows)
+    ]
+    columns = tuple(table.columns[i] for i in kept)
+    return table._replace(
+        columns=columns, rows=tuple(tuple(r[i] for i in kept) for r in table.rows)
+    )
+
+
+class _Made(NamedTuple):
+    """What groups of records are made of.
+
+    Attributes:
+      data: what was attacked.
+      cells: the digests of each group's cells, by its key and seed.
+      others: records of none of the groups.
+    """
+
+    data: tuple[str, ...]
+    cells: dict[tuple[Any, ...], set[str]]
+    others: int
+
+
+def _grouped(
+    paper: PaperTable,
+    chosen: Mapping[str, dict[str, Any]],
+    rows: Iterable[Row],
+    measures: Mapping[str, Measure],
+) -> tuple[list[Group], list[str], _Made]:
+    """Average records by a table's keys, their victim, and what else a row would mix."""
+    extra = _varied(paper, chosen)
+    sums: dict[tuple[Any, ...], _Sums] = {}
+    data: dict[str, None] = {}
+    made: dict[tuple[Any, ...], set[str]] = {}
+    others = 0
+    for row in rows:
+        settings = chosen.get(row["cell"])
+        if settings is None or not belongs(paper, settings, row):
+            others += 1
+            continue
+        data[_data(row)] = None
+        key = tuple(key_of(name, settings, row) for name in (*paper.keys, WHOSE, *extra))
+        made.setdefault((*key, settings["seed"]), set()).add(row["cell"])
+        sums.setdefault(key, _Sums(measures)).add(row, settings["seed"])
+    groups = [_group(paper, extra, key, sums[key]) for key in sums]
+    return groups, _needed(groups, extra), _Made(tuple(data), made, others)
 
 
 def tabulate(
@@ -64,22 +191,9 @@ def tabulate(
       TableError: none of these victims was attacked, or a sweep has no such records at all.
     """
     chosen = choose(paper, cells, victims)
-    extra = _varied(paper, chosen)
-    sums: dict[tuple[Any, ...], _Sums] = {}
-    data: dict[str, None] = {}
-    made: dict[tuple[Any, ...], set[str]] = {}
-    others = 0
-    for row in rows:
-        settings = chosen.get(row["cell"])
-        if settings is None or not belongs(paper, settings, row):
-            others += 1
-            continue
-        data[_data(row)] = None
-        key = tuple(key_of(name, settings, row) for name in (*paper.keys, WHOSE, *extra))
-        made.setdefault((*key, settings["seed"]), set()).add(row["cell"])
-        sums.setdefault(key, _Sums(paper)).add(row, settings["seed"])
-    groups = [_group(paper, extra, key, sums[key]) for key in sums]
-    extra = _needed(groups, extra)
+    wanted = (*paper.measures, *(BESIDE if _is_of_attacks(paper) else ()))
+    measures = {m: f for m, f in FAMILIES[paper.task].measures.items() if m in wanted}
+    groups, extra, (data, made, others) = _grouped(paper, chosen, rows, measures)
     used = [
         cell for digest, cell in chosen.items() if any(digest in some for some in made.values())
     ]
@@ -99,9 +213,8 @@ def _is_of_attacks(paper: PaperTable) -> bool:
 class _Sums:
     """Running sums of a row of the table: the records need not fit in memory."""
 
-    def __init__(self, paper: PaperTable) -> None:
-        wanted = (*paper.measures, *(BESIDE if _is_of_attacks(paper) else ()))
-        self._measures = {m: f for m, f in FAMILIES[paper.task].measures.items() if m in wanted}
+    def __init__(self, measures: Mapping[str, Measure]) -> None:
+        self._measures = measures
         self._totals: dict[str, dict[Any, tuple[float, int]]] = {m: {} for m in self._measures}
         self.count = self.failed = 0
 

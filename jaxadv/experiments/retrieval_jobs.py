@@ -1,24 +1,28 @@
 """The attacks on a hasher that a cell of a sweep stands for."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.core.stream import Request
-from jaxadv.data.pairs import Pairs
+from jaxadv.data.pairs import Pairs, check_pairs
+from jaxadv.errors import InputError
 from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.family import Family
-from jaxadv.experiments.hash_attacks import CONTEXT, encode, examples_of, known
+from jaxadv.experiments.hash_attacks import CONTEXT, Codes, encode, examples_of, known
 from jaxadv.experiments.job import Job, Planned, Shared
-from jaxadv.experiments.retrieval import Asked, check_alike, measure
+from jaxadv.experiments.retrieval import Asked, Subject, check_alike, measure, without_relevant
 from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
 from jaxadv.experiments.retrieval_records import as_evaluated, tabulate_retrieval
-from jaxadv.experiments.retrieval_tables import AT
+from jaxadv.experiments.retrieval_tables import AT, retrieval_tables
 from jaxadv.hashing.cmla import HashTarget, Modality, hash_target
 from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import Retrieval, distortion
@@ -51,6 +55,41 @@ class RetrievalDesign(Design):
         return self.queries
 
 
+class Asking(NamedTuple):
+    """Queries and a database, and what a hasher makes of them.
+
+    Attributes:
+      queries: pairs that ask.
+      database: pairs that are asked.
+      codes: of the database.
+      benign: codes of the queries as they are.
+    """
+
+    queries: Pairs
+    database: Pairs
+    codes: Codes
+    benign: Codes
+
+
+def ask(subject: Subject, queries: Pairs, database: Pairs) -> Asking:
+    """Hash queries and a database.
+
+    Raises:
+      InputError: they do not fit the victim, or nothing is relevant to any query.
+    """
+    hasher = subject.hasher
+    for pairs in (queries, database):
+        check_pairs(pairs, hasher.tags, hasher.classes)
+        if pairs.pictures.shape[1:] != hasher.image_shape:
+            raise InputError(
+                f"pictures of shape {pairs.pictures.shape[1:]}: victim {subject.name!r} takes "
+                f"{hasher.image_shape}"
+            )
+    without_relevant(queries.labels, database.labels)
+    codes, benign = (encode(hasher, subject.params, pairs) for pairs in (database, queries))
+    return Asking(queries, database, codes, benign)
+
+
 def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     """Attack held-out pictures, or their texts, that ask a database of others.
 
@@ -62,27 +101,49 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     Raises:
       InputError: a setting out of range, or a victim that does not know these data.
     """
-    design, hasher = cell.design, victim.hasher
+    design, subject = cell.design, Subject(victim.name, victim.hasher, victim.params)
     assert isinstance(design, RetrievalDesign)
-    attack, modality = cell.method.attack(hasher), cell.method.value("modality")
     asked_of = (design.data, design.queries, design.database)
-    queries, database = shared.once(asked_of, lambda: retrieval_pools(victim, *asked_of))
-    codes, benign = shared.once(
-        ("codes", *asked_of),
-        lambda: tuple(encode(hasher, victim.params, pairs) for pairs in (database, queries)),
-    )
-    before = benign.image if modality == "image" else benign.text
-    other: Modality = "text" if modality == "image" else "image"
-    others = [
-        shared.once(("other", name, *asked_of), partial(_Other, name, database))
+    asking = shared.once(asked_of, lambda: ask(subject, *retrieval_pools(victim, *asked_of)))
+    viewers = [
+        shared.once(("other", name, *asked_of), partial(_viewer, name, asking.database))
         for name in design.transfer
     ]
-    for one in others:
-        check_alike(hasher, one.victim.hasher, f"{cell.victim!r} and {one.victim.name!r}")
+    about = {"data": ", ".join(design.data), **_trained_on(victim)}
+    return retrieval_attacks(subject, cell.method, asking, design.context, viewers, about)
+
+
+def retrieval_attacks(
+    subject: Subject,
+    method: Chosen,
+    asking: Asking,
+    context: int = CONTEXT,
+    viewers: "Sequence[Viewer]" = (),
+    about: Mapping[str, Any] = MappingProxyType({}),
+) -> Job:
+    """Make a job of attacks on all queries.
+
+    Args:
+      subject: the victim.
+      method: the attack.
+      asking: the queries and the database.
+      context: items of the database whose codes an attack sees, at most.
+      viewers: other victims that are shown what was attacked on this one.
+      about: columns of every record.
+
+    Raises:
+      InputError: a viewer that takes other pictures, tags or labels.
+    """
+    hasher, modality = subject.hasher, method.value("modality")
+    queries, database = asking.queries, asking.database
+    before = asking.benign.image if modality == "image" else asking.benign.text
+    other: Modality = "text" if modality == "image" else "image"
+    for one in viewers:
+        check_alike(hasher, one.subject.hasher, f"{subject.name!r} and {one.subject.name!r}")
 
     def precisions(code: np.ndarray, row: int, name: str, curve: bool = True) -> dict[str, Any]:
         labels = database.labels, queries.labels[row : row + 1]
-        asked = Asked(codes, *labels, comparison(hasher))
+        asked = Asked(asking.codes, *labels, comparison(hasher))
         cross, own = (measure(code[None], asked, to) for to in (other, modality))
         told = {
             f"ap_cross{name}": cross.mean_average_precision,
@@ -90,18 +151,14 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
         }
         return {**told, **_curve(cross, name)} if curve else told
 
-    def transferred(example: np.ndarray, row: int) -> list[dict[str, Any]]:
-        labels = queries.labels[row : row + 1]
-        return [one.entry(modality, example, labels, other) for one in others]
-
     def describe(what: Planned, request: Request, result: Result) -> dict[str, Any]:
-        final, row = result.final, what.id
+        final, row = method.report(result), what.id
+        image, labels = np.asarray(final.image), queries.labels[row : row + 1]
+        shown = [one.entry(modality, image, labels, other) for one in viewers]
         return {
-            "data": ", ".join(design.data),
             "bits": hasher.bits,
-            "samples": adversarial_samples(victim),
-            "from": begun_from(victim),
-            **({"transfer": transferred(np.asarray(final.image), row)} if others else {}),
+            **about,
+            **({"transfer": shown} if viewers else {}),
             **precisions(before[row], row, "_benign"),
             **precisions(final.output, row, ""),
             **precisions(final.output_8bit, row, "_8bit", curve=False),
@@ -114,18 +171,23 @@ def retrieval_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
             "steps": int(result.iterations),
         }
 
-    context = database.labels[: design.context]
+    seen = database.labels[:context]
+    lonely = without_relevant(queries.labels, database.labels)
     return Job(
-        attack=attack,
-        params=known(victim.params, codes, design.context),
-        iterations=cell.method.iterations,
+        attack=method.attack(hasher),
+        params=known(subject.params, asking.codes, context),
+        iterations=method.iterations,
         planned=[
-            Planned(row, {"image": name}, partial(_load, queries, modality, row, context))
+            Planned(row, {"image": name}, partial(_load, queries, modality, row, seen))
             for row, name in enumerate(queries.ids)
         ],
         together=False,
-        picture=lambda result: np.asarray(result.final.image),
+        picture=lambda result: np.asarray(method.report(result).image),
         describe=describe,
+        notes=(
+            f"{subject.name}: {len(queries.ids)} queries of a database of {len(database.ids)}; "
+            f"nothing is relevant to {lonely} of them, which count as 0 in MAP",
+        ),
     )
 
 
@@ -140,31 +202,45 @@ def _curve(found: Retrieval, name: str) -> dict[str, list[Any]]:
     }
 
 
-class _Other:
-    """Another victim that is shown what was attacked on this one."""
+class Viewer:
+    """Another victim that is shown what was attacked on this one.
 
-    def __init__(self, name: str, database: Pairs) -> None:
-        self.victim = victim = zoo.load(name)
-        self._labels = database.labels
-        self._codes = encode(victim.hasher, victim.params, database)
+    Args:
+      subject: the victim.
+      database: what it is asked for.
+      about: columns that tell what it was trained on.
+    """
+
+    def __init__(
+        self, subject: Subject, database: Pairs, about: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Hash the database."""
+        self.subject, self._about, self._labels = subject, about, database.labels
+        self._codes = encode(subject.hasher, subject.params, database)
         self._code_of = {
-            "image": jax.jit(victim.hasher.image_code),
-            "text": jax.jit(victim.hasher.text_code),
+            "image": jax.jit(subject.hasher.image_code),
+            "text": jax.jit(subject.hasher.text_code),
         }
 
     def entry(
         self, modality: Modality, example: np.ndarray, labels: np.ndarray, other: Modality
     ) -> dict[str, Any]:
         """Return what it finds for an example, and what it was trained on."""
-        code = np.asarray(self._code_of[modality](self.victim.params, example))
-        asked = Asked(self._codes, self._labels, labels, comparison(self.victim.hasher))
-        return {
-            "victim": self.victim.name,
-            "bits": self.victim.hasher.bits,
-            "samples": adversarial_samples(self.victim),
-            "from": begun_from(self.victim),
-            "ap_cross": measure(code[None], asked, other).mean_average_precision,
-        }
+        name, hasher, params = self.subject
+        code = np.asarray(self._code_of[modality](params, example))
+        asked = Asked(self._codes, self._labels, labels, comparison(hasher))
+        found = measure(code[None], asked, other)
+        about = {"victim": name, "bits": hasher.bits, **self._about}
+        return {**about, "ap_cross": found.mean_average_precision}
+
+
+def _viewer(name: str, database: Pairs) -> Viewer:
+    victim = zoo.load(name)
+    return Viewer(Subject(name, victim.hasher, victim.params), database, _trained_on(victim))
+
+
+def _trained_on(victim: Victim) -> dict[str, Any]:
+    return {"samples": adversarial_samples(victim), "from": begun_from(victim)}
 
 
 def _load(
@@ -185,4 +261,7 @@ RETRIEVAL = Family(
         paper, as_evaluated(paper, cells, rows, victims)
     ),
     evaluated=tabulate_retrieval,
+    own=lambda paper, cells, rows, victims: retrieval_tables(
+        as_evaluated(paper, cells, rows, victims)
+    ),
 )

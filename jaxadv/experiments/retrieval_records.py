@@ -137,7 +137,7 @@ def as_evaluated(
     extra = [
         column for column in _APART if len({_setting(cell, column) for cell in chosen.values()}) > 1
     ]
-    if len({cell["intra"] for cell in chosen.values()} - {0.0}) > 1:
+    if len({cell["intra"] for cell in chosen.values() if cell.get("intra")}) > 1:
         extra.append("intra")
     found: dict[str, Any] = {
         "victims": {},
@@ -152,7 +152,7 @@ def as_evaluated(
             continue
         told = tuple(_setting(row, column) for column in extra)
         whose = (row["victim"], row["modality"])
-        attack = (*whose, FULL if row["intra"] else ABLATED, row["iterations"], told)
+        attack = (*whose, _attack(row), _steps(row), told)
         made.setdefault(attack, {})[row["cell"], row["id"]] = row
         if row["failed"] is None:  # a benign query is the same in every cell
             made.setdefault((*whose, NONE, 0, ("",) * len(extra)), {})[row["id"]] = row
@@ -172,7 +172,7 @@ def as_evaluated(
                 "victim": victim,
                 "data": one["data"],
                 "attack": attack,
-                "intra": one["intra"],
+                "intra": one.get("intra", 0.0),
                 "iterations": steps,
                 "extra": dict(zip(extra, told, strict=True)),
                 "count": len(done),
@@ -181,12 +181,38 @@ def as_evaluated(
                 cross: float(np.mean([row[f"ap_cross{state}"] for row in done])),
                 own: float(np.mean([row[f"ap_own{state}"] for row in done])),
                 "D": float(np.mean([row["distortion"] for row in done])) if steps else 0.0,
+                "cross_8bit": _mean(done, "ap_cross_8bit" if steps else "ap_cross_benign"),
+                "first wrong": _first_wrong(done, state),
+                "seconds": _mean(done, "seconds") if steps else 0.0,
                 "curve": _curve(done, state),
             }
         )
         if attack == FULL:
             found["transfers"] += _transfers(done, steps, told, found)
     return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
+
+
+def _attack(row: Row) -> str:
+    """Name the attack of a record: CMLA without its intra-modal term is the paper's ablation."""
+    if row["method"] != "cmla":
+        return str(row["method"])
+    return FULL if row["intra"] else ABLATED
+
+
+def _steps(row: Row) -> int:
+    return int(row["iterations"] if "iterations" in row else row["steps"])
+
+
+def _mean(rows: Sequence[Row], column: str) -> float | None:
+    """Average a column; None where older records lack it."""
+    values = [row[column] for row in rows if column in row]
+    return float(np.mean(values)) if len(values) == len(rows) else None
+
+
+def _first_wrong(rows: Sequence[Row], state: str) -> float | None:
+    """Return the share of queries whose first result is not relevant; None of older records."""
+    firsts = [row[f"precision_at{state}"][0] for row in rows if f"precision_at{state}" in row]
+    return 1 - float(np.mean(firsts)) if len(firsts) == len(rows) else None
 
 
 def _curve(rows: Sequence[Row], state: str) -> dict[str, list[float]] | None:

@@ -56,7 +56,12 @@ class _Plan(NamedTuple):
     cells: Cells
 
 
-def write_plan(folder: Path, cells: Sequence[tuple[Cell, str, str]], file: str = "") -> None:
+def write_plan(
+    folder: Path,
+    cells: Sequence[tuple[Cell, str, str]],
+    file: str = "",
+    command: str = "sweep",
+) -> None:
     """Write down what the cells are, each with the digests of its victim's weights and its attacks.
 
     Args:
@@ -64,6 +69,7 @@ def write_plan(folder: Path, cells: Sequence[tuple[Cell, str, str]], file: str =
       cells: with the digests.
       file: the sweep file that they are from, which is what it says now: cells that it had before
         do not count any more. Without one the folder comes to hold more cells.
+      command: that makes them.
 
     Raises:
       StoreError: the folder cannot be written, or holds records of a victim's other weights, or of
@@ -88,15 +94,15 @@ def write_plan(folder: Path, cells: Sequence[tuple[Cell, str, str]], file: str =
                 )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, _Plan(file, time.time_ns(), new))
+        _write(folder, _Plan(file, time.time_ns(), new), command)
     except OSError as problem:
         raise StoreError(f"{folder}: cannot be written ({problem.strerror})") from None
 
 
-def _write(folder: Path, plan: _Plan) -> None:
+def _write(folder: Path, plan: _Plan, command: str = "sweep") -> None:
     name = f"plan-{_digest(plan.file, plan.cells)}.json"
     victims = sorted({cell["victim"] for cell in plan.cells.values()})
-    about = {"command": "sweep", "victims": victims, **plan._asdict()}
+    about = {"command": command, "victims": victims, **plan._asdict()}
     write_text(folder / name, json.dumps(about, indent=1) + "\n")
 
 
@@ -172,6 +178,11 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def holds_plan(folder: Path) -> bool:
+    """Return whether a folder is that of a sweep or of an evaluation."""
+    return is_folder(folder) and any(folder.glob("plan*.json"))
 
 
 def read_cells(folder: Path) -> Cells:

@@ -5,7 +5,8 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -131,6 +132,7 @@ def sweep(
     pictures: Pictures = "none",
     keep_every: float = SECONDS,
     file: str = "",
+    command: str = "sweep",
 ) -> Iterator[Progress]:
     """Make every attack that is not recorded in the folder yet, and record it.
 
@@ -143,52 +145,84 @@ def sweep(
       pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
       keep_every: seconds after which the attacks under way are kept, for a run that is interrupted.
       file: the sweep file that the cells are from (`store.write_plan`).
+      command: whose folder it is.
 
     Raises:
       StoreError: the folder cannot be written, or holds records of other weights.
     """
-    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared], file)
+    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared], file, command)
     known = store.recorded(folder)
     mine = {(p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard)}
     total = len(mine)
     failed = sum(known.get(key, False) for key in mine)
     left = mine - known.keys()
-    made, began = 0, time.perf_counter()
+    began = time.perf_counter()
 
     def progress(what: str) -> Progress:
-        rate = made / (time.perf_counter() - began)
+        done = total - len(left)
+        rate = (done - before) / (time.perf_counter() - began)
         words = f"{what}, {failed} failed, {rate:.2g} attacks/s"
-        return Progress(total - len(left) + made, total, failed, words)
+        return Progress(done, total, failed, words)
 
+    before = total - len(left)
     yield progress("starting")
     writer = store.Writer(folder)
-    for cell, job, _ in prepared:
-        digest = cell.digest
-        share = f"{digest}-{shard.number}-of-{shard.of}"
+    for some in _alike(prepared):
+        cell, job, _ = some[-1]
+        name = f"{cell.method.name} on {Path(cell.victim).name}"
+        digests = {_steps(one): one.cell.digest for one in some}
+        share = f"{cell.digest}-{shard.number}-of-{shard.of}"
         running = Running(folder / "running" / share, keep_every)
-        if any((digest, planned.id) in left for planned in job.planned):
+        if any((digest, p.id) in left for digest in digests.values() for p in job.planned):
             begins = "begins anew, what was kept is damaged" if running.damaged else "compiling"
-            yield progress(f"{cell.method.name} on {cell.victim}, {begins}")
+            yield progress(f"{name}, {begins}")
         for one in carry_out(
             job,
-            lambda number, digest=digest: (digest, number) in left,  # type: ignore[misc]
+            partial(_is_left, tuple(digests.values()), left),
             slots=slots,
             key=jax.random.key(cell.seed),
             sharding=sharding,
             keeper=running if jax.process_count() == 1 else None,
             shard=shard.of,
+            looks=tuple(digests)[:-1],
         ):
             if isinstance(one, str):
-                yield progress(f"{cell.method.name} on {cell.victim}, {one}")
+                yield progress(f"{name}, {one}")
+                continue
+            key = (digests[one.steps], one.planned.id)
+            if key not in left:
                 continue
             if one.image is not None:
-                _keep(folder, f"{digest}-{one.planned.id}", one.image, pictures)
-            writer.append(_row(digest, one))
-            made += 1
+                _keep(folder, "-".join(map(str, key)), one.image, pictures)
+            writer.append(_row(key[0], one))
+            left.discard(key)
             failed += one.failed is not None
-            yield progress(f"{cell.method.name} on {cell.victim}")
+            yield progress(name)
         running.forget()
     writer.close()
+
+
+def _is_left(digests: Sequence[str], left: Container[store.Key], number: int) -> bool:
+    return any((digest, number) in left for digest in digests)
+
+
+def _steps(one: Prepared) -> int:
+    return one.job.iterations if isinstance(one.job, Job) else 0
+
+
+def _alike(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
+    """Put cells together that differ in their numbers of steps alone, the fewest first.
+
+    The longest attack is looked at after each of the others' numbers of steps.
+    """
+    groups: dict[Hashable, list[Prepared]] = {}
+    for one in prepared:
+        job, cell = one.job, one.cell
+        alike: Hashable = cell.digest
+        if isinstance(job, Job):
+            alike = (job.attack, cell.task, cell.victim, cell.seed, cell.design, _digest(job))
+        groups.setdefault(alike, []).append(one)
+    return [sorted(some, key=_steps) for some in groups.values()]
 
 
 def _digest(job: Job | Experiment) -> str:
@@ -240,11 +274,15 @@ def estimate(
       sharding: as for `sweep`.
       made: attacks that need not be made.
     """
+    longest = {some[-1].cell.digest for some in _alike(prepared)}
     for one in prepared:
         cell, job, _ = one
         mine = to_make(one, shard, made)
         if isinstance(job, Experiment):
             yield Estimate(cell, len(mine), 0.0, math.nan)
+            continue
+        if cell.digest not in longest:  # a look at the attacks of another cell
+            yield Estimate(cell, len(mine), 0.0, 0.0)
             continue
         loaded = ((p, found) for p in mine if (found := _loaded(p)))
         some = [(p, Request(p.id, *found)) for p, found in itertools.islice(loaded, slots)]

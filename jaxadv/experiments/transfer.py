@@ -1,7 +1,7 @@
 """Whether a picture made against one captioner fools another: compared by words."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,23 @@ import numpy as np
 from jaxadv.captions.metrics import CaptionScores, caption_scores
 from jaxadv.captions.target import PartialCaption
 from jaxadv.data.images import resize
-from jaxadv.experiments.captions import Outcome, say
+from jaxadv.experiments.captions import Request, say
 from jaxadv.experiments.subjects import Subject
 from jaxadv.vocabulary import END, Vocabulary
 
 Words = tuple[str, ...]
+
+
+class Shown(Protocol):
+    """An adversarial picture, and what it was made for."""
+
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """The picture, f32[H, W, 3]."""
 
 
 class Transfer(NamedTuple):
@@ -46,7 +58,7 @@ def transfer(
     method: str,
     source: str,
     wanted: Sequence[Words],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[Shown],
     victim: Subject,
     benign: Sequence[Words],
     batch: int = 50,

@@ -5,7 +5,11 @@ sentence forms (Figure 4), and how the pictures transfer to the other captioners
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from jaxadv.captions.methods import METHODS
 from jaxadv.captions.options import CAPTION
@@ -14,14 +18,9 @@ from jaxadv.captions.target import make_target
 from jaxadv.core.memory import Fit, largest_batch
 from jaxadv.core.method import Chosen, choose
 from jaxadv.errors import InputError
-from jaxadv.experiments.captions import (
-    Outcome,
-    Request,
-    attack_all,
-    choose_targets,
-    say,
-    settings_named,
-)
+from jaxadv.experiments.caption_jobs import caption_attacks
+from jaxadv.experiments.captions import Request, choose_targets, say, settings_named, width
+from jaxadv.experiments.job import Planned, carry_out
 from jaxadv.experiments.sentences import (
     Sentence,
     SentenceTargets,
@@ -55,6 +54,22 @@ class Plan(NamedTuple):
     batch: int = 50
     seed: int = 0
     contents: Sequence[str] = ()
+
+
+class Outcome(NamedTuple):
+    """What came of a request.
+
+    Attributes:
+      number: of the request among those made.
+      request: what was asked.
+      columns: what came of it (`captions.outcome`).
+      image: the adversarial picture.
+    """
+
+    number: int
+    request: Request
+    columns: dict[str, Any]
+    image: np.ndarray
 
 
 class Attempt(NamedTuple):
@@ -128,18 +143,11 @@ def understand(subjects: Sequence[Subject], plan: Plan) -> Iterator[Progress]:
         requests = _requests(job)
         outcomes: list[Outcome] = []
         subject, name = job.subject, f"{job.method.name} on {job.subject.name}"
-        attacks = attack_all(
-            subject.captioner,
-            subject.params,
-            subject.pictures,
-            requests,
-            job.method,
-            plan.batch,
-            plan.seed,
-        )
-        for news in attacks if requests else ():
-            outcomes += news.outcomes
-            yield Progress(done + news.done, total, f"{name}: {news.message}")
+        for made in _attack(subject, job.method, requests, plan):
+            outcomes.append(made)
+            fooled = np.mean([o.columns["success_8bit"] for o in outcomes])
+            told = f"{name}: {fooled:.0%} fooled"
+            yield Progress(done + len(outcomes), total, told)
         done += len(requests)
         studies.append(_study(job, outcomes, plan))
         yield Progress(done, total, f"{name}: done", studies=(studies[-1],))
@@ -147,6 +155,32 @@ def understand(subjects: Sequence[Subject], plan: Plan) -> Iterator[Progress]:
     for study in studies:
         found = tuple(_transfers(study, subjects, benign, plan.batch)) if study.complete else ()
         yield Progress(done, total, f"{study.method} on {study.victim}: shown", transfers=found)
+
+
+def _attack(
+    subject: Subject, method: Chosen, requests: Sequence[Request], plan: Plan
+) -> Iterator[Outcome]:
+    """Make every attack; one that has no outcome ends the study.
+
+    Raises:
+      InputError: the victim's loss or gradient was not finite.
+    """
+
+    def load(request: Request) -> tuple[np.ndarray, Any]:
+        return subject.pictures[request.image], request.target
+
+    planned = sorted(
+        (Planned(i, {}, partial(load, request)) for i, request in enumerate(requests)),
+        key=lambda p: width(requests[p.id].target),
+    )
+    job = caption_attacks(subject.captioner, subject.params, method, planned)
+    slots = min(plan.batch, max(len(planned), 1))
+    for done in carry_out(job, lambda _: True, slots=slots, key=jax.random.key(plan.seed)):
+        if isinstance(done, str) or done.image is None:
+            why = done if isinstance(done, str) else done.failed
+            raise InputError(f"{method.name} on {subject.name}: {why}")
+        number = done.planned.id
+        yield Outcome(number, requests[number], done.columns, done.image)
 
 
 def check(subjects: Sequence[Subject], plan: Plan) -> None:

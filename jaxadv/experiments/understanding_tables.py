@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxadv.experiments.captions import record
+from jaxadv.captions.captioner import Captioner
+from jaxadv.experiments.captions import wanted
 from jaxadv.experiments.curves import LOCATIONS, Line, Panel, by_location
 from jaxadv.experiments.sentences import Unsayable
 from jaxadv.experiments.tables import Table, Value
 from jaxadv.experiments.transfer import Transfer
-from jaxadv.experiments.understanding import Attempt, Study
+from jaxadv.experiments.understanding import Attempt, Outcome, Study
 
 GROUPS = 5  # of targets by their likelihood, as many in each
 WORDS_NAMED = 8  # of those that a victim lacks, commonest first
@@ -46,7 +47,7 @@ def tables_of(studies: Sequence[Study], transfers: Sequence[Transfer]) -> dict[s
 def location_panels(studies: Sequence[Study]) -> list[Panel]:
     """Figure 3 of the paper: a panel for each study and kind of target."""
     rows = (
-        (f"{study.method}, {study.victim}", record(made, study.subject.captioner))
+        (f"{study.method}, {study.victim}", _record(made, study.subject.captioner))
         for study in studies
         for made in study.words
     )
@@ -115,7 +116,9 @@ def likelihood_panel(studies: Sequence[Study]) -> Panel:
         in_order = sorted(study.attempts, key=lambda attempt: attempt.log_probability)
         groups = [g for g in np.array_split(np.arange(len(in_order)), GROUPS) if len(g)]
         x = tuple(float(np.mean([in_order[i].log_probability for i in g])) for g in groups)
-        y = tuple(float(np.mean([in_order[i].outcome.success for i in g])) for g in groups)
+        y = tuple(
+            float(np.mean([in_order[i].outcome.columns["success"] for i in g])) for g in groups
+        )
         lines.append(Line(f"{study.method}, {study.victim}", x, y))
     return Panel("", "ln P of the sentence on the benign picture", "success rate", tuple(lines))
 
@@ -157,14 +160,14 @@ def entries_of(study: Study) -> list[dict[str, Any]]:
     """Say every outcome in JSON, then every sentence that could not be said."""
     captioner = study.subject.captioner
     about = {"method": study.method, "victim": study.victim}
-    words = [{**about, **record(made, captioner)} for made in study.words]
+    words = [{**about, **_record(made, captioner)} for made in study.words]
     said = [
         {
             **about,
             "source": attempt.sentence.source,
             "content": attempt.sentence.content,
             "log_probability": attempt.log_probability,
-            **record(attempt.outcome, captioner),
+            **_record(attempt.outcome, captioner),
         }
         for attempt in study.attempts
     ]
@@ -181,6 +184,12 @@ def entries_of(study: Study) -> list[dict[str, Any]]:
         for sentence, missing in study.unsayable
     ]
     return [*words, *said, *rest]
+
+
+def _record(made: Outcome, victim: Captioner) -> dict[str, Any]:
+    request = made.request
+    about = {"image": request.image, "setting": request.setting}
+    return {**about, "target": wanted(request.target, victim), **made.columns}
 
 
 def order(reached: Sequence[float], missed: Sequence[float]) -> float | None:
@@ -220,18 +229,20 @@ def _form_row(
     beside = [actives[a.sentence.image, a.sentence.content] for a in some]
 
     def both(name: str) -> tuple[float, float]:
-        own = [float(getattr(a.outcome, name)) for a in some]
-        active = [float(getattr(a.outcome, name)) for a in beside]
+        own = [float(a.outcome.columns[name]) for a in some]
+        active = [float(a.outcome.columns[name]) for a in beside]
         return float(np.mean(own)), float(np.mean(active))
 
-    instead = [a.outcome.said == b.sentence.text for a, b in zip(some, beside, strict=True)]
+    instead = [
+        a.outcome.columns["said"] == b.sentence.text for a, b in zip(some, beside, strict=True)
+    ]
     measures = (*both("success"), *both("precision"), *both("recall"), *both("norm"))
     return (*head, *measures, None if form == "active" else float(np.mean(instead)))
 
 
 def _likelihood(some: Sequence[Attempt]) -> tuple[Value, ...]:
-    reached = [a.log_probability for a in some if a.outcome.success]
-    missed = [a.log_probability for a in some if not a.outcome.success]
+    reached = [a.log_probability for a in some if a.outcome.columns["success"]]
+    missed = [a.log_probability for a in some if not a.outcome.columns["success"]]
 
     def mean(values: Sequence[float]) -> float | None:
         return float(np.mean(values)) if values else None

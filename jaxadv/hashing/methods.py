@@ -70,7 +70,9 @@ class CmlaOptions(AttackOptions):
         "of the context: unit, at one scale in both modalities; outputs, as the hash layers make "
         "them (paper); signs (released code)",
     )
-    iterations: int = option(ITERATIONS, "steps (paper: 100, 200 and 500)", check=steps)
+    iterations: int = option(
+        ITERATIONS, "steps (paper: 100, 200 and 500)", check=steps, driver=True
+    )
 
 
 def _make(victim: CrossModalHasher, options: CmlaOptions) -> Attack:

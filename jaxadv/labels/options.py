@@ -22,7 +22,9 @@ class LabelOptions(AttackOptions):
       delta: δ, how many specified labels must leave the first k; None for all.
     """
 
-    iterations: int = option(ITERATIONS, "most steps (paper: 100, 300 or 500)", check=steps)
+    iterations: int = option(
+        ITERATIONS, "most steps (paper: 100, 300 or 500)", check=steps, driver=True
+    )
     delta: int | None = option(
         None,
         "labels that must leave, all by default",

@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import Pairs, as_examples
 from jaxadv.experiments.hash_attacks import Codes
-from jaxadv.experiments.retrieval_tables import Curve
 from jaxadv.hashing.metrics import HAMMING, Comparison, search
-from jaxadv.reports.files import one_line
 
 RIGHT, WRONG = "limegreen", "crimson"
 
@@ -145,31 +143,3 @@ def _pictures(axes: Sequence[Axes], found: Found) -> None:
         axis.set_yticks([])
         for spine in axis.spines.values():
             spine.set(color=RIGHT if right else WRONG, linewidth=3)
-
-
-def draw_curves(curves: Sequence[Curve]) -> Figure:
-    """Draw precision-recall and precision@N of each direction; attacked queries are dashed."""
-    directions = list(dict.fromkeys(curve.direction for curve in curves))
-    victims = list(dict.fromkeys(curve.victim for curve in curves))
-    figure = Figure(figsize=(3.4 * len(directions), 6.4), layout="constrained")
-    axes = figure.subplots(2, len(directions), squeeze=False)
-    for curve in curves:
-        column = directions.index(curve.direction)
-        style = {
-            "color": f"C{victims.index(curve.victim) % 10}",
-            "linestyle": "--" if curve.attacked else "-",
-            "label": one_line(f"{curve.victim}{', attacked' if curve.attacked else ''}"),
-        }
-        axes[0][column].plot(curve.recall, curve.precision, **style)
-        places = np.arange(1, len(curve.precision_at) + 1)
-        axes[1][column].plot(places, curve.precision_at, **style)
-    for column, direction in enumerate(directions):
-        for axis, name in ((axes[0][column], "recall"), (axes[1][column], "N")):
-            axis.set(xlabel=name, ylim=(0, 1.02))
-            axis.grid(alpha=0.3)
-        axes[0][column].set_title(direction)
-    axes[0][0].set_ylabel("precision within a radius")
-    axes[1][0].set_ylabel("precision@N")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return figure

@@ -68,7 +68,7 @@ def examples_of(studies: Sequence[Study]) -> list[Panel]:
 
 def _clearest(attempt: Attempt) -> tuple[bool, float, float]:
     made = attempt.outcome
-    return (not made.success_8bit, -made.recall, made.norm)
+    return (not made.columns["success_8bit"], -made.columns["recall"], made.columns["norm"])
 
 
 def _panel(study: Study, attempt: Attempt) -> Panel:
@@ -79,6 +79,6 @@ def _panel(study: Study, attempt: Attempt) -> Panel:
         made.image,
         " ".join(study.benign[made.request.image]),
         attempt.sentence.text,
-        made.said_8bit,
-        made.success_8bit,
+        made.columns["said_8bit"],
+        made.columns["success_8bit"],
     )

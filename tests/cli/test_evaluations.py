@@ -10,6 +10,7 @@ from helpers.commands import call
 from jaxadv.cli.evaluations import write_results
 from jaxadv.core import stream
 from jaxadv.data import scenes
+from jaxadv.experiments import store
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
 
@@ -40,24 +41,72 @@ def test_a_method_is_compiled_once_and_run_again_it_replaces(tagger, tmp_path):
     code, _, err = labels(tagger, out, *methods, "--k", "2,5,7")
     assert code == 0, err
     assert stream._chunk._cache_size() - before == len(methods) // 2
-    table = json.loads((out / "table.json").read_text())
-    counts = [row["attacked"] for row in table["rows"] if row["method"] == "tkmia"]
+    counts = [row["n"] for row in table_rows(out) if row["method"] == "tkmia"]
     assert len(counts) == 3 and len(set(counts)) > 1
     assert "compiling" in err
     again = labels(tagger, out, "--method", "tkmia", "--k", "2")
     assert again[0] == 0
-    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    records = list(store.read(out))
     assert len(records) == counts[0] and {r["method"] for r in records} == {"tkmia"}
-    assert all(r["learning_rate"] == 5e-4 and None not in r.values() for r in records)
-    (row,) = json.loads((out / "table.json").read_text())["rows"]
-    assert row["attacked"] == counts[0] and row["iterations"] == 1
+    assert all(r["learning_rate"] == 5e-4 and r["iterations"] == 1 for r in records)
+    (row,) = table_rows(out)
+    assert row["n"] == counts[0] and row["failed"] == 0
+
+
+def table_rows(out):
+    (table,) = json.loads((out / "table.json").read_text())["tables"]
+    return table["rows"]
+
+
+def test_gone_on_with_and_read_by_table(tagger, tmp_path):
+    """What a kill left is not made again; shares are put together; a paper's table reads it."""
+    out, one = tmp_path / "out", ["--method", "tkmia", "--k", "2"]
+    for share in ("0/2", "1/2"):
+        code, said, err = labels(tagger, out, *one, "--shard", share)
+        assert code == 0, err
+        assert ("other shares are under way" in said) == (share == "0/2")
+    whole = {row["id"]: row for row in store.read(out)}
+    cut, *rest = sorted((out / "records").iterdir())
+    lines = cut.read_bytes().splitlines(keepends=True)
+    cut.write_bytes(b"".join(lines[:-1]))
+    code, _, err = labels(tagger, out, *one)
+    assert code == 0, err
+    assert store.count(out).recorded == len(whole)
+    assert len(list((out / "records").iterdir())) == 3 + len(rest) - 1
+    code, said, err = call("table", "tkmia-3", out)
+    assert code == 0 and "ΔNDCG@k" in said and "paper" in said, err
+
+
+def test_kept_pictures(tagger, tmp_path):
+    few = ["--method", "tkmia", "--k", "2", "--pictures", "png"]
+    code, _, err = labels(tagger, tmp_path / "out", *few)
+    assert code == 0, err
+    kept = {path.stem for path in (tmp_path / "out" / "pictures").iterdir()}
+    assert kept == {f"{row['cell']}-{row['id']}" for row in store.read(tmp_path / "out")}
+
+
+def test_settings_are_searched_on_other_pictures(tagger, tmp_path):
+    """For each k anew; the table is of what was best there."""
+    out = tmp_path / "out"
+    rates = ["--learning-rate", "1e-9,0.5", "--search", "3"]
+    code, _, err = labels(tagger, out, "--method", "tkmia", "--k", "2,3", *rates)
+    assert code == 0, err
+    tried, made = list(store.read(out / "search")), list(store.read(out))
+    assert {(row["learning_rate"], row["k"]) for row in tried} == {
+        (rate, k) for rate in (1e-9, 0.5) for k in (2, 3)
+    }
+    assert not {row["image"] for row in tried} & {row["image"] for row in made}
+    assert {(row["k"], row["learning_rate"]) for row in made} <= {
+        (k, rate) for rate in (1e-9, 0.5) for k in (2, 3)
+    }
+    assert len({(row["k"], row["learning_rate"]) for row in made}) == 2
 
 
 def test_nothing_to_attack_is_said(tagger, tmp_path):
     """And the table is written, without a row."""
     code, said, err = labels(tagger, tmp_path / "n", "--k", "47")
     assert code == 0 and "0 attacked" in said and "Traceback" not in err
-    assert json.loads((tmp_path / "n" / "table.json").read_text())["rows"] == []
+    assert table_rows(tmp_path / "n") == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from helpers.commands import call
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS
+from jaxadv.experiments import store
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture
 from jaxadv.victims.nets.hash_net import initial_variables
@@ -170,22 +171,28 @@ def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
     assert code == 0, err
     for words in ("batch 5: ", "MAP, regular", "T2I", "T2T", "no intra-modal", "nothing is"):
         assert words in said
-    table = json.loads((out / "table.json").read_text())
-    assert table["victims"] == {"random": 16, "other": 32} and table["without_relevant"] >= 0
-    cells = table["cells"]
-    assert [c["iterations"] for c in cells] == [0, 1, 3, 3] * 2  # the last is the ablation
-    assert [c["victim"] for c in cells] == ["random"] * 4 + ["other"] * 4
-    assert all((0 < c["D"] <= 0.3) == (c["iterations"] > 0) for c in cells)
-    assert {(t["source"], t["victim"]) for t in table["transfers"]} == {
-        ("random", "other"), ("other", "random"),
-    }  # fmt: skip
-    with (out / "precision_recall.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 2 * (17 + 33)  # attacked or not, directions, radii
-    assert all(float(r["recall"]) == 1 for r in rows if r["radius"] == "32")
-    with (out / "precision_at.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 2 * 2 * 2 * 9
+    regular, attacked, moved = json.loads((out / "table.json").read_text())["tables"]
+    assert {row["victim"]: row["K"] for row in regular["rows"]} == {"random": 16, "other": 32}
+    cells = attacked["rows"]
+    for name in ("random", "other"):
+        mine = [row for row in cells if row["victim"] == name]
+        assert sorted((row["attack"], row["steps"]) for row in mine) == [
+            ("CMLA", 1), ("CMLA", 3), ("no intra-modal", 3), ("none", 0),
+        ]  # fmt: skip
+        assert {row["n"] for row in mine} == {5}
+    assert all((0 < row["D"] <= 0.3) == (row["steps"] > 0) for row in cells)
+    matrix = {row[""]: row for row in moved["rows"]}
+    assert matrix.keys() == {"nothing", "random", "other"}
+    assert all(0 <= row[name] <= 1 for row in matrix.values() for name in ("random", "other"))
+    assert len(list(store.read(out))) == 2 * 3 * 5
+    for name, points in (("precision_recall.csv", 17 + 33), ("precision_at.csv", 2 * 3)):
+        with (out / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        # benign, after one and three steps, and without the intra-modal term
+        assert len(rows) == 4 * points and all(0 <= float(r["precision"]) <= 1 for r in rows)
     assert (out / "curves.png").stat().st_size > 1000
+    code, said, err = call("table", "cmla-2", out)
+    assert code == 0 and "T2I" in said and "paper" in said, err
 
 
 @pytest.mark.parametrize(
@@ -194,7 +201,7 @@ def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
         (["--iterations", "200,100"], "give rising numbers"),
         (["--iterations", "0"], "give rising numbers"),
         (["--iterations", "many"], "give rising numbers"),
-        (["--modality", "sound"], "must be image, text or both"),
+        (["--modality", "sound"], "must be one of image, text, both"),
         (["--text-bound", "-1"], "must be positive"),
     ],
 )

@@ -259,16 +259,6 @@ TABLE = {
         },
         {**RUN, "iterations": STEPS},
     ),
-    drive.snapshots: (
-        {
-            "attack": ATTACK,
-            "params": PARAMETERS,
-            "images": IMAGES,
-            "targets": TARGETS,
-            "iterations": [1],
-        },
-        {**RUN, "iterations": [[], [0], [2, 1], [1, 1], [1.5], 3]},
-    ),
     drive.unroll: (
         {
             "attack": ATTACK,

@@ -11,6 +11,7 @@ from jaxadv.core.attack import Status
 from jaxadv.core.run import run
 from jaxadv.core.stream import Request, stream
 from jaxadv.data.images import ImageError
+from jaxadv.errors import InputError
 
 COUNT, STEPS = 7, 30
 CAPTIONS = ("gem", "ssvm", "say")
@@ -108,6 +109,29 @@ def test_requests_are_read_as_slots_come_free():
     some = stream(attack, params, lazily(), iterations=STEPS, slots=2, chunk=1)
     next(some)
     assert len(read) < COUNT
+
+
+@pytest.mark.parametrize("name", ["gem", "tkmia"])
+def test_a_look_is_what_fewer_steps_would_have_come_to(name):
+    """Also of those that stop before it, and of more attacks than slots."""
+    attack, params, images, targets = problem(name)
+    looks = (4, 11)
+    finished = streamed(name, requests_of(name), slots=3, chunk=5, looks=looks)
+    assert sorted((f.id, f.steps) for f in finished) == [
+        (i, steps) for i in range(COUNT) for steps in (*looks, STEPS)
+    ]
+    for steps in (*looks, STEPS):
+        whole = run(attack, params, images, targets, iterations=steps)
+        for one in finished:
+            if one.steps == steps:
+                losses = np.asarray(one.result.losses)[:steps]
+                assert_same(one._replace(result=one.result._replace(losses=losses)), whole)
+
+
+@pytest.mark.parametrize("looks", [(4, 4), (0,), (9, 4), (STEPS,)])
+def test_looks_rise(looks):
+    with pytest.raises(InputError, match=r"looks|iterations"):
+        streamed("gem", requests_of("gem"), slots=3, looks=looks)
 
 
 @pytest.mark.parametrize("left", [range(COUNT), (5, 2, 0, 6, 1), (6,), (1, 3, 5)])

@@ -10,45 +10,56 @@ from PIL import Image
 from jaxadv.core.method import choose as choose_method
 from jaxadv.data import scenes
 from jaxadv.data.records import DataSet, FolderError, Record
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.label_jobs import LabelDesign
 from jaxadv.experiments.label_pools import benign_scores, photo_pools, scene_pool
-from jaxadv.experiments.label_search import Trial, best, candidates, try_settings
-from jaxadv.experiments.labels import Row, choose
+from jaxadv.experiments.label_search import best_of, candidates
 from jaxadv.labels.methods import METHODS
-from jaxadv.labels.metrics import AttackRow
 
 
-def trial(rate, excluded, size):
-    numbers = {"excluded": excluded, "perturbation": size}
-    row = AttackRow(*(jnp.asarray(numbers.get(name, 0.0)) for name in AttackRow._fields))
-    return Trial(
-        1, 1, "", choose_method(METHODS, "tkmia", learning_rate=rate), Row(1, row, 0.0, 0.0)
-    )
+def search(tried):
+    """Cells of rates, each with records of `(excluded, success, norm)` of two attacks."""
+    cells, rows = {}, []
+    for rate, excluded, norm in tried:
+        cell = Cell(
+            "labels", "x", 0, choose_method(METHODS, "tkmia", learning_rate=rate), LabelDesign()
+        )
+        cells[cell.digest] = cell
+        about = {"cell": cell.digest, "setting": "2 labels", "k": 3, "failed": None}
+        for part in (0, 1):
+            told = {"excluded": excluded + part, "success": norm is not None, "norm": norm}
+            rows.append({**about, **told})
+    return cells, rows
 
 
 @pytest.mark.parametrize(
-    ("trials", "rate"),
+    ("tried", "rate"),
     [
-        ([(1, 1.5, 0.1), (2, 2.0, 3.0), (3, 2.0, 0.5)], 3),
-        ([(1, 0.0, np.nan), (2, 0.0, 2.0)], 2),
-        ([(1, 0.0, np.nan), (2, 0.0, np.nan)], 1),
+        ([(1.0, 1, 0.1), (2.0, 2, 3.0), (3.0, 2, 0.5)], 3.0),
+        ([(1.0, 0, None), (2.0, 0, 2.0)], 2.0),
+        ([(1.0, 0, None), (2.0, 0, None)], 1.0),
     ],
 )
-def test_the_most_labels_excluded_then_the_least_perturbation(trials, rate):
-    assert best([trial(*t) for t in trials]).value("learning_rate") == rate
+def test_the_most_labels_excluded_then_the_least_perturbation(tried, rate):
+    cells, rows = search(tried)
+    (key, chosen), *others = best_of(cells, rows).items()
+    assert key == ("tkmia", "2 labels", 3) and not others
+    assert chosen.value("learning_rate") == rate
 
 
-def test_a_rate_that_moves_is_found():
-    params = tagger_parameters(dtype="float32")
-    pictures = [tiny_image(seed, dtype="float32") for seed in range(3)]
-    scores = np.stack([TAGGER.scores(params, x) for x in pictures])
-    chosen = choose(scores >= np.sort(scores)[:, -2:-1], 1, scores=scores)
-    assert len(chosen.numbers) == 3
-    some = candidates(choose_method(METHODS, "tkmia", iterations=40), [1e-9, 0.5], [1e-4])
-    trials = list(try_settings(TAGGER, params, pictures, chosen.targets, some, batch=2))
-    assert [t.done for t in trials] == [1, 2] and trials[-1].total == 2
-    assert [t.method.value("learning_rate") for t in trials] == [1e-9, 0.5]
-    assert [float(t.row.measures.excluded) for t in trials] == [0, 1]
-    assert best(trials).value("learning_rate") == 0.5
+def test_attacks_that_failed_have_no_say():
+    cells, rows = search([(1.0, 1, 0.1), (2.0, 2, 0.1)])
+    failed = [{**row, "failed": "why", "excluded": 9} for row in rows[:2]]
+    (chosen,) = best_of(cells, [*failed, *rows]).values()
+    assert chosen.value("learning_rate") == 2.0
+
+
+def test_candidates_are_every_rate_with_every_weight():
+    some = candidates(choose_method(METHODS, "tkmia", iterations=40), [1e-9, 0.5], [1e-4, 0.0])
+    assert [(c.value("learning_rate"), c.value("tradeoff")) for c in some] == [
+        (1e-9, 1e-4), (1e-9, 0.0), (0.5, 1e-4), (0.5, 0.0),
+    ]  # fmt: skip
+    assert {c.iterations for c in some} == {40}
 
 
 def test_scenes_to_search_on_are_others():

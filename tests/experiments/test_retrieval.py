@@ -12,18 +12,10 @@ from jaxadv.core.method import choose
 from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs
 from jaxadv.errors import InputError
-from jaxadv.experiments.hash_attacks import attack_queries, encode, examples_of, join, known
-from jaxadv.experiments.retrieval import (
-    ABLATED,
-    FULL,
-    NONE,
-    Asked,
-    Plan,
-    Subject,
-    evaluate,
-    measure,
-    without_relevant,
-)
+from jaxadv.experiments.hash_attacks import encode, examples_of, known
+from jaxadv.experiments.job import carry_out
+from jaxadv.experiments.retrieval import Asked, Subject, measure, without_relevant
+from jaxadv.experiments.retrieval_jobs import Viewer, ask, retrieval_attacks
 from jaxadv.hashing.cmla import hash_target
 from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import average_precision
@@ -53,12 +45,30 @@ def cmla(modality, bound=None, learning_rate=None, **options):
     return choose(METHODS, "cmla", modality=modality, **options)
 
 
-PLAN = Plan((cmla("image", 60.0, 3.0, **FREE), cmla("text", 0.5, 0.1, **FREE)), (3, 20), batch=4)
+METHODS_OF = {"image": cmla("image", 60.0, 3.0, **FREE), "text": cmla("text", 0.5, 0.1, **FREE)}
+STEPS = (3, 20)
 
 
-@pytest.fixture(scope="module")
-def news():
-    return list(evaluate(SUBJECTS, QUERIES, DATABASE, PLAN))
+@pytest.fixture(scope="module", params=["image", "text"])
+def rows(request):
+    """A modality, and the records of its attacks on both victims, by victim and steps."""
+    modality, found = request.param, {}
+    for one, other in (SUBJECTS, SUBJECTS[::-1]):
+        job = retrieval_attacks(
+            one,
+            METHODS_OF[modality].but(iterations=STEPS[-1]),
+            ask(one, QUERIES, DATABASE),
+            viewers=[Viewer(other, DATABASE)],
+        )
+        made = carry_out(job, lambda _: True, slots=4, key=jax.random.key(0), looks=STEPS[:-1])
+        for done in made:
+            columns = {**done.columns, "id": done.planned.id}
+            found.setdefault((one.name, done.steps), []).append(columns)
+    return modality, found
+
+
+def mean(some, column):
+    return np.mean([row[column] for row in some])
 
 
 def _precision(codes, others, labels, other_labels):
@@ -71,87 +81,58 @@ def _precision(codes, others, labels, other_labels):
     return total / len(codes)
 
 
-def test_cells_are_each_victims_before_and_after(news):
-    cells = [cell for some in news for cell in some.cells]
-    keys = [(c.victim, c.modality, c.attack, c.iterations) for c in cells]
-    per_victim = [
-        ("image", NONE, 0), ("text", NONE, 0),
-        ("image", FULL, 3), ("image", FULL, 20), ("text", FULL, 3), ("text", FULL, 20),
-        ("image", ABLATED, 20), ("text", ABLATED, 20),
-    ]  # fmt: skip
-    assert keys == [(victim, *rest) for victim in "ab" for rest in per_victim]
-    dones = [n.done for n in news]
-    assert dones == sorted(dones) and dones[-1] == news[-1].total == 2 * 4 * 7
-    for c in cells:
-        assert (c.distortion > 0) == (c.seconds > 0) == (c.attack != NONE)
+def test_every_query_is_recorded_at_every_look(rows):
+    _, found = rows
+    assert found.keys() == {(name, steps) for name in "ab" for steps in STEPS}
+    for (_, steps), some in found.items():
+        assert sorted(row["id"] for row in some) == list(range(7))
+        assert {row["steps"] for row in some} == {steps}
+        assert all(row["distortion"] > 0 for row in some)
 
 
-@pytest.mark.parametrize("modality", ["image", "text"])
-def test_map_is_of_the_right_codes(news, modality):
+def test_map_is_of_the_right_codes(rows):
     """Cross: queries of a modality against the other; own: against the same; before and after."""
-    subject = SUBJECTS[1]
-    cells = [c for n in news for c in n.cells if (c.victim, c.modality) == ("b", modality)]
-    mine, theirs = (encode(HASHER, subject.params, some) for some in (QUERIES, DATABASE))
+    modality, found = rows
+    subject, some = SUBJECTS[1], found["b", 20]
+    mine, theirs = (encode(HASHER, subject.params, pairs) for pairs in (QUERIES, DATABASE))
     other = {"image": theirs.text, "text": theirs.image}[modality]
     precision = partial(_precision, labels=QUERIES.labels, other_labels=DATABASE.labels)
     benign = getattr(mine, modality)
-    np.testing.assert_allclose(cells[0].cross.mean_average_precision, precision(benign, other))
+    np.testing.assert_allclose(mean(some, "ap_cross_benign"), precision(benign, other))
     own = precision(benign, getattr(theirs, modality))
-    np.testing.assert_allclose(cells[0].own.mean_average_precision, own)
+    np.testing.assert_allclose(mean(some, "ap_own_benign"), own)
     examples = jnp.asarray(examples_of(QUERIES, modality, np.arange(7)))
     what = known(subject.params, theirs)
     final = run(ATTACKS[modality], what, examples, TARGETS, iterations=20).final
     codes = np.asarray(final.output)
-    np.testing.assert_allclose(cells[2].cross.mean_average_precision, precision(codes, other))
-    assert cells[2].cross.mean_average_precision < cells[0].cross.mean_average_precision
-    np.testing.assert_allclose(cells[2].success, final.success.mean())
+    np.testing.assert_allclose(mean(some, "ap_cross"), precision(codes, other))
+    assert mean(some, "ap_cross") < mean(some, "ap_cross_benign")
+    np.testing.assert_allclose(mean(some, "success"), final.success.mean())
+    change = np.asarray(final.image) - examples
+    wanted = np.sqrt((change**2).reshape(7, -1).mean(axis=1))
+    got = [row["distortion"] for row in sorted(some, key=lambda row: row["id"])]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)
 
 
-ATTACKS = {run.value("modality"): run.attack(HASHER) for run in PLAN.attacks}
+ATTACKS = {modality: method.attack(HASHER) for modality, method in METHODS_OF.items()}
 TARGETS = jax.vmap(hash_target, in_axes=(0, None))(
     *map(jnp.asarray, (QUERIES.labels, DATABASE.labels))
 )
 
 
-def test_transfers_are_asked_of_the_other_victim(news):
-    transfers = [t for n in news for t in n.transfers]
-    assert [(t.source, t.victim, t.modality) for t in transfers] == [
-        ("a", "b", "image"), ("a", "b", "text"), ("b", "a", "image"), ("b", "a", "text"),
-    ]  # fmt: skip
+def test_transfers_are_asked_of_the_other_victim(rows):
+    modality, found = rows
+    shown = [entry for row in found["a", 20] for entry in row["transfer"]]
+    assert {(entry["victim"], entry["bits"]) for entry in shown} == {("b", HASHER.bits)}
     what = known(PARAMS, encode(HASHER, PARAMS, DATABASE))
-    final = run(ATTACKS["text"], what, jnp.asarray(QUERIES.tags), TARGETS, iterations=20).final
-    moved = QUERIES._replace(tags=np.asarray(final.image))
+    examples = jnp.asarray(examples_of(QUERIES, modality, np.arange(7)))
+    final = run(ATTACKS[modality], what, examples, TARGETS, iterations=20).final
+    code_of = {"image": HASHER.image_code, "text": HASHER.text_code}[modality]
+    codes = np.asarray(jax.vmap(code_of, in_axes=(None, 0))(SUBJECTS[1].params, final.image))
     asked = encode(HASHER, SUBJECTS[1].params, DATABASE)
-    codes = encode(HASHER, SUBJECTS[1].params, moved).text
-    wanted = _precision(codes, asked.image, QUERIES.labels, DATABASE.labels)
-    np.testing.assert_allclose(transfers[1].precision, wanted)
-
-
-def test_snapshots_are_runs_of_each_length():
-    """Whatever the batch: the last one is filled up, and cut again."""
-    codes = encode(HASHER, PARAMS, DATABASE)
-    what = known(PARAMS, codes)
-    news = list(
-        attack_queries(
-            ATTACKS["image"],
-            what,
-            DATABASE.labels,
-            partial(examples_of, QUERIES, "image"),
-            QUERIES.labels,
-            iterations=PLAN.iterations,
-            batch=4,
-        )
-    )
-    assert [n.done for n in news] == [4, 7]
-    examples = jnp.asarray(examples_of(QUERIES, "image", np.arange(7)))
-    for place, iterations in enumerate(PLAN.iterations):
-        got = join([n.snapshots[place] for n in news])
-        whole = run(ATTACKS["image"], what, examples, TARGETS, iterations=iterations).final
-        np.testing.assert_allclose(got.examples, whole.image, atol=1e-5)
-        assert got.success.tolist() == whole.success.tolist()
-        change = np.asarray(whole.image) - examples
-        distortion = np.sqrt((change**2).mean(axis=(1, 2, 3)))
-        np.testing.assert_allclose(got.distortion, distortion, rtol=1e-4)
+    other = {"image": asked.text, "text": asked.image}[modality]
+    wanted = _precision(codes, other, QUERIES.labels, DATABASE.labels)
+    np.testing.assert_allclose(mean(shown, "ap_cross"), wanted)
 
 
 def test_queries_without_relevant_items_are_counted():
@@ -168,14 +149,21 @@ def test_codes_of_different_lengths_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("subjects", "queries", "line"),
+    ("queries", "line"),
     [
-        ([SUBJECTS[0]] * 2, QUERIES, "victim 'a' is given twice"),
-        ([SUBJECTS[0], Subject("c", HASHER._replace(tags=("x",)), PARAMS)], QUERIES, "their tags"),
-        (SUBJECTS, QUERIES._replace(tags=QUERIES.tags[:, 1:]), "tags of shape"),
-        (SUBJECTS, QUERIES._replace(pictures=QUERIES.pictures[:, 1:]), "pictures of shape"),
+        (QUERIES._replace(tags=QUERIES.tags[:, 1:]), "tags of shape"),
+        (QUERIES._replace(pictures=QUERIES.pictures[:, 1:]), "pictures of shape"),
     ],
 )
-def test_what_does_not_fit_is_said_before_anything_is_hashed(subjects, queries, line):
+def test_queries_that_do_not_fit_are_refused(queries, line):
     with pytest.raises(InputError, match=line):
-        next(evaluate(subjects, queries, DATABASE, PLAN))
+        ask(SUBJECTS[0], queries, DATABASE)
+
+
+def test_a_viewer_that_takes_other_tags_is_refused():
+    other = Subject("c", HASHER._replace(tags=("x", *HASHER.tags[1:])), PARAMS)
+    asking = ask(SUBJECTS[0], QUERIES, DATABASE)
+    with pytest.raises(InputError, match="'a' and 'c' differ in their tags"):
+        retrieval_attacks(
+            SUBJECTS[0], METHODS_OF["image"], asking, viewers=[Viewer(other, DATABASE)]
+        )

@@ -1,7 +1,7 @@
 """Sweeps on shipped victims: complete, resumed, spread out, and honest about what failed."""
 
 import shutil
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import pytest
 from helpers.commands import call
 from helpers.sweep_rows import assert_alike, rows
 
+from jaxadv.core.stream import stream
 from jaxadv.data import scenes
 from jaxadv.data.images import read_image, write_png
 from jaxadv.errors import InputError
@@ -61,6 +62,37 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "whole"
     make(folder, pictures="png")
     return folder
+
+
+def test_numbers_of_steps_share_an_attack(tmp_path, monkeypatch):
+    """Cells that differ in nothing else: one attack, looked at twice; a kill between loses none."""
+    grid = {"victim": "scenes-tagger", "images": 9, "k": 2, "specified": 1, "learning_rate": 0.5}
+
+    def made(folder, steps, **options):
+        cells = prepare(plan({"labels": [{**grid, "iterations": steps}]}))
+        list(sweep(cells, folder, slots=SLOTS, **options))
+        return {(row["iterations"], row["id"]): row for row in store.read(folder)}
+
+    alone = {**made(tmp_path / "2", 2), **made(tmp_path / "7", 7)}
+    steps = []
+    monkeypatch.setattr("jaxadv.experiments.job.stream", partial(counted, steps))
+    both = made(tmp_path / "both", [7, 2], keep_every=0.0)
+    assert steps == [(7, (2,))]
+    assert both.keys() == alone.keys()
+    for key, row in both.items():
+        wanted = {k: v for k, v in alone[key].items() if k not in ("seconds", "cell")}
+        assert {k: row[k] for k in wanted} == pytest.approx(wanted, rel=1e-4)
+    # what one of them lacks is made again, and nothing is recorded twice
+    (path,) = (tmp_path / "both" / "records").iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:5]))
+    assert made(tmp_path / "both", [7, 2]).keys() == alone.keys()
+    assert store.count(tmp_path / "both").recorded == len(alone)
+
+
+def counted(calls, *arguments, iterations, looks, **options):
+    calls.append((iterations, looks))
+    return stream(*arguments, iterations=iterations, looks=looks, **options)
 
 
 def test_every_attack_is_recorded(whole):

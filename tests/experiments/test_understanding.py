@@ -88,8 +88,10 @@ def test_the_diagonal_is_the_white_box_success(found):
         (own,) = [t for t in transfers if t.source == t.victim == study.victim]
         complete = [o for o in study.words if o.request.setting == "0 latent"]
         assert own.attempts == len(complete) == PLAN.images * PLAN.targets
-        assert own.success == np.mean([o.success for o in complete]) > 0.8
-        np.testing.assert_allclose(own.precision, np.mean([o.precision for o in complete]))
+        assert own.success == np.mean([o.columns["success"] for o in complete]) > 0.8
+        np.testing.assert_allclose(
+            own.precision, np.mean([o.columns["precision"] for o in complete])
+        )
         assert own.benign < own.precision
 
 
@@ -121,7 +123,7 @@ def test_shown_at_another_resolution_to_one_who_lacks_a_word(found):
     lacking = sum("above" in words for words in wanted)
     assert cell.unsayable == lacking > 0
     assert cell.success == np.mean(
-        [o.success and "above" not in w for o, w in zip(made, wanted, strict=True)]
+        [o.columns["success"] and "above" not in w for o, w in zip(made, wanted, strict=True)]
     )
 
 
@@ -135,8 +137,8 @@ def test_forms_within_and_beyond_the_template(found):
             assert attempt.outcome.request.image == attempt.sentence.image
             by_form.setdefault(attempt.sentence.form, []).append(attempt)
         assert set(by_form) == {"active", "passive", "reduced"}
-        assert np.mean([a.outcome.success for a in by_form["passive"]]) > 0.8
-        assert not any(a.outcome.success for a in by_form["reduced"])
+        assert np.mean([a.outcome.columns["success"] for a in by_form["passive"]]) > 0.8
+        assert not any(a.outcome.columns["success"] for a in by_form["reduced"])
         for form, least in (("passive", -20), ("reduced", -200)):
             assert all(least < a.log_probability < 0 for a in by_form[form])
         assert max(a.log_probability for a in by_form["reduced"]) < -20

@@ -15,7 +15,9 @@ from jaxadv.core.run import run
 from jaxadv.data.pairs import Pairs
 from jaxadv.errors import InputError
 from jaxadv.experiments.hash_attacks import encode, examples_of, known
-from jaxadv.experiments.retrieval import FULL, NONE, Plan, Subject, evaluate
+from jaxadv.experiments.job import carry_out
+from jaxadv.experiments.retrieval import Subject
+from jaxadv.experiments.retrieval_jobs import Viewer, ask, retrieval_attacks
 from jaxadv.hashing.cmla import UNITS, Known, Weights, bounded, cmla, hash_target, objective
 from jaxadv.hashing.hasher import pair_scale, unit
 from jaxadv.hashing.methods import METHODS
@@ -173,31 +175,32 @@ def test_fools_by_the_score_whatever_the_batch(modality):
         np.testing.assert_allclose(part.final.image, whole.final.image[same], atol=1e-4)
 
 
-def test_tables_are_of_the_scores():
-    """MAP before and after; another retriever is asked by transfer."""
+def test_records_are_of_the_scores():
+    """MAP before and after; another retriever is shown what was attacked."""
     method = choose(
-        METHODS, "cmla", modality="text", bound=0.5, learning_rate=0.025, distortion=0.001
+        METHODS,
+        "cmla",
+        modality="text",
+        bound=0.5,
+        learning_rate=0.025,
+        distortion=0.001,
+        iterations=40,
     )
-    plan = Plan((method,), (40,), ablation=False, batch=4)
-    subjects = [Subject("own", RETRIEVER, PARAMS), Subject("b", RETRIEVER, retriever_parameters(1))]
-    news = list(evaluate(subjects, QUERIES, DATABASE, plan))
-    before, after = (
-        c.cross
-        for name in (NONE, FULL)
-        for n in news
-        for c in n.cells
-        if (c.victim, c.attack) == ("own", name)
-    )
+    own = Subject("own", RETRIEVER, PARAMS)
+    viewer = Viewer(Subject("b", RETRIEVER, retriever_parameters(1)), DATABASE)
+    job = retrieval_attacks(own, method, ask(own, QUERIES, DATABASE), viewers=[viewer])
+    made = carry_out(job, lambda _: True, slots=4, key=jax.random.key(0))
+    rows = [done.columns for done in made]
     benign = precision(CODES_OF_QUERIES["text"], CODES.image)
     fooled = precision(np.asarray(attacked("text", range(6)).final.output), CODES.image)
-    assert before.mean_average_precision == pytest.approx(benign)
-    assert after.mean_average_precision == pytest.approx(fooled, abs=1e-3)
-    assert after.radius_recall[-1] == 1 and len(after.radius_recall) == SIZE + 1
-    assert {(t.source, t.victim) for n in news for t in n.transfers} == {("own", "b"), ("b", "own")}
+    assert np.mean([row["ap_cross_benign"] for row in rows]) == pytest.approx(benign)
+    assert np.mean([row["ap_cross"] for row in rows]) == pytest.approx(fooled, abs=1e-3)
+    assert {len(row["within"]) for row in rows} == {SIZE + 1}
+    assert {entry["victim"] for row in rows for entry in row["transfer"]} == {"b"}
 
 
 def test_embeddings_have_no_signs_to_show():
-    subjects = [Subject("own", RETRIEVER, PARAMS)]
-    plan = Plan([choose(METHODS, "cmla", codes="signs")])
-    with pytest.raises(InputError, match="victim 'own': codes 'signs': this victim compares emb"):
-        next(evaluate(subjects, QUERIES, DATABASE, plan))
+    own = Subject("own", RETRIEVER, PARAMS)
+    signs = choose(METHODS, "cmla", codes="signs")
+    with pytest.raises(InputError, match="codes 'signs': this victim compares emb"):
+        retrieval_attacks(own, signs, ask(own, QUERIES, DATABASE))

@@ -8,7 +8,6 @@ from jaxadv.data.example import Example
 from jaxadv.errors import InputError
 from jaxadv.experiments.curves import Line
 from jaxadv.experiments.curves import Panel as CurvePanel
-from jaxadv.experiments.retrieval_tables import Curve
 from jaxadv.experiments.understanding_tables import Matrix
 from jaxadv.reports import captions, curves, labels, pages, retrieval, understanding
 from jaxadv.reports.files import one_line, save
@@ -37,11 +36,6 @@ def retrieval_figure(texts):
     return retrieval.draw_panels(panels)
 
 
-def lines_figure(texts):
-    line = np.array([0.5, 1.0])
-    return retrieval.draw_curves([Curve(t, t, True, line, line, line) for t in texts[:3]])
-
-
 def curve_figure(texts):
     lines = tuple(Line(t, (1.0, 10.0), (0.1, 0.2), False) for t in texts)
     return curves.draw([CurvePanel(t, t, t, lines, logarithmic=True) for t in texts[:2]])
@@ -53,7 +47,6 @@ def matrix_figure(texts):
 
 
 FIGURES = (
-    lines_figure,
     caption_figure,
     label_figure,
     retrieval_figure,

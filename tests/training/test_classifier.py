@@ -1,6 +1,7 @@
 """Training taggers: the loss, a toy problem that is learned, and the whole command on scenes."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ from helpers.commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import write_png
+from jaxadv.experiments import store
 from jaxadv.training import tagger_recipes
 from jaxadv.training.classifier import LabelData, binary_cross_entropy, fit_head, fit_labels
 from jaxadv.training.optimisers import adam, constant
@@ -151,11 +153,11 @@ def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, photographs, p
     few = ["--specified", "1", "--iterations", "1", "--method", "tkmia"]
     code, _, err = call(*evaluate, *few, "--out", tmp_path / "table")
     assert code == 0, err
-    table = json.loads((tmp_path / "table" / "table.json").read_text())
-    (row,) = table["rows"]
-    assert row["attacked"] + sum(row["left_out"].values()) == 3
-    lines = (tmp_path / "table" / "records.jsonl").read_text().splitlines()
-    assert {json.loads(line)["image"] for line in lines} <= set(victim.record["held_out"])
+    held = json.loads((tmp_path / "table" / "table.json").read_text())
+    left_out = sum(int(n) for n in re.findall(r"(\d+) with", held["about"][0]))
+    records = list(store.read(tmp_path / "table"))
+    assert len(records) + left_out == 3
+    assert {record["image"] for record in records} <= set(victim.record["held_out"])
 
 
 @pytest.mark.parametrize(("optimiser", "momentum"), [("sgd", 0.9), ("adam", None)])
