@@ -10,10 +10,11 @@ early (successive halving, Jamieson and Talwalkar 2016). Once the victim is fool
 is made as small as it can be (`core.minimal`).
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,9 @@ from jaxadv.captions.gem import term as gem_term
 from jaxadv.captions.judging import Term, Termed, caption_check, caption_judge, caption_objective
 from jaxadv.captions.marginal import marginal
 from jaxadv.captions.margins import term as margins_term
+from jaxadv.captions.options import CAPTION
+from jaxadv.captions.ssvm import first as ssvm_first
+from jaxadv.captions.ssvm import term as ssvm_term
 from jaxadv.captions.target import PartialCaption
 from jaxadv.core.attack import (
     Attack,
@@ -40,6 +44,7 @@ from jaxadv.core.attack import (
     Verdict,
     keep_where,
 )
+from jaxadv.core.method import AttackOptions, Method, option, steps
 from jaxadv.core.minimal import Shrinking, minimal
 
 WEIGHT = 300.0  # of the pull at the first step
@@ -47,6 +52,9 @@ SHARE = 1.0  # of a lane's steps until it is let go
 PLANS = 200  # steps of a plan
 MOST_LANES, STEPS_A_LANE = 4, 200  # by default
 PLAN_STEP = 0.03  # of each of its moves, in deviations of the bank's features
+
+
+Loss = Literal["gem", "ssvm", "margins"]
 
 
 class Bank(NamedTuple):
@@ -389,6 +397,77 @@ def anchored(
         check,
         Fixed(victim),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BankOptions(AttackOptions):
+    """What attacks by way of anchors can be told.
+
+    Attributes:
+      bank: where the pictures of the bank are from.
+      exclude: take no anchor whose own caption is the target.
+    """
+
+    bank: str = option(
+        "",
+        "folder of pictures to take anchors from; by default the photographs of --data that were "
+        "not held out, or generated scenes",
+    )
+    exclude: bool = option(
+        True, "take no anchor whose own caption is the target already", off="--with-answers"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnchoredOptions(BankOptions):
+    """What the anchored attack can be told.
+
+    Attributes:
+      iterations: steps, each a pass over the victim.
+      anchors: lanes.
+      loss: of the features, beside the pull.
+    """
+
+    iterations: int = option(1000, "steps, each a pass over the victim", check=steps)
+    anchors: int = option(1, "anchors, which share the steps", check=partial(checks.whole, least=1))
+    loss: Loss = option("gem", "beside the pull: gem (joint posterior), ssvm or margins")
+
+
+def _make(victim: Captioner, options: AnchoredOptions) -> Attack:
+    loss, first = losses(victim)[options.loss]
+    return anchored(
+        victim,
+        iterations=options.iterations,
+        anchors=options.anchors,
+        loss=loss,
+        first=first,
+        exclude=options.exclude,
+    )
+
+
+def with_bank(victim: Captioner, params: Params, pictures: Array) -> Known:
+    """Return what the attack takes in place of the victim's parameters; as `bank_of`."""
+    return Known(params, bank_of(victim, params, pictures))
+
+
+METHOD = Method(
+    name="anchored",
+    options=AnchoredOptions,
+    make=_make,
+    iterations=lambda options: options.iterations,
+    reports="best",
+    aims_at=lambda options: CAPTION,
+    with_bank=with_bank,
+)
+
+
+def losses(victim: Captioner) -> dict[Loss, tuple[Term, Callable[[], Any]]]:
+    """Return the losses that an anchored attack may have, and their quantities before a step."""
+    return {
+        "gem": (gem_term(victim, posterior="joint", lanes=9), tuple),
+        "ssvm": (ssvm_term(victim), partial(ssvm_first, victim)),
+        "margins": (margins_term(victim), tuple),
+    }
 
 
 def _of_known(judge: Judge) -> Judge:

@@ -48,6 +48,7 @@ def caption(
     from jaxadv.core.method import as_text
     from jaxadv.data.images import write_png
     from jaxadv.errors import InputError
+    from jaxadv.experiments.banks import params_with_bank
     from jaxadv.experiments.caption_jobs import caption_attacks
     from jaxadv.reports.captions import Panel, draw
     from jaxadv.reports.files import save
@@ -58,7 +59,7 @@ def caption(
             f"--target: is not read with {as_text(run)}, which leaves what is predicted"
         )
     loaded = load_captioner(victim, unknown_words)
-    captioner, params = loaded.captioner, loaded.params
+    captioner = loaded.captioner
     aims = _aims(captioner, run, target)  # wrong words are refused before pictures are read
     pictures = read_pictures(images, captioner.image_shape)
     results_folder(out, COMMAND, loaded.name)
@@ -67,7 +68,8 @@ def caption(
     if not planned:
         raise InputError("no picture can be attacked")
     title = f"{method} on {loaded.name}"
-    made = attack_job(caption_attacks(captioner, params, run, planned), title, batch)
+    job = caption_attacks(captioner, params_with_bank(run, loaded), run, planned)
+    made = attack_job(job, title, batch)
     rows, panels = [], []
     names = unique_names([pictures[done.planned.id].path for done in made])
     for done, name in zip(made, names, strict=True):
@@ -139,17 +141,18 @@ def _able(
 
     captioner, params = loaded.captioner, loaded.params
     attack = method.attack(captioner)
-    see = jax.jit(lambda image: greedy(captioner, params, captioner.encode(params, image)))
+    see = jax.jit(lambda params, image: greedy(captioner, params, captioner.encode(params, image)))
     planned: list[Planned] = []
     for number, picture in enumerate(pictures):
-        seen = see(picture.image)
+        seen = see(params, picture.image)
         tokens = np.asarray(seen.tokens)
         said = captioner.vocabulary.decode(tokens)
         try:
             if not np.isfinite(seen.log_probability):
                 raise InputError("the victim's scores of it are not finite")
             aimed = aims([int(token) for token in tokens if token])
-            attack.check(params, picture.image, aimed)
+            if method.method.with_bank is None:  # else the engine checks it, with the bank
+                attack.check(params, picture.image, aimed)
             if _already(method, aimed, seen.tokens):
                 raise InputError(f"the victim says the target already: {said!r}")
         except InputError as problem:

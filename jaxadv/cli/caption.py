@@ -25,9 +25,9 @@ def caption(
     captioner, params = loaded.captioner, loaded.params
     pictures = read_pictures(images, captioner.image_shape)
     note(f"{loaded.name}: compiling ...")
-    speak = jax.jit(lambda i: search(captioner, params, captioner.encode(params, i), beam))
+    speak = jax.jit(lambda params, i: search(captioner, params, captioner.encode(params, i), beam))
     for picture in pictures:
-        found = speak(picture.image)
+        found = speak(params, picture.image)
         for tokens, log_p in zip(found.tokens, found.log_probability, strict=True):
             said = captioner.vocabulary.decode(tokens)
             console.print(f"{picture.path}: {said}  (ln P = {float(log_p):.2f})")

@@ -1,7 +1,7 @@
 """`jaxadv doctor`: what is here."""
 
-from jaxadv.cli.compiler import cache_folder
 from jaxadv.cli.console import console
+from jaxadv.formats.files import user_cache
 
 
 def doctor() -> None:
@@ -28,7 +28,7 @@ def doctor() -> None:
             line(package, "not installed (optional)")
     for device in jax.devices():
         line("device", f"{device.device_kind} ({device.platform}:{device.id})")
-    line("cache", str(cache_folder() or "none: no home folder, so all is compiled anew"))
+    line("cache", str(user_cache("compiled") or "none: no home folder, so all is compiled anew"))
     found = zoo.installed()
     if not found:
         line("victims", "none: train one with jaxadv train captioner")

@@ -129,6 +129,8 @@ class Method(NamedTuple):
       aims_at: `options -> ` what a target is, in the words of the family.
       check: of options that do not go together.
       derived: of options that are None by default, the name and `options -> ` what None stands for.
+      with_bank: of an attack that uses pictures other than the one it attacks: `(victim, params,
+        pictures) -> ` what it takes in place of the victim's parameters.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Method(NamedTuple):
     aims_at: Callable[[Any], str] = lambda options: ""
     check: Callable[[Any], None] = lambda options: None
     derived: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
+    with_bank: Callable[[Any, Any, Any], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from jaxadv.core import stream
 from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.data.images import ImageError
+from jaxadv.experiments.banks import params_with_bank
 from jaxadv.experiments.captions import (
     distinct_targets,
     outcome,
@@ -92,7 +93,18 @@ def caption_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     )
     parts = ("decoder", "backbone")
     network = {part: str(getattr(victim.architecture, part, "")) for part in parts}
-    return caption_attacks(victim.captioner, victim.params, method, planned, network, notes)
+    params = params_with_bank(method, victim, design.data)
+    if method.method.with_bank is not None:
+        notes = (*notes, _about_bank(method, len(params.bank.captions)))
+    return caption_attacks(victim.captioner, params, method, planned, network, notes)
+
+
+def _about_bank(method: Chosen, count: int) -> str:
+    answers = "left out" if method.value("exclude") else "used, too"
+    return (
+        f"{method.name}: a bank of {count} pictures from {method.value('bank') or 'the data'}; "
+        f"those whose own caption has the target are {answers}"
+    )
 
 
 def caption_attacks(

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -82,12 +83,17 @@ def say(
     victim: Captioner, params: Params, images: Iterable[np.ndarray], batch: int = 50
 ) -> list[list[int]]:
     """Caption pictures greedily, a batch at a time; the numbers of each caption's words."""
-    speak = jax.jit(jax.vmap(lambda i: greedy(victim, params, victim.encode(params, i)).tokens))
     captions: list[list[int]] = []
     for some in _batches(images, batch):
-        tokens = np.asarray(speak(jnp.stack(some.padded)))[: some.real]
+        tokens = np.asarray(_speak(victim, params, jnp.stack(some.padded)))[: some.real]
         captions += [[int(t) for t in row if t != END] for row in tokens]
     return captions
+
+
+@partial(jax.jit, static_argnames="victim")
+def _speak(victim: Captioner, params: Params, images: jax.Array) -> jax.Array:
+    one = jax.vmap(lambda image: greedy(victim, params, victim.encode(params, image)).tokens)
+    return jnp.asarray(one(images))
 
 
 def choose_targets(

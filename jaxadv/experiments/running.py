@@ -9,6 +9,7 @@ anew. (`--shard` has no such processes.)
 
 import contextlib
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -43,8 +44,8 @@ class Running:
         if found := self._saved():
             try:
                 kept: Any = ocp.load(self._folder / str(max(found)))
-                leaves = [np.asarray(kept["leaves"][str(i)]) for i in range(len(kept["leaves"]))]
                 ids = np.asarray(kept["ids"])
+                leaves = _unpacked(kept["leaves"], kept.get("empty", {}))
                 self.damaged = _digest(ids, leaves) != np.asarray(kept["digest"]).tobytes()
             except Exception:  # Orbax and what it reads with have no error of their own for damage
                 self.damaged = True
@@ -78,7 +79,7 @@ class Running:
         ids = np.array(list(courses), np.int64)
         kept = {
             "ids": ids,
-            "leaves": {str(i): leaf for i, leaf in enumerate(stacked)},
+            **_packed(stacked),
             "digest": np.frombuffer(_digest(ids, stacked), np.uint8),
         }
         try:
@@ -106,6 +107,25 @@ class Running:
         shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # others' may be there
             self._folder.parent.rmdir()
+
+
+def _packed(leaves: Sequence[np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Name arrays by their places; Orbax takes none without entries, so a text stands for these."""
+    empty = {str(i): leaf for i, leaf in enumerate(leaves) if not leaf.size}
+    texts = {i: json.dumps([x.dtype.str, x.shape]).encode() for i, x in empty.items()}
+    return {
+        "leaves": {str(i): leaf for i, leaf in enumerate(leaves) if leaf.size},
+        "empty": {i: np.frombuffer(text, np.uint8) for i, text in texts.items()},
+    }
+
+
+def _unpacked(leaves: Mapping[str, Any], empty: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return the arrays in the order of their places."""
+    found = {int(i): np.asarray(leaf) for i, leaf in leaves.items()}
+    for i, text in empty.items():
+        dtype, shape = json.loads(np.asarray(text).tobytes())
+        found[int(i)] = np.zeros(shape, dtype)
+    return [found[i] for i in range(len(found))]
 
 
 def _digest(ids: np.ndarray, leaves: Sequence[np.ndarray]) -> bytes:

@@ -80,3 +80,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8; the file is whole or absent."""
     with replacing(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
+
+
+def user_cache(name: str) -> Path | None:
+    """Make a folder of this project in the user's own cache, readable by no one else.
+
+    None where the user has none: in a container, whoever runs it may have no home.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "jaxadv" / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except (OSError, RuntimeError):
+        return None
+    return folder

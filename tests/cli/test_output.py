@@ -14,6 +14,7 @@ from jaxadv.cli import compiler, console, main
 from jaxadv.cli.inputs import results_folder, victim_folder, writable_file
 from jaxadv.cli.outputs import advise, unique_names
 from jaxadv.errors import InputError
+from jaxadv.formats.files import user_cache
 
 OUTSIDE = (
     "photo[final].png", "[/x]", "[red]a[/red]", ":cat:", "a\\[b", "λ ‖ε‖₂ 🐶 é", "two  words",
@@ -144,7 +145,7 @@ def test_without_a_home_nothing_is_kept(monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert compiler.cache_folder() is None
+    assert user_cache("compiled") is None
     compiler.enable_compilation_cache()
     code, out, _ = call("doctor")
     assert code == 0 and "no home folder" in out

@@ -60,7 +60,7 @@ METHOD = Method(
     aims_at=lambda options: CAPTION,
 )
 '''
-LINE = "METHODS: tuple[Method, ...] = (GEM, SSVM, SHOW_AND_FOOL, UNTARGETED)"
+LINE = "METHODS: tuple[Method, ...] = (GEM, SSVM, SHOW_AND_FOOL, UNTARGETED"
 SWEEP = """
 [[captions]]
 victim = "scenes-scst"
@@ -85,7 +85,7 @@ def test_an_attack_is_a_file_and_a_line(tmp_path):
     methods.write_text(
         text.replace(
             "from jaxadv.captions.show", f"{imported}from jaxadv.captions.show", 1
-        ).replace(LINE, LINE.replace("UNTARGETED)", "UNTARGETED, NUDGE)"))
+        ).replace(LINE, f"{LINE}, NUDGE")
     )
     (tmp_path / "mine.toml").write_text(SWEEP)
 

@@ -55,6 +55,18 @@ def test_an_interrupted_attack_goes_on_in_its_midst(tmp_path, name):
     assert made <= anew - 2 * CHUNK * SLOTS
 
 
+def test_arrays_without_entries_come_back(tmp_path):
+    """Orbax takes none, and attacks have some: the anchored one keeps its pictures in lanes."""
+    course = [np.zeros((0, 3), np.float32), np.arange(3), np.zeros(0, np.int8)]
+    Running(tmp_path / "running", 0).keep({4: course, 7: course})
+    again = Running(tmp_path / "running")
+    assert not again.damaged
+    for number in (4, 7):
+        found = again.recall(number)
+        assert [(x.shape, x.dtype) for x in found] == [(x.shape, x.dtype) for x in course]
+        np.testing.assert_array_equal(found[1], course[1])
+
+
 def test_what_was_kept_for_other_settings_is_not_used(tmp_path):
     with pytest.raises(Killed):
         list(attacks("gem", Fragile(tmp_path / "running", 0)))
