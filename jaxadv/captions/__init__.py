@@ -13,6 +13,7 @@ from jaxadv.captions.gem import gem
 from jaxadv.captions.gem import objective as gem_objective
 from jaxadv.captions.judging import caption_judge, caption_objective
 from jaxadv.captions.metrics import precision, recall, success_sign
+from jaxadv.captions.reliable import reliable
 from jaxadv.captions.show_and_fool import show_and_fool
 from jaxadv.captions.speaking import say
 from jaxadv.captions.ssvm import ssvm
@@ -47,6 +48,7 @@ __all__ = [
     "parse_clause",
     "precision",
     "recall",
+    "reliable",
     "say",
     "say_as",
     "says_keywords",

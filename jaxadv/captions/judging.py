@@ -52,7 +52,7 @@ def caption_judge(victim: Captioner, criterion: Criterion) -> Judge:
       InputError: the victim is no captioner.
     """
     checks.victim(victim, Captioner, "captioner")
-    checks.callable_("criterion", criterion, "jaxadv.captions.criteria.says_target")
+    checks.callable_("criterion", criterion, "jaxadv.captions.says_target")
 
     def judge(params: Params, image: Array, target: Any) -> Verdict:
         said = greedy(victim, params, victim.encode(params, image))
@@ -137,7 +137,7 @@ def caption_objective(
       InputError: the victim is no captioner, or λ is negative or not finite.
     """
     checks.victim(victim, Captioner, "captioner")
-    checks.callable_("criterion", criterion, "jaxadv.captions.criteria.says_target")
+    checks.callable_("criterion", criterion, "jaxadv.captions.says_target")
     checks.callable_("term", term, "a function of the features")
     checks.in_range(tradeoff=tradeoff)
     checks.callable_("first", first, "tuple")

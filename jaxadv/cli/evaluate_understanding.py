@@ -66,8 +66,9 @@ def understanding(
 
     size = batch_size(batch)
     methods = chosen(context, METHODS, method or [METHODS[0].name])
-    plan = Plan(methods, images, targets, size or Plan().batch, seed, content or ())
-    subjects = compare_on([zoo.load(name) for name in victim], data or ["scenes"], images)
+    sources = data or ["scenes"]
+    plan = Plan(methods, images, targets, size or Plan().batch, seed, content or (), sources)
+    subjects = compare_on([zoo.load(name) for name in victim], sources, images)
     check(subjects, plan)
     results_folder(out, COMMAND, *(subject.name for subject in subjects))
     for name in FIGURES:
@@ -75,7 +76,7 @@ def understanding(
     about = {
         "command": COMMAND,
         "victims": [subject.name for subject in subjects],
-        "data": data or ["scenes"],
+        "data": sources,
         "methods": [run.used for run in methods],
         "images": images,
         "targets": targets,

@@ -200,9 +200,9 @@ def descend(
     Raises:
       InputError: an argument is of another kind, or outside its range.
     """
-    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia.objective(victim)")
-    checks.callable_("judge", judge, "jaxadv.labels.judging.label_judge(victim)")
-    checks.made_of("constraint", constraint, Constraint, "jaxadv.core.constraints.clip()")
+    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia_objective(victim)")
+    checks.callable_("judge", judge, "jaxadv.labels.label_judge(victim)")
+    checks.made_of("constraint", constraint, Constraint, "jaxadv.clip()")
     checks.made_of(
         "optimiser", optimiser, optax.GradientTransformation, "optax.adam(learning_rate)"
     )

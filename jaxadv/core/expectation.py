@@ -49,7 +49,7 @@ def over_transformations(
     Raises:
       InputError: no objective, no function, or less than one draw.
     """
-    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia.objective(victim)")
+    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia_objective(victim)")
     checks.callable_("transformation", transformation, "noise(0.01)")
     checks.whole("draws", draws, 1)
 

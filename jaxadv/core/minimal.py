@@ -74,8 +74,8 @@ def minimal(
     Raises:
       InputError: an argument is of another kind, or outside its range.
     """
-    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia.objective(victim)")
-    checks.callable_("judge", judge, "jaxadv.labels.judging.label_judge(victim)")
+    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia_objective(victim)")
+    checks.callable_("judge", judge, "jaxadv.labels.label_judge(victim)")
     checks.in_range(iterations=iterations)
     checks.callable_("check", check, "jaxadv.core.attack.accept")
     adam = optax.scale_by_adam(eps_root=1e-16)

@@ -193,7 +193,7 @@ def check_attack(attack: Attack, params: Params) -> None:
     Raises:
       InputError: there is not.
     """
-    checks.made_of("attack", attack, Attack, "jaxadv.captions.gem.gem(victim)")
+    checks.made_of("attack", attack, Attack, "jaxadv.captions.gem(victim)")
     checks.params(params)
 
 
@@ -244,7 +244,7 @@ def check_batch(images: Any, targets: Target) -> Array:
         )
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ImageError(
-            f"images: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
+            f"images: {images.dtype}; must be floats in [0, 1] (8-bit pictures divided by 255)"
         )
     if not len(images):
         raise InputError("images: an empty batch; give at least one picture")
@@ -271,7 +271,7 @@ def check_pictures(images: Any, names: Sequence[str]) -> None:
     """
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ImageError(
-            f"{names[0]}: {images.dtype}; must be floats in [0, 1] (jaxadv.data.images.check_image)"
+            f"{names[0]}: {images.dtype}; must be floats in [0, 1] (8-bit pictures divided by 255)"
         )
     inside = (images >= 0) & (images <= 1)
     fine = np.asarray(jnp.all(inside, axis=tuple(range(1, images.ndim))))

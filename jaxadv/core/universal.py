@@ -76,7 +76,7 @@ def universal(
       InputError: another argument is of another kind, or outside its range.
     """
     optimiser = optax.sgd(0.1, momentum=0.9) if optimiser is None else optimiser
-    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia.objective(victim)")
+    checks.made_of("objective", objective, Objective, "jaxadv.labels.tkmia_objective(victim)")
     checks.made_of(
         "optimiser", optimiser, optax.GradientTransformation, "optax.adam(learning_rate)"
     )
@@ -172,7 +172,7 @@ def fooled_by(
     Raises:
       ImageError, InputError: as `universal`, or a perturbation that is not finite.
     """
-    checks.callable_("judge", judge, "jaxadv.labels.judging.label_judge(victim)")
+    checks.callable_("judge", judge, "jaxadv.labels.label_judge(victim)")
     checks.params(params)
     images = check_batch(images, targets)
     checks.all_finite("perturbation", perturbation)

@@ -202,7 +202,7 @@ def check_image(image: Any, shape: tuple[int, int] | None = None) -> np.ndarray:
         raise _array_error(f"shape {array.shape}; give one RGB image, [H, W, 3], channels last")
     if shape is not None and array.shape[:2] != tuple(shape):
         wanted = (*shape, 3)
-        raise _array_error(f"shape {array.shape}, wanted {wanted}; use jaxadv.data.images.resize")
+        raise _array_error(f"shape {array.shape}, wanted {wanted}; use jaxadv.resize")
     if array.dtype == np.uint8:
         return array * _STEP
 
@@ -230,7 +230,7 @@ def check_size(image: Array, shape: tuple[int, ...]) -> None:
     if image.shape != tuple(shape):
         raise ImageError(
             f"a picture of shape {image.shape}: this victim sees {tuple(shape)}; resize it "
-            f"(jaxadv.data.images.resize(picture, {tuple(shape[:2])}))"
+            f"(jaxadv.resize(picture, {tuple(shape[:2])}))"
         )
 
 

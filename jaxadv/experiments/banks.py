@@ -105,7 +105,7 @@ def _read(path: Path, form: Any) -> Any | None:
     """Read the arrays of a bank; None where there is none of that form."""
     wanted, structure = jax.tree.flatten(form)
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             leaves = [held[f"leaf_{i}"] for i in range(len(wanted))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -50,14 +50,14 @@ def measure_defences(
       seed: of the clusters' starts.
     """
     captioner = victim.captioner
-    see = jax.jit(jax.vmap(partial(encoder_features, captioner.encode, victim.params)))
+    see = jax.jit(jax.vmap(partial(encoder_features, captioner.encode), in_axes=(None, 0)))
     seen: list[np.ndarray] = []
     read = read_pictures(photos, captioner.image_shape[:2])
     for start in range(0, len(photos), batch):
         some = photos[start : start + batch]
         pictures = list(islice(read, len(some)))
         padded = np.stack(pictures + pictures[-1:] * (batch - len(pictures)))
-        seen.append(np.asarray(see(padded))[: len(some)])
+        seen.append(np.asarray(see(victim.params, padded))[: len(some)])
         yield Progress(start + len(some), len(photos), "features", {})
     features = np.concatenate(seen)
     truth = np.array([photo.id in poisoned for photo in photos])

@@ -178,7 +178,9 @@ def log_probabilities_of(
     """
 
     @jax.jit
-    def measure(images: jax.Array, which: jax.Array, tokens: jax.Array) -> jax.Array:
+    def measure(
+        params: Params, images: jax.Array, which: jax.Array, tokens: jax.Array
+    ) -> jax.Array:
         features = jax.lax.map(lambda i: victim.encode(params, i), images, batch_size=batch)
 
         def one(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -190,4 +192,4 @@ def log_probabilities_of(
     if not targets:
         return np.zeros(0, np.float32)
     tokens = jnp.stack([target.tokens for target in targets])
-    return np.asarray(measure(jnp.stack(list(images)), jnp.asarray(list(which)), tokens))
+    return np.asarray(measure(params, jnp.stack(list(images)), jnp.asarray(list(which)), tokens))

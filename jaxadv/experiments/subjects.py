@@ -19,12 +19,14 @@ class Subject(NamedTuple):
       captioner: its functions.
       params: its weights.
       pictures: f32[H, W, 3] each, none of which it was trained on; those to attack come first.
+      victim: where it is from, for methods that take a bank of pictures.
     """
 
     name: str
     captioner: Captioner
     params: Params
     pictures: Sequence[np.ndarray]
+    victim: Victim | None = None
 
 
 def compare_on(victims: Sequence[Victim], data: Sequence[str], count: int) -> list[Subject]:
@@ -46,6 +48,6 @@ def compare_on(victims: Sequence[Victim], data: Sequence[str], count: int) -> li
             + ", ".join(victim.name for victim in victims)
         )
     return [
-        Subject(v.name, v.captioner, v.params, [own[name].load() for name in shared])
+        Subject(v.name, v.captioner, v.params, [own[name].load() for name in shared], v)
         for v, own in zip(victims, by_id, strict=True)
     ]

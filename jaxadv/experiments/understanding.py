@@ -18,6 +18,7 @@ from jaxadv.captions.target import make_target
 from jaxadv.core.memory import Fit, largest_batch
 from jaxadv.core.method import Chosen, choose
 from jaxadv.errors import InputError
+from jaxadv.experiments.banks import params_with_bank
 from jaxadv.experiments.caption_jobs import caption_attacks
 from jaxadv.experiments.captions import Request, choose_targets, say, settings_named, width
 from jaxadv.experiments.job import Planned, carry_out
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
       batch: attacks at once.
       seed: of the choice of targets.
       contents: active sentences that are aimed at in all their forms, one a picture.
+      data: what the pictures are of.
     """
 
     methods: Sequence[Chosen] = (choose(METHODS, "gem"),)
@@ -54,6 +56,7 @@ class Plan(NamedTuple):
     batch: int = 50
     seed: int = 0
     contents: Sequence[str] = ()
+    data: Sequence[str] = ("scenes",)
 
 
 class Outcome(NamedTuple):
@@ -173,7 +176,8 @@ def _attack(
         (Planned(i, {}, partial(load, request)) for i, request in enumerate(requests)),
         key=lambda p: width(requests[p.id].target),
     )
-    job = caption_attacks(subject.captioner, subject.params, method, planned)
+    params = _params(subject, method, plan)
+    job = caption_attacks(subject.captioner, params, method, planned)
     slots = min(plan.batch, max(len(planned), 1))
     for done in carry_out(job, lambda _: True, slots=slots, key=jax.random.key(plan.seed)):
         if isinstance(done, str) or done.image is None:
@@ -181,6 +185,12 @@ def _attack(
             raise InputError(f"{method.name} on {subject.name}: {why}")
         number = done.planned.id
         yield Outcome(number, requests[number], done.columns, done.image)
+
+
+def _params(subject: Subject, method: Chosen, plan: Plan) -> Any:
+    if method.method.with_bank is None or subject.victim is None:
+        return subject.params
+    return params_with_bank(method, subject.victim, plan.data)
 
 
 def check(subjects: Sequence[Subject], plan: Plan) -> None:
@@ -214,7 +224,7 @@ def largest_plan(plan: Plan, subjects: Sequence[Subject]) -> tuple[Plan, Fit]:
             fits.append(
                 largest_batch(
                     method.attack(subject.captioner),
-                    subject.params,
+                    _params(subject, method, plan),
                     subject.pictures[0],
                     target,
                     iterations=method.iterations,

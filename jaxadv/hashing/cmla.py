@@ -292,7 +292,7 @@ def objective(
     """
     _check_victim(victim, modality)
     of = Weights() if weights is None else weights
-    checks.made_of("weights", of, Weights, "jaxadv.hashing.cmla.Weights(intra=0.5)")
+    checks.made_of("weights", of, Weights, "jaxadv.hashing.Weights(intra=0.5)")
     checks.in_range(inter=of.inter, intra=of.intra, distortion=of.distortion)
     checks.one_of("norm", norm, get_args(Norm))
     checks.one_of("codes", codes, get_args(Codes))

@@ -127,7 +127,7 @@ def label_objective(
       InputError: the victim is no tagger, or a number is outside its range.
     """
     _check_victim(victim, delta)
-    checks.callable_("term", term, "jaxadv.labels.judging.stateless(loss)")
+    checks.callable_("term", term, "jaxadv.labels.stateless(loss)")
     checks.in_range(tradeoff=tradeoff)
     checks.callable_("first", first, "tuple")
 

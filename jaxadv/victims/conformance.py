@@ -131,7 +131,7 @@ def _is_unit(name: str, embeddings: np.ndarray | None) -> Findings:
     if len(wrong):
         yield (
             f"{name}: gives an embedding of norm {wrong[0]:.3g}; must be of norm 1, since a victim "
-            "with a logit_scale compares by the inner product (`jaxadv.hashing.hasher.unit`)"
+            "with a logit_scale compares by the inner product (`jaxadv.hashing.unit`)"
         )
 
 
@@ -274,7 +274,8 @@ def _sees(name: str, function: Function, params: Any, shape: tuple[int, ...]) ->
     """Look at the scores of some pictures: finite, differentiable, one by one as in a batch."""
     examples = _pictures(shape)
     what = "picture" if len(shape) == 3 else "bag of words"
-    call = jax.jit(partial(function, params))
+    jitted = jax.jit(function)  # with the weights an argument: XLA is slow to fold constants
+    call = partial(jitted, params)
     alone = np.stack([call(x) for x in examples])
     for kind, scores in zip(("black", "grey", "white", "random"), alone, strict=True):
         if not np.isfinite(scores).all():
@@ -288,7 +289,7 @@ def _sees(name: str, function: Function, params: Any, shape: tuple[int, ...]) ->
             "must normalise pictures of 0..1 (not 0..255, nor divide by 255)"
         )
     yield from _batches(name, call, examples, alone)
-    yield from _differentiable(name, call, examples, what)
+    yield from _differentiable(name, function, params, examples, what)
     return alone
 
 
@@ -312,12 +313,15 @@ def _batches(name: str, call: Function, examples: Array, alone: np.ndarray) -> F
         yield f"{name}: gives another result in jax.vmap; one example must not depend on others"
 
 
-def _differentiable(name: str, call: Function, examples: Array, what: str) -> Findings:
-    scores = jax.eval_shape(call, examples[0])
+def _differentiable(
+    name: str, function: Function, params: Any, examples: Array, what: str
+) -> Findings:
+    scores = jax.eval_shape(function, params, examples[0])
     weights = np.random.default_rng(1).normal(size=scores.shape).astype(scores.dtype)
-    gradient = jax.jit(jax.grad(lambda x: jnp.vdot(weights, call(x))))
+    slope = jax.grad(lambda params, x: jnp.vdot(weights, function(params, x)), argnums=1)
+    gradient = jax.jit(slope)
     try:
-        found = np.stack([gradient(x) for x in examples])
+        found = np.stack([gradient(params, x) for x in examples])
     except Exception as problem:
         line = str(problem).strip().split("\n")[0]
         yield (

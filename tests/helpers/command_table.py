@@ -9,6 +9,8 @@ from jaxadv.core.method import kinds
 NOWHERE = "/proc/nowhere/out"  # what is reached only once the options are checked
 DESCENT = "tradeoff space optimiser epsilon"
 PRECISION = "arithmetic judged"
+STEPS = "learning_rate iterations"
+BANK = "bank exclude anchors budget"
 BALL = "epsilon norm optimiser judged"
 TRAINING = "name out force data steps seed"
 POISON = "out data trigger rate caption strength seed"
@@ -20,15 +22,19 @@ BENCH = "parts json backbone side arithmetic"
 COMMANDS = {
     "attack caption": (
         f"--victim nobody --out {NOWHERE} p.png",
-        f"images victim out method learning_rate iterations unknown_words batch {PRECISION}",
+        f"images victim out method unknown_words batch {PRECISION}",
         {
-            "--method gem": f"target {DESCENT} posterior tail",
-            "--method gem --epsilon 0.1": f"target {DESCENT} norm posterior tail",
-            "--method ssvm": f"target {DESCENT} structured_loss",
-            "--method show-and-fool": "target loss margin constant tries aim targeted",
-            "--method show-and-fool --loss logits": "target loss constant tries aim targeted",
-            "--method show-and-fool --untargeted": "loss margin constant tries aim targeted",
-            "--method untargeted": DESCENT,
+            "--method gem": f"target {STEPS} {DESCENT} posterior tail",
+            "--method gem --epsilon 0.1": f"target {STEPS} {DESCENT} norm posterior tail",
+            "--method ssvm": f"target {STEPS} {DESCENT} structured_loss",
+            "--method show-and-fool": f"target {STEPS} loss margin constant tries aim targeted",
+            "--method show-and-fool --loss logits": f"target {STEPS} loss constant tries aim "
+            "targeted",
+            "--method show-and-fool --untargeted": f"{STEPS} loss margin constant tries aim "
+            "targeted",
+            "--method untargeted": f"{STEPS} {DESCENT}",
+            "--method anchored": "target iterations bank exclude anchors loss",
+            "--method reliable": "target budget bank exclude",
         },
     ),
     "attack labels": (
@@ -142,15 +148,16 @@ COMMANDS = {
 ELSEWHERE = {
     "evaluate caption": "victim out method settings images targets data tradeoff learning_rate "
     "iterations posterior tail space structured_loss loss margin constant tries aim "
-    f"targeted arithmetic unknown_words batch seed {BALL}",
+    f"targeted arithmetic unknown_words batch shard pictures seed {BALL} {BANK}",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
-    f"iterations tradeoff learning_rate search inner space form arithmetic batch seed {BALL}",
+    f"iterations tradeoff learning_rate search inner space form arithmetic batch shard pictures "
+    f"seed {BALL}",
     "evaluate retrieval": "victim out iterations modality queries database data context "
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
-    "codes arithmetic judged batch",
+    "codes arithmetic judged batch method shard pictures",
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate iterations posterior tail space structured_loss loss margin constant "
-    f"tries aim targeted arithmetic batch seed {BALL}",
+    f"tries aim targeted arithmetic batch seed {BALL} {BANK}",
     "port": "files architecture name vocabulary reference licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
     "processes process",
