@@ -386,7 +386,12 @@ def anchored(
     check_target = caption_check(victim)
 
     def check(known: Any, image: Any, target: Any) -> None:
-        checks.made_of("params", known, Known, "Known(params, bank_of(victim, params, pictures))")
+        checks.made_of(
+            "params",
+            known,
+            Known,
+            "jaxadv.captions.Known(params, jaxadv.captions.bank_of(victim, params, pictures))",
+        )
         check_target(known.params, image, target)
 
     one = minimal(objective, judge, iterations=longest)

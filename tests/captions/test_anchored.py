@@ -32,10 +32,13 @@ from jaxadv.captions.criteria import says_target
 from jaxadv.captions.gem import term as gem_term
 from jaxadv.captions.judging import caption_objective
 from jaxadv.captions.margins import term as margins_term
+from jaxadv.captions.methods import METHODS
+from jaxadv.captions.reliable import reliable
 from jaxadv.captions.show_and_fool import caption_margin
 from jaxadv.captions.ssvm import first as ssvm_first
 from jaxadv.captions.ssvm import term as ssvm_term
 from jaxadv.captions.target import make_target, stack_targets
+from jaxadv.core.method import choose
 from jaxadv.core.run import run, unroll
 from jaxadv.core.stream import Request, stream
 from jaxadv.data.images import round_8bit
@@ -287,3 +290,32 @@ def test_arguments_are_checked():
     small = anchored(VICTIM, iterations=STEPS, anchors=BANK + 1, loss=ONE_LANE)
     with pytest.raises(InputError, match="anchors"):
         run(small, KNOWN, IMAGES, targets(), iterations=STEPS)
+
+
+@pytest.mark.parametrize(
+    ("method", "attack"),
+    [
+        (choose(METHODS, "reliable", budget=8), reliable(VICTIM, budget=8)),
+        (
+            choose(METHODS, "anchored", iterations=8, anchors=2, loss="margins", exclude=False),
+            anchored(
+                VICTIM, iterations=8, anchors=2, loss=margins_term(VICTIM, lanes=9), exclude=False
+            ),
+        ),
+    ],
+)
+def test_by_name_is_the_same_attack(method, attack):
+    assert method.iterations == 8
+    image = tiny_image(1, dtype="float32")
+    got, wanted = (
+        run(one, KNOWN, image, target_of(2), iterations=8)
+        for one in (method.attack(VICTIM), attack)
+    )
+    np.testing.assert_array_equal(method.report(got).image, wanted.best.image)
+    known = method.method.with_bank(VICTIM, PARAMETERS, PICTURES)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), known, KNOWN)
+
+
+def test_without_a_bank_it_says_what_to_give():
+    with pytest.raises(InputError, match=r"params .*: must be a Known"):
+        run(reliable(VICTIM, budget=2), PARAMETERS, tiny_image(1), target_of(2), iterations=2)
