@@ -36,16 +36,9 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import listed
 from jaxadv.formats.text import read_json
 from jaxadv.formats.values import ValueFault, as_number, as_text, as_texts, as_whole
+from jaxadv.progress import Progress
 
 RECORD = "poison.json"
-
-
-class Progress(NamedTuple):
-    """How many samples are done, of all."""
-
-    done: int
-    total: int
-    message: str
 
 
 class Record(NamedTuple):

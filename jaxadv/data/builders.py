@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,17 +31,10 @@ from jaxadv.data.staging import (
     what_is_kept,
 )
 from jaxadv.formats.errors import quoted
+from jaxadv.progress import Progress
 
 VERSION = "1.0.0"
 MOST_NAME = 40  # characters of a split
-
-
-class Progress(NamedTuple):
-    """How many records are prepared."""
-
-    done: int
-    total: int
-    message: str
 
 
 def import_tfds() -> Any:

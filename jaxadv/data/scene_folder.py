@@ -4,23 +4,15 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from jaxadv.data import scenes
 from jaxadv.data.example import Example
 from jaxadv.data.images import write_png
 from jaxadv.data.records import FolderError
 from jaxadv.formats.files import write_text
+from jaxadv.progress import Progress
 
 SPLIT = "train"
-
-
-class Progress(NamedTuple):
-    """How many pictures are written."""
-
-    done: int
-    total: int
-    message: str
 
 
 def write_scenes(folder: Path, count: int, seed: int = scenes.TRAINING_SEED) -> Iterator[Progress]:
