@@ -1,4 +1,4 @@
-"""Attacks on cross-modal hashers (Li et al., NeurIPS 2019): protocol, CMLA, reliable and measures."""
+"""Attacks on cross-modal hashers (CMLA: Li et al., NeurIPS 2019; reliable: ours), and measures."""
 
 from jaxadv.hashing.cmla import HashTarget, Known, Weights, bounded, cmla, released
 from jaxadv.hashing.cmla import hash_target as target

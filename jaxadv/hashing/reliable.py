@@ -149,7 +149,7 @@ def weigh(found: Precisions, own: Float[Array, ""], keep: float) -> Float[Array,
     Args:
       found: of the attacked query.
       own: AP_own of the benign one.
-      keep: how much what AP_own loses counts, from 0 to 1.
+      keep: how much what AP_own loses counts, above 0 and at most 1.
     """
     return (1 - keep) * found.other + keep * jnp.maximum(own - found.own, 0)
 
@@ -309,7 +309,7 @@ class ReliableOptions(AttackOptions):
     budget: int = option(BUDGET, "passes over the victim, forward and back", check=steps)
     keep: float = option(
         KEEP,
-        "what a loss of average precision in the own modality weighs, from 0 to 1",
+        "what a loss of average precision in the own modality weighs, above 0 and at most 1",
         check=checks.share,
     )
 
