@@ -4,8 +4,8 @@
     python -m benchmarks.reliable_hashing scenes-ssah --queries 60 --keep 0.5 0.6 --intra 1 2
 
 Each line is a point of a frontier: CMLA at one weight of its intra-modal term, or the reliable
-attack at one `keep`. The queries are held-out scenes from number `--first` on; those of the first
-table's design were numbers 200 to 229. MAP is that of the pictures of 8 bits.
+attack at one `keep`. The queries are held-out scenes from number `--first` on; those of the
+table's design were numbers 200 to 239. MAP is that of the pictures of 8 bits.
 """
 
 import argparse
