@@ -9,12 +9,13 @@ from jaxadv.experiments import store
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.paper_tables import PaperTable, TableError
 from jaxadv.experiments.record_tables import belongs, choose, key_of, tabulate
-from jaxadv.experiments.retrieval import NONE
+from jaxadv.experiments.retrieval import ABLATED, FULL, NONE
 from jaxadv.experiments.retrieval_records import as_evaluated
 from jaxadv.experiments.retrieval_tables import AT, DIRECTIONS
 from jaxadv.experiments.tables import PAPER, WHOSE, Table
 
 LOCATIONS = 7  # Figure 3 of the exact-caption paper: captions differ in length
+TRADES = {"intra": "β", "keep": "keep"}  # what trades one modality's MAP for the other's
 _LABELS = {"tradeoff": "λ", "learning_rate": "learning rate"}
 
 
@@ -108,24 +109,29 @@ def panels_of(
 
 
 def frontier(found: Mapping[str, Any]) -> Panel:
-    """Plot MAP in the own modality against MAP in the other one, over the intra-modal weight β.
+    """Plot MAP in the own modality against MAP in the other one, over what trades them.
 
-    An attack wants the other modality low and its own high; β (of texts ξ) trades them.
+    An attack wants the other modality low and its own high; CMLA's intra-modal weight β (of texts
+    ξ) trades them, and the `keep` of an attack that has it.
 
     Args:
       found: of `retrieval_records.as_evaluated`.
     """
-    points: dict[str, list[tuple[float, float, float]]] = {}
+    points: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for cell in found["cells"]:
         cross, own = DIRECTIONS["image" if "I2T" in cell else "text"]
-        told = [f"{k} {v}" for k, v in cell["extra"].items() if k != "intra" and v != ""]
+        paper = cell["attack"] in (NONE, FULL, ABLATED)
+        told = [f"{k} {v}" for k, v in cell["extra"].items() if k not in TRADES and v != ""]
+        told += [] if paper else [cell["attack"]]
         when = "benign" if cell["attack"] == NONE else f"{cell['iterations']} steps"
-        line = points.setdefault(", ".join((cell["victim"], f"{cross}/{own}", *told, when)), [])
-        line.append((cell["intra"], cell[cross], cell[own]))
+        name = ", ".join((cell["victim"], f"{cross}/{own}", *told, when))
+        trade = "intra" if paper else "keep"
+        line = points.setdefault((name, TRADES[trade]), [])
+        line.append((cell[trade] or 0.0, cell[cross], cell[own]))
     drawn = []
-    for name, some in points.items():
+    for (name, symbol), some in points.items():
         weights, x, y = zip(*sorted(some), strict=True)
-        over = f", β {', '.join(f'{w:g}' for w in weights)}" if len(weights) > 1 else ""
+        over = f", {symbol} {', '.join(f'{w:g}' for w in weights)}" if len(weights) > 1 else ""
         drawn.append(Line(name + over, x, y))
     return Panel("", "MAP in the other modality", "MAP in the own modality", tuple(drawn))
 

@@ -18,7 +18,7 @@ BEFORE = {"codes": "outputs"}
 BENIGN, IDENTICAL, ANEW = "benign", "identical attacks", "attacked anew"
 
 # settings that tell rows apart where a sweep has several values of them
-_APART = ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative", "codes")
+_APART = ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative", "codes", "keep")
 
 
 def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
@@ -134,11 +134,12 @@ def as_evaluated(
       TableError: none of these victims was attacked, or a sweep has no such records at all.
     """
     chosen = of_victims(paper, cells, victims)
-    extra = [
-        column for column in _APART if len({_setting(cell, column) for cell in chosen.values()}) > 1
-    ]
-    if len({cell["intra"] for cell in chosen.values() if cell.get("intra")}) > 1:
-        extra.append("intra")
+    values = {
+        column: {_setting(cell, column) for cell in chosen.values()} - {""}
+        for column in (*_APART, "intra")
+    }
+    values["intra"] -= {0.0}
+    extra = [column for column, some in values.items() if len(some) > 1]
     found: dict[str, Any] = {
         "victims": {},
         "samples": {},
@@ -152,7 +153,7 @@ def as_evaluated(
             continue
         told = tuple(_setting(row, column) for column in extra)
         whose = (row["victim"], row["modality"])
-        attack = (*whose, _attack(row), _steps(row), told)
+        attack = (*whose, _attack_of(row), _steps_of(row), told)
         made.setdefault(attack, {})[row["cell"], row["id"]] = row
         if row["failed"] is None:  # a benign query is the same in every cell
             made.setdefault((*whose, NONE, 0, ("",) * len(extra)), {})[row["id"]] = row
@@ -172,7 +173,8 @@ def as_evaluated(
                 "victim": victim,
                 "data": one["data"],
                 "attack": attack,
-                "intra": one.get("intra", 0.0),
+                "intra": one.get("intra"),
+                "keep": one.get("keep"),
                 "iterations": steps,
                 "extra": dict(zip(extra, told, strict=True)),
                 "count": len(done),
@@ -190,17 +192,6 @@ def as_evaluated(
         if attack == FULL:
             found["transfers"] += _transfers(done, steps, told, found)
     return {**found, "queries": max((cell["count"] for cell in found["cells"]), default=0)}
-
-
-def _attack(row: Row) -> str:
-    """Name the attack of a record: CMLA without its intra-modal term is the paper's ablation."""
-    if row["method"] != "cmla":
-        return str(row["method"])
-    return FULL if row["intra"] else ABLATED
-
-
-def _steps(row: Row) -> int:
-    return int(row["iterations"] if "iterations" in row else row["steps"])
 
 
 def _mean(rows: Sequence[Row], column: str) -> float | None:
@@ -269,8 +260,23 @@ def _transfers(
 
 
 def _setting(of: Row, column: str) -> Any:
-    """Return a setting of a cell or a record; one that came later as it was before."""
-    return of.get(column, BEFORE.get(column))
+    """Return a setting of a cell or a record; one that came later as it was before.
+
+    One that the method does not have is empty.
+    """
+    return of.get(column, BEFORE.get(column) if "intra" in of else "")
+
+
+def _attack_of(row: Row) -> str:
+    """Return what a record's attack is called: CMLA with or without a term, or a method's name."""
+    if "intra" not in row:
+        return str(row["method"])
+    return FULL if row["intra"] else ABLATED
+
+
+def _steps_of(row: Row) -> int:
+    """Return the most steps of a record's attack."""
+    return int(row["iterations"] if "iterations" in row else row["budget"])
 
 
 def _retrieved(

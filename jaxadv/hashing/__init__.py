@@ -1,4 +1,4 @@
-"""Attacks on cross-modal hashers (Li et al., NeurIPS 2019): protocol, CMLA and measures."""
+"""Attacks on cross-modal hashers (CMLA: Li et al., NeurIPS 2019; reliable: ours), and measures."""
 
 from jaxadv.hashing.cmla import HashTarget, Known, Weights, bounded, cmla, released
 from jaxadv.hashing.cmla import hash_target as target
@@ -6,6 +6,7 @@ from jaxadv.hashing.cmla import objective as cmla_objective
 from jaxadv.hashing.encoding import known
 from jaxadv.hashing.hasher import CrossModalHasher, binary_code, unit
 from jaxadv.hashing.metrics import distortion, pack, retrieval, search
+from jaxadv.hashing.reliable import reliable
 
 __all__ = [
     "CrossModalHasher",
@@ -20,6 +21,7 @@ __all__ = [
     "known",
     "pack",
     "released",
+    "reliable",
     "retrieval",
     "search",
     "target",

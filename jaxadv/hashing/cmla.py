@@ -304,7 +304,7 @@ def objective(
     def loss(
         known: Known, example: Array, adversarial: Array, target: HashTarget, latent: tuple
     ) -> tuple[Array, Appraisal]:
-        code, own, other = _codes(victim, modality, known, adversarial)
+        code, own, other = codes_of(victim, modality, known, adversarial)
         scale = pair_scale(victim, known.params)
         inter = inter_modal(code, context_codes(other, shown), target.wanted, scale)
         intra = intra_modal(code, context_codes(own, shown), target.similar, scale)
@@ -325,7 +325,7 @@ def hash_judge(victim: CrossModalHasher, modality: Modality) -> Judge:
     _check_victim(victim, modality)
 
     def judge(known: Known, example: Array, target: HashTarget) -> Verdict:
-        code, _, other = _codes(victim, modality, known, example)
+        code, _, other = codes_of(victim, modality, known, example)
         return Verdict(_succeeds(victim, code, other, target), code)
 
     return judge
@@ -367,10 +367,14 @@ def _succeeds(victim: CrossModalHasher, code: Array, other: Array, target: HashT
     return finds_wanted(code, other, target.wanted, signs=victim.logit_scale is None)
 
 
-def _codes(
+def codes_of(
     victim: CrossModalHasher, modality: Modality, known: Known, example: Array
 ) -> tuple[Array, Array, Array]:
-    """Return the code of an example, and those of the context in its and in the other modality."""
+    """Return the code of an example, and those of the context in its and in the other modality.
+
+    Raises:
+      ImageError: a picture of another size than the victim sees.
+    """
     if modality == "image":
         check_size(example, victim.image_shape)
         return victim.image_code(known.params, example), known.image_codes, known.text_codes

@@ -19,6 +19,7 @@ from jaxadv.hashing.cmla import (
     released,
 )
 from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.hashing.reliable import METHOD as RELIABLE
 
 
 def _bound(options: "CmlaOptions") -> float:
@@ -98,4 +99,4 @@ CMLA = Method(
     aims_at=lambda options: options.modality,
     derived=(("bound", _bound), ("learning_rate", _learning_rate)),
 )
-METHODS: tuple[Method, ...] = (CMLA,)
+METHODS: tuple[Method, ...] = (CMLA, RELIABLE)

@@ -406,6 +406,29 @@ def test_a_stored_sweep_of_an_earlier_version():
     assert sum(row["n"] for row in ours(table_of(paper_table("tkmia-3"), folder))) == 8
 
 
+def test_of_a_sweep_of_a_retrieval_attack_without_an_intra_modal_weight(tmp_path):
+    """It is no row of a table of CMLA's, and a line of its own among the frontiers."""
+    grids = [{"intra": [0.0, 1.0]}, {"method": "reliable", "budget": 500, "keep": [0.5, 0.6]}]
+    cells = plan({"retrieval": [{"victim": "scenes-ssah", **grid} for grid in grids]})
+    store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells])
+    writer = store.Writer(tmp_path)
+    for cell in cells:
+        found = {"data": "scenes", "bits": 32, "samples": 0, "distortion": 0.01, "from": None}
+        own = cell.columns.get("keep", 0.7)
+        found |= {"ap_cross_benign": 0.9, "ap_own_benign": 0.8, "ap_cross": 0.4, "ap_own": own}
+        row = {"cell": cell.digest, "id": 0, "failed": None, "seconds": 1.0}
+        writer.append({**row, **found})
+    writer.close()
+    rows = ours(table_of(paper_table("cmla-figure-5"), tmp_path))
+    assert {row["attack"] for row in rows} == {"CMLA", "no intra-modal"}
+    (panel,) = panels_of(paper_table("cmla-figure-5"), tmp_path)
+    assert {line.name: line.y for line in panel.lines} == {
+        "scenes-ssah, I2T/I2I, benign": (pytest.approx(0.8),),
+        "scenes-ssah, I2T/I2I, 500 steps, β 0, 1": pytest.approx((0.7, 0.7)),
+        "scenes-ssah, I2T/I2I, reliable, 500 steps, keep 0.5, 0.6": pytest.approx((0.5, 0.6)),
+    }
+
+
 def test_of_a_sweep_of_retrieval(tmp_path):
     """Benign queries once, however many cells they are in; failed ones not at all."""
     cells = plan(
