@@ -14,13 +14,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxadv.core.method import Chosen, choose
-from jaxadv.data.pairs import Pairs, take
-from jaxadv.experiments.hash_attacks import Codes, attack_queries, encode, examples_of, known
-from jaxadv.experiments.retrieval import Asked, measure
+from jaxadv.data.pairs import take
+from jaxadv.experiments.job import Job, carry_out
+from jaxadv.experiments.retrieval import Asked, Subject, measure
+from jaxadv.experiments.retrieval_jobs import ask, retrieval_attacks
 from jaxadv.experiments.retrieval_pools import retrieval_pools
+from jaxadv.hashing.cmla import Modality
 from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.similarity import comparison
 from jaxadv.victims import zoo
@@ -35,26 +38,13 @@ def points(given: argparse.Namespace) -> Iterator[Chosen]:
         yield choose(METHODS, "reliable", keep=keep, budget=given.budget, **shared)
 
 
-def attacked(
-    chosen: Chosen,
-    victim: zoo.Victim,
-    queries: Pairs,
-    database: Pairs,
-    codes: Codes,
-    batch: int,
-) -> np.ndarray:
-    """Attack the queries; return the codes of what a user would save, f32[n, K]."""
-    modality = chosen.value("modality")
-    progress = attack_queries(
-        chosen.attack(victim.hasher),
-        known(victim.params, codes),
-        database.labels,
-        lambda rows: examples_of(queries, modality, rows),
-        queries.labels,
-        iterations=[chosen.iterations],
-        batch=batch,
-    )
-    return np.concatenate([some.snapshots[0].codes_8bit for some in progress])
+def attacked(job: Job, batch: int) -> dict[str, float]:
+    """Attack the queries; return MAP of what a user would save."""
+    rows = []
+    for done in carry_out(job, lambda _: True, slots=batch, key=jax.random.key(0)):
+        assert not isinstance(done, str)  # only experiments tell news
+        rows.append(done.columns)
+    return {to: float(np.mean([row[f"ap_{to}_8bit"] for row in rows])) for to in ("cross", "own")}
 
 
 def main() -> None:
@@ -76,24 +66,22 @@ def main() -> None:
     last = given.first + given.queries
     drawn, database = retrieval_pools(victim, ["scenes"], last, given.database)
     queries = take(drawn, np.arange(given.first, last))
-    codes = encode(victim.hasher, victim.params, database)
-    asked = Asked(codes, database.labels, queries.labels, comparison(victim.hasher))
-    other = "text" if given.modality == "image" else "image"
-
-    def told(found: np.ndarray) -> dict[str, float]:
-        return {
-            "cross": measure(found, asked, other).mean_average_precision,
-            "own": measure(found, asked, given.modality).mean_average_precision,
-        }
-
-    benign = encode(victim.hasher, victim.params, queries)
+    subject = Subject(victim.name, victim.hasher, victim.params)
+    asking = ask(subject, queries, database)
+    asked = Asked(asking.codes, database.labels, queries.labels, comparison(victim.hasher))
+    modality: Modality = given.modality
+    other: Modality = "text" if modality == "image" else "image"
+    start = asking.benign.image if modality == "image" else asking.benign.text
+    benign = {
+        name: measure(start, asked, to).mean_average_precision
+        for name, to in (("cross", other), ("own", modality))
+    }
     setting = {name: getattr(given, name) for name in ("victim", "queries", "first", "database")}
-    start = benign.image if given.modality == "image" else benign.text
-    print(json.dumps(setting | {"method": "none"} | told(start)), flush=True)
+    print(json.dumps(setting | {"method": "none"} | benign), flush=True)
     for chosen in points(given):
         began = time.perf_counter()
-        found = attacked(chosen, victim, queries, database, codes, given.batch)
-        line = setting | chosen.used | told(found) | {"seconds": time.perf_counter() - began}
+        found = attacked(retrieval_attacks(subject, chosen, asking), given.batch)
+        line = setting | chosen.used | found | {"seconds": time.perf_counter() - began}
         print(json.dumps(line), flush=True)
 
 
