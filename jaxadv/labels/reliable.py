@@ -24,7 +24,6 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxadv import checks
 from jaxadv.core.attack import (
     Appraisal,
     Attack,
@@ -164,7 +163,7 @@ def objective(
     The arguments are `reliable`'s.
     """
     label_check(victim, delta)
-    checks.in_range(iterations=budget)
+    steps("budget", budget)
 
     def loss(
         params: Params, image: Array, adversarial: Array, target: LabelTarget, latent: Allowance
