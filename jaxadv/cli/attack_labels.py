@@ -37,8 +37,8 @@ def labels(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="tkmia (the default), ml-cw-u, tkml-ap-u or kfool; repeat it to draw several side "
-            "by side, their noise magnified 100 times."
+            help="tkmia (the default), ml-cw-u, tkml-ap-u, kfool or reliable; repeat it to draw "
+            "several side by side, their noise magnified 100 times."
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
@@ -140,7 +140,10 @@ def labels(
                 run.reads("learning_rate") for run in runs
             )
             and not is_given(context, "learning_rate"),
-            "more --iterations (1000)": not is_given(context, "iterations"),
+            "more --iterations (1000)": any(run.reads("iterations") for run in runs)
+            and not is_given(context, "iterations"),
+            "a larger --budget (5000)": any(run.reads("budget") for run in runs)
+            and not is_given(context, "budget"),
         },
     )
     console.print(f"written to {out}/")

@@ -35,7 +35,9 @@ def labels(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="tkmia, ml-cw-u, tkml-ap-u or kfool; repeatable; all if not given."),
+        typer.Option(
+            help="tkmia, ml-cw-u, tkml-ap-u, kfool or reliable; repeatable; all if not given."
+        ),
     ] = None,
     selection: Annotated[
         str, typer.Option(help="global: the labels of a type everywhere; random: some of each.")

@@ -10,13 +10,17 @@ from jaxadv.cli.console import console, note
 
 def table(
     name: Annotated[
-        str | None, typer.Argument(help="Of the table; without one, all are listed.")
+        str | None,
+        typer.Argument(
+            help="Of the table; without one, all are listed. With the name of a family (captions, "
+            "labels, retrieval, backdoor): a folder's own table, beside no paper's numbers."
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Of a sweep's records (CMLA: of jaxadv evaluate retrieval); without one, the "
-            "paper's own numbers."
+            help="Of the records of a sweep or of jaxadv evaluate; without one, the paper's own "
+            "numbers."
         ),
     ] = None,
     format: Annotated[str, typer.Option(help="text, markdown, latex or csv.")] = "text",
@@ -38,8 +42,9 @@ def table(
     from jaxadv.cli.inputs import writable_file
     from jaxadv.errors import InputError
     from jaxadv.experiments.curves import panels_of
+    from jaxadv.experiments.families import FAMILIES
     from jaxadv.experiments.paper_tables import paper_table, paper_tables
-    from jaxadv.experiments.record_tables import table_of
+    from jaxadv.experiments.record_tables import own_tables, table_of
     from jaxadv.experiments.table_formats import FORMATS
     from jaxadv.experiments.tables import Table, papers_own
     from jaxadv.formats.errors import quoted
@@ -53,14 +58,19 @@ def table(
         raise InputError("--picture and --victim: give the folder of a sweep")
     if curve is not None and picture is None:
         raise InputError("--curve: give the file for it, --picture")
-    if name is None:
+    many: list[Table] = []
+    if name in FAMILIES:
+        if folder is None or picture or victim:
+            raise InputError(f"table {name}: give a folder, and neither --picture nor --victim")
+        many = own_tables(name, folder)
+    elif name is None:
         every = paper_tables().values()
         rows = tuple((t.name, t.task, t.curve or None, t.caption) for t in every)
-        made = Table("Tables", ("name", "of", "curve", "shows"), rows, ())
+        many = [Table("Tables", ("name", "of", "curve", "shows"), rows, ())]
     else:
         paper = paper_table(name)
-        made = papers_own(paper) if folder is None else table_of(paper, folder, victim or ())
-    text = FORMATS[format](made)
+        many = [papers_own(paper) if folder is None else table_of(paper, folder, victim or ())]
+    text = "\n\n".join(map(FORMATS[format], many))
     if out is not None:
         writable_file("--out", out)
         write_text(out, text + "\n")
@@ -71,7 +81,7 @@ def table(
         for line in text.split("\n"):
             console.print(line)
         if format == "csv":
-            for line in made.notes:
+            for line in (line for made in many for line in made.notes):
                 note(f"note: {line}")
     else:
         console.print(f"written to {out}")

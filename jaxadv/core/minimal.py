@@ -2,10 +2,10 @@
 
 After Rony et al., "Decoupling Direction and Norm" (CVPR 2019, Algorithm 1): after a success the
 ball around the benign picture shrinks by a factor 1 - γ, after a failure it grows by 1 + γ, and the
-picture goes on within it. Theirs starts in a ball and moves by normed gradients; here there is no
-ball before the first success, and moves are Adam's, whose length is known beforehand. As theirs,
-every picture is rounded to 8 bits before the victim sees it, so that what counts as a success is a
-picture as a user would save it.
+picture goes on within it. Theirs starts in a ball; here there is no ball before the first success.
+Theirs moves by normed gradients; here moves are Adam's, or averages of normed gradients, whose
+lengths are known beforehand too. As theirs, every picture is rounded to 8 bits before the victim
+sees it, so that what counts as a success is a picture as a user would save it.
 """
 
 from typing import Any, NamedTuple
@@ -33,8 +33,9 @@ from jaxadv.core.attack import (
 from jaxadv.core.norms import l2_norm
 from jaxadv.data.images import round_8bit
 
-STEP = 0.5  # l2 norm of a move before the first success, where all pixels move alike
+STEP = 0.5  # l2 norm of a move before the first success, where its direction has norm 1
 LAST_STEP = 0.05  # of the last one
+MOMENTUM = 0.9  # of normed gradients
 SHRINK, LAST_SHRINK = 0.05, 0.002  # γ after the first success, and at the end
 
 
@@ -56,8 +57,39 @@ class Shrinking(NamedTuple):
     found: Int[Array, ""]
 
 
+def adam_directions() -> optax.GradientTransformation:
+    """Move all pixels by about the same: Adam's direction over the root of the number of pixels."""
+    return optax.chain(
+        optax.scale_by_adam(eps_root=1e-16),
+        optax.stateless(lambda direction, _: direction / jnp.sqrt(1.0 * direction.size)),
+    )
+
+
+def normed_directions() -> optax.GradientTransformation:
+    """Move along the gradient: a moving average of `g / ‖g‖₂` over the steps, from 0 on.
+
+    Of all moves of one l2 norm the gradient's changes the loss most. Adam's direction is nearly the
+    gradient's sign, and takes a larger perturbation to the same end.
+    """
+    return optax.chain(
+        optax.stateless(lambda gradient, _: _normed(gradient)),
+        optax.ema(MOMENTUM, debias=False),
+    )
+
+
+def _normed(gradient: Float[Array, "*picture"]) -> Float[Array, "*picture"]:
+    """Return a gradient of norm 1; one of zero as it is."""
+    norm = l2_norm(gradient)
+    return gradient / jnp.where(norm > 0, norm, 1.0)
+
+
 def minimal(
-    objective: Objective, judge: Judge, *, iterations: int, check: Check = accept
+    objective: Objective,
+    judge: Judge,
+    *,
+    iterations: int,
+    check: Check = accept,
+    directions: optax.GradientTransformation | None = None,
 ) -> Attack:
     """Fool the victim, then shrink the perturbation while the saved picture still does.
 
@@ -70,6 +102,8 @@ def minimal(
       judge: what counts as success.
       iterations: steps that the attack will be run.
       check: what refuses an example that cannot be attacked; none by default.
+      directions: makes of gradients directions of an l2 norm of about 1; `adam_directions()` by
+        default.
 
     Raises:
       InputError: an argument is of another kind, or outside its range.
@@ -78,14 +112,15 @@ def minimal(
     checks.callable_("judge", judge, "jaxadv.labels.label_judge(victim)")
     checks.in_range(iterations=iterations)
     checks.callable_("check", check, "jaxadv.core.attack.accept")
-    adam = optax.scale_by_adam(eps_root=1e-16)
+    directions = adam_directions() if directions is None else directions
+    checks.made_of("directions", directions, optax.GradientTransformation, "normed_directions()")
 
     def init(params: Params, image: Array, target: Target, key: Array) -> AttackState:
         nothing, infinite = jnp.zeros_like(image), jnp.asarray(jnp.inf, image.dtype)
         return AttackState(
             perturbation=saved(image) - image,
             variable=nothing,
-            optimiser=adam.init(nothing),
+            optimiser=directions.init(nothing),
             latent=Shrinking(
                 objective.init(params, image, target, key),
                 radius=infinite,
@@ -107,9 +142,9 @@ def minimal(
 
         (value, appraisal), gradient = jax.value_and_grad(loss, has_aux=True)(state.variable)
         latent, pace = _shrink(state, appraisal, iterations)
-        direction, optimiser = adam.update(gradient, state.optimiser)
+        direction, optimiser = directions.update(gradient, state.optimiser)
         length = STEP + (LAST_STEP - STEP) * pace
-        moved = state.variable - length / jnp.sqrt(1.0 * image.size) * direction
+        moved = state.variable - length * direction
         variable = jnp.clip(image + _within(moved, latent.radius), 0.0, 1.0) - image
         going = state._replace(
             perturbation=saved(image + variable) - image,

@@ -8,6 +8,8 @@ from jaxadv.labels.ml_cw_u import ml_cw_u
 from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
 from jaxadv.labels.predicting import predict
 from jaxadv.labels.ranking import in_top
+from jaxadv.labels.reliable import objective as reliable_objective
+from jaxadv.labels.reliable import reliable
 from jaxadv.labels.target import (
     LabelTarget,
     is_valid,
@@ -36,6 +38,8 @@ __all__ = [
     "ml_cw_u_objective",
     "predict",
     "ranking_scores",
+    "reliable",
+    "reliable_objective",
     "specify_global",
     "specify_random",
     "stateless",

@@ -13,9 +13,19 @@ from jaxadv.errors import InputError
 from jaxadv.labels.judging import ITERATIONS, LEARNING_RATE, TRADEOFF, label_optimiser
 
 
+def delta_option() -> Any:
+    """Declare δ, which every attack on labels has."""
+    return option(
+        None,
+        "labels that must leave, all by default",
+        symbol="δ",
+        check=partial(checks.whole, least=1),
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelOptions(AttackOptions):
-    """What every attack on labels can be told.
+    """What every attack of the paper on labels can be told.
 
     Attributes:
       iterations: most steps; one that succeeds stops.
@@ -25,12 +35,7 @@ class LabelOptions(AttackOptions):
     iterations: int = option(
         ITERATIONS, "most steps (paper: 100, 300 or 500)", check=steps, driver=True
     )
-    delta: int | None = option(
-        None,
-        "labels that must leave, all by default",
-        symbol="δ",
-        check=partial(checks.whole, least=1),
-    )
+    delta: int | None = delta_option()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
 
 PRESENT = [scenes.LABELS[i] for i in scenes.crowd(1, 0).labels.nonzero()[0]]
-METHODS = ("tkmia", "ml-cw-u", "tkml-ap-u", "kfool")
+METHODS = ("tkmia", "ml-cw-u", "tkml-ap-u", "kfool", "reliable")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def crowd_png(tmp_path):
     return path
 
 
-def attack(tagger, *more):
-    return call("attack", "labels", "--victim", tagger, "--iterations", "2", *more)
+def attack(tagger, *more, steps="--iterations"):
+    return call("attack", "labels", "--victim", tagger, steps, "2", *more)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,8 @@ def ranked(tagger):
 def test_attack_writes_pictures_records_and_a_figure(tagger, ranked, crowd_png, tmp_path, method):
     out, said, right = tmp_path / "out", ranked[0], ranked[:6]
     aim = ["--suppress", said, "--relevant", ",".join(right), "--k", "2"]
-    code, told, err = attack(tagger, *aim, "--method", method, "--out", out, crowd_png)
+    steps = "--budget" if method == "reliable" else "--iterations"
+    code, told, err = attack(tagger, *aim, "--method", method, "--out", out, crowd_png, steps=steps)
     assert code == 0, err
     assert "compiling" in err
     assert sorted(p.name for p in out.iterdir()) == [

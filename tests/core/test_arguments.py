@@ -40,6 +40,8 @@ from jaxadv.labels import judging as labels
 from jaxadv.labels.kfool import kfool, to_boundaries
 from jaxadv.labels.ml_cw_u import ml_cw_u
 from jaxadv.labels.ml_cw_u import objective as ml_cw_u_objective
+from jaxadv.labels.reliable import objective as reliable_objective
+from jaxadv.labels.reliable import reliable
 from jaxadv.labels.tkmia import objective as tkmia_objective
 from jaxadv.labels.tkmia import tkmia
 from jaxadv.labels.tkml_ap_u import objective as tkml_ap_u_objective
@@ -91,6 +93,7 @@ GEM = {
 }
 ON_LABELS = {"victim": NOT["tagger"], "tradeoff": NOT_NEGATIVE, "delta": COUNT}
 ON_HASHES = {"victim": NOT["hasher"], "modality": ["img", 3, None]}
+RELIABLE = {"victim": NOT["tagger"], "budget": STEPS, "delta": COUNT}
 TKMIA = {**ON_LABELS, "inner": ["exct", 3], "multiplier_rate": POSITIVE}
 WEIGHTS = [0, "ones", Weights(inter=-1.0), Weights(intra=math.nan)]
 STOPPING = {name: ONE[name] for name in ("constraint", "optimiser", "stop_at_success")}
@@ -163,6 +166,8 @@ TABLE = {
             "stop_at_success": BOOL,
         },
     ),
+    reliable: ({"victim": TAGGER}, RELIABLE),
+    reliable_objective: ({"victim": TAGGER}, RELIABLE),
     cmla: (
         {"victim": tiny_hasher.HASHER},
         {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, "codes": WORD, **STOPPING},
@@ -404,7 +409,7 @@ MODULES = {  # whose constructors people call
         *("run", "stream", "transformations", "universal"),
     ),
     "captions": ("gem", "judging", "show_and_fool", "ssvm", "untargeted"),
-    "labels": ("judging", "kfool", "ml_cw_u", "tkmia", "tkml_ap_u"),
+    "labels": ("judging", "kfool", "ml_cw_u", "reliable", "tkmia", "tkml_ap_u"),
     "hashing": ("cmla",),
 }
 INNER = {

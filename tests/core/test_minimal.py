@@ -16,7 +16,7 @@ from jaxadv.captions.target import make_target, stack_targets
 from jaxadv.core import minimal as module
 from jaxadv.core.attack import Appraisal, Attack, Objective, Status, Verdict
 from jaxadv.core.constraints import clip
-from jaxadv.core.minimal import minimal, saved
+from jaxadv.core.minimal import adam_directions, minimal, normed_directions, saved
 from jaxadv.core.run import run, unroll
 from jaxadv.data.images import round_8bit
 from jaxadv.errors import InputError
@@ -119,6 +119,52 @@ def test_it_finds_the_nearest_point_of_a_plane():
     assert least <= result.best.norm[0] <= least * 1.03
 
 
+def test_directions_have_a_norm_of_about_one():
+    """Whatever the gradient's size: after many steps along the same one, and never more before."""
+    gradient = 1e-3 * jnp.arange(1.0, 13.0).reshape(2, 2, 3)
+    for directions in (adam_directions(), normed_directions()):
+        state, norms = directions.init(gradient), []
+        for _ in range(60):
+            direction, state = directions.update(gradient, state)
+            norms.append(float(jnp.linalg.norm(direction.ravel())))
+        assert 0.99 < norms[-1] <= max(norms) < 1.01
+    along = gradient / jnp.linalg.norm(gradient.ravel())
+    np.testing.assert_allclose(direction, along, rtol=5e-3)
+    still, _ = directions.update(jnp.zeros_like(gradient), directions.init(gradient))
+    np.testing.assert_array_equal(still, 0.0)
+
+
+def uneven(bound):
+    """As `linear`, but a tenth of the pixels count ten times as much as the others."""
+    weights = jnp.where(jnp.arange(24 * 24 * 3).reshape(24, 24, 3) % 10 == 0, 10.0, 1.0)
+
+    def loss(params, image, adversarial, target, latent):
+        value = (weights * adversarial).mean()
+        return -value, Appraisal(latent, value >= bound, {})
+
+    def judge(params, image, target):
+        value = (weights * image).mean()
+        return Verdict(value >= bound, value)
+
+    objective = Objective(lambda params, image, target, key: (), loss)
+    return objective, judge, (bound - 0.5 * weights.mean()) * weights.size / l2(weights)
+
+
+def l2(x):
+    return float(jnp.linalg.norm(x.ravel()))
+
+
+def test_normed_directions_find_the_nearest_point_where_pixels_differ():
+    """No picture beyond the plane is nearer; rounding to 1/255 moves a pixel, of which the least
+    moves by 0.02, by less than a tenth of that on average.
+    """
+    objective, judge, least = uneven(1.2)
+    attack = minimal(objective, judge, iterations=100, directions=normed_directions())
+    image = jnp.full((1, 24, 24, 3), 0.5)
+    result = run(attack, jnp.zeros(()), image, jnp.zeros(1), iterations=100)
+    assert least * (1 - 1e-4) <= result.best.norm[0] <= least * 1.02
+
+
 def test_nothing_of_a_text_is_rounded():
     attack, _, known, examples, targets = of_hashes("text")
     assert isinstance(attack, Attack)
@@ -174,6 +220,8 @@ def test_arguments_are_checked():
         minimal(objective, judge, iterations=0)
     with pytest.raises(InputError, match="objective"):
         minimal(judge, judge, iterations=3)
+    with pytest.raises(InputError, match="directions"):
+        minimal(objective, judge, iterations=3, directions="adam")
 
 
 def test_moves_and_balls_shrink():

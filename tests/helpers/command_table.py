@@ -39,13 +39,14 @@ COMMANDS = {
     ),
     "attack labels": (
         f"--victim nobody --out {NOWHERE} --suppress a p.png",
-        f"images victim suppress out k relevant method iterations delta batch {PRECISION}",
+        f"images victim suppress out k relevant method delta batch {PRECISION}",
         {
-            "--method tkmia": f"learning_rate {DESCENT} inner",
-            "--method tkmia --epsilon 0.1": f"learning_rate {DESCENT} norm inner",
-            "--method ml-cw-u": f"learning_rate {DESCENT}",
-            "--method tkml-ap-u": f"learning_rate {DESCENT}",
-            "--method kfool": "",
+            "--method tkmia": f"iterations learning_rate {DESCENT} inner",
+            "--method tkmia --epsilon 0.1": f"iterations learning_rate {DESCENT} norm inner",
+            "--method ml-cw-u": f"iterations learning_rate {DESCENT}",
+            "--method tkml-ap-u": f"iterations learning_rate {DESCENT}",
+            "--method kfool": "iterations",
+            "--method reliable": "budget",
         },
     ),
     "attack retrieval": (
@@ -150,11 +151,11 @@ ELSEWHERE = {
     "iterations posterior tail space structured_loss loss margin constant tries aim "
     f"targeted arithmetic unknown_words batch shard pictures seed {BALL} {BANK}",
     "evaluate labels": "victim out data method selection among types specified k delta images most "
-    f"iterations tradeoff learning_rate search inner space form arithmetic batch shard pictures "
-    f"seed {BALL}",
+    "iterations budget tradeoff learning_rate search inner space form arithmetic batch shard "
+    f"pictures seed {BALL}",
     "evaluate retrieval": "victim out iterations modality queries database data context "
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
-    "codes arithmetic judged batch method shard pictures",
+    "codes arithmetic judged batch method shard pictures budget keep",
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate iterations posterior tail space structured_loss loss margin constant "
     f"tries aim targeted arithmetic batch seed {BALL} {BANK}",

@@ -21,7 +21,7 @@ TARGET = label_target(PARAMETERS, IMAGE, 2)
 @pytest.mark.parametrize("name", [method.name for method in METHODS])
 def test_every_method_moves_the_picture(name):
     method = choose(METHODS, name)
-    assert method.iterations == 300
+    assert method.iterations == (1000 if name == "reliable" else 300)
     state, _ = unroll(method.attack(TAGGER), PARAMETERS, IMAGE, TARGET, iterations=2)
     assert jnp.abs(state.perturbation).max() > 0
 
@@ -39,7 +39,7 @@ def test_defaults_are_the_papers():
 @pytest.mark.parametrize(
     ("name", "options", "line"),
     [
-        ("pgd", {}, "method 'pgd': must be one of tkmia, ml-cw-u, tkml-ap-u, kfool"),
+        ("pgd", {}, "method 'pgd': must be one of tkmia, ml-cw-u, tkml-ap-u, kfool, reliable"),
         ("tkmia", {"inner": "none"}, "inner 'none': must be one of exact, gradient"),
         ("tkmia", {"space": "rgb"}, "space 'rgb': must be one of signed, tanh"),
         ("tkmia", {"learning_rate": 0.0}, "learning_rate 0.0: must be positive"),
