@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import repeat
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ def test_colours_are_learned():
     job = fit_labels(
         net,
         variables,
-        lambda epoch: LabelData(pictures, labels),
+        repeat(LabelData(pictures, labels)),
         steps=60,
         passes=2,
         batch=32,
