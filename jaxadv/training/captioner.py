@@ -32,12 +32,6 @@ class CaptionData(NamedTuple):
     owner: np.ndarray
 
 
-def pad(tokens: list[int], length: int) -> np.ndarray:
-    """Cut or pad a caption to `length` tokens."""
-    cut = tokens[:length]
-    return np.array(cut + [END] * (length - len(cut)), np.int32)
-
-
 def caption_data(
     inputs: np.ndarray, captions: list[tuple[str, ...]], vocabulary: Vocabulary, length: int
 ) -> CaptionData:
@@ -58,7 +52,7 @@ def caption_data(
       InputError: no caption is left.
     """
     rows = [
-        (i, pad(tokens, length))
+        (i, (tokens + length * [END])[:length])
         for i, several in enumerate(captions)
         for tokens in map(vocabulary.encode_known, several)
         if tokens and 2 * tokens.count(vocabulary.unknown or END) <= len(tokens)
@@ -69,7 +63,7 @@ def caption_data(
             f"the vocabulary of {len(vocabulary.words):,}: more captions are needed"
         )
     owner, tokens = zip(*rows, strict=True)
-    return CaptionData(inputs, np.stack(tokens), np.array(owner, np.int32))
+    return CaptionData(inputs, np.array(tokens, np.int32), np.array(owner, np.int32))
 
 
 def negative_log_likelihood(victim: Captioner, params: Any, features: Any, tokens: Array) -> Array:

@@ -27,7 +27,7 @@ from jaxadv.training.captioner import (
     fit_likelihood,
     negative_log_likelihood,
 )
-from jaxadv.training.recipe import Progress, Recipe, Trained, hold_out, told, train
+from jaxadv.training.recipe import Progress, Recipe, Trained, hold_out, train, with_messages
 from jaxadv.training.self_critical import decoder_of, fit_self_critical
 from jaxadv.training.start import (
     MORE_THAN,
@@ -131,7 +131,7 @@ def train_on_scenes(
         job = fit_likelihood(
             architecture, vocabulary, start, epochs, steps=steps, key=key, **schedule
         )
-        for trained in told(job, LOSS):
+        for trained in with_messages(job, LOSS):
             yield trained
         if not self_critical_steps:
             return
@@ -330,9 +330,6 @@ def _held_out_loss(net: CaptionNet, victim: Captioner, data: CaptionData) -> Cal
     return loss
 
 
-# ---------------------------------------------------------------- photographs, all layers
-
-
 def fine_tune(
     folder: Path,
     victim: zoo.Victim,
@@ -430,7 +427,7 @@ def train_on_folder(
     recipe = Recipe(
         architecture,
         {"vocabulary": vocabulary.words},
-        told(job, LOSS),
+        with_messages(job, LOSS),
         steps,
         source=f"jaxadv train captioner on {len(training)} pictures, from {origin}",
         training={**schedule, "seed": seed},

@@ -35,7 +35,7 @@ from jaxadv.training import dcmh, ssah
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.fit import Report
-from jaxadv.training.recipe import Progress, Recipe, told, train
+from jaxadv.training.recipe import Progress, Recipe, train, with_messages
 from jaxadv.training.start import begin_from, begin_from_features
 from jaxadv.victims.architectures import HasherArchitecture, Names, Params, VictimError
 from jaxadv.victims.nets.hash_net import HashNet, initial_variables
@@ -51,19 +51,14 @@ DCMH_WEIGHTS = dcmh.Weights(balance=0.01)
 def hash_pairs(net: HashNet, variables: Any, pairs: Pairs, batch: int = 200) -> tuple[Array, Array]:
     """Return the codes f32[n, K] of pictures and of texts, before the sign."""
     starts = range(0, len(pairs.ids), batch)
-    images = [_image_code(net, variables, pairs.pictures[i : i + batch]) for i in starts]
-    texts = [_text_code(net, variables, pairs.tags[i : i + batch]) for i in starts]
+    images = [_code(net, "image_code", variables, pairs.pictures[i : i + batch]) for i in starts]
+    texts = [_code(net, "text_code", variables, pairs.tags[i : i + batch]) for i in starts]
     return jnp.concatenate(images), jnp.concatenate(texts)
 
 
-@partial(jax.jit, static_argnames="net")
-def _image_code(net: HashNet, variables: Any, pictures: Array) -> Any:
-    return net.apply(variables, as_examples(pictures), method="image_code")
-
-
-@partial(jax.jit, static_argnames="net")
-def _text_code(net: HashNet, variables: Any, tags: Array) -> Any:
-    return net.apply(variables, tags, method="text_code")
+@partial(jax.jit, static_argnames=("net", "method"))
+def _code(net: HashNet, method: str, variables: Any, examples: Array) -> Any:
+    return net.apply(variables, as_examples(examples), method=method)
 
 
 class MeanAveragePrecision(NamedTuple):
@@ -245,7 +240,7 @@ def train_hasher(
     recipe = Recipe(
         architecture,
         names,
-        told(job, "loss {:.4f} a pair"),
+        with_messages(job, "loss {:.4f} a pair"),
         steps,
         source=source,
         training={

@@ -95,7 +95,7 @@ def train(folder: Path, recipe: Recipe) -> Iterator[Progress]:
     yield Progress(total, total, recipe.summary(record))
 
 
-def told(job: Iterator[tuple[Report, Params]], loss: str) -> Iterator[Trained]:
+def with_messages(job: Iterator[tuple[Report, Params]], loss: str) -> Iterator[Trained]:
     """Describe the reports of a training loop, such as by "loss {:.3f} a word"."""
     for report, variables in job:
         yield Trained(report.step, loss.format(report.loss), variables)

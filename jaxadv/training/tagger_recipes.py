@@ -22,7 +22,7 @@ from jaxadv.labels.metrics import mean_average_precision
 from jaxadv.training.classifier import LabelData, fit_head, fit_labels
 from jaxadv.training.fit import Report
 from jaxadv.training.optimisers import Optimiser, adam, constant
-from jaxadv.training.recipe import Progress, Recipe, hold_out, told, train
+from jaxadv.training.recipe import Progress, Recipe, hold_out, train, with_messages
 from jaxadv.training.start import with_backbone
 from jaxadv.victims.architectures import ClassifierArchitecture, Params
 from jaxadv.victims.nets.classifier_net import ClassifierNet
@@ -99,7 +99,7 @@ def train_tagger_on_scenes(
     recipe = Recipe(
         architecture,
         names,
-        told(job, LOSS),
+        with_messages(job, LOSS),
         steps,
         source=f"jaxadv train classifier --data scenes, seed {seed}",
         training={"steps": steps, "batch": batch, "learning_rate": learning_rate},
@@ -209,7 +209,7 @@ def train_tagger_on_photos(
     recipe = Recipe(
         architecture,
         {"classes": classes},
-        told(job, LOSS),
+        with_messages(job, LOSS),
         steps,
         source=f"jaxadv train classifier{how}, backbone {origin}, seed {seed}",
         training={
