@@ -1,8 +1,8 @@
-"""`jaxadv train`: fit victims."""
+"""`jaxadv train`: train victims."""
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,10 +10,15 @@ from jaxadv.cli.console import watch
 from jaxadv.cli.options import one_of, positive, refuse_unread
 from jaxadv.errors import InputError
 
-if TYPE_CHECKING:
-    from jaxadv.training.recipes import Progress
+app = typer.Typer(no_args_is_help=True, help="Train victims.")
 
-app = typer.Typer(no_args_is_help=True, help="Fit victims.")
+Name = Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")]
+HeldOut = Annotated[
+    int, typer.Option(min=1, help="Photographs that are not trained on; their ids are recorded.")
+]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Out = Annotated[Path, typer.Option(help="The folder of all victims.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing victim of that name.")]
 
 SCENES = "scenes"
 _DESIGN = ("decoder", "backbone", "units")
@@ -22,7 +27,7 @@ CAPTIONER_READS = {
     "--backbone-weights": (*_DESIGN, "backbone_weights", "held_out"),
     "--backbone without weights": (*_DESIGN, "learning_rate", "held_out"),
     "--fine-tune": ("fine_tune", "learning_rate", "held_out"),
-}  # what not all ways of training read
+}  # the options that only some modes read
 _SCHEDULE = ("optimiser", "batch", "learning_rate", "weight_decay")
 CLASSIFIER_READS = {
     SCENES: (),
@@ -31,12 +36,10 @@ CLASSIFIER_READS = {
     "--all-layers": ("backbone_weights", "backbone_from", "held_out", "all_layers", *_SCHEDULE),
 }
 BACKBONE = (
-    "photographs need a trained backbone: --backbone-weights, MobileNetV2's .npz, or "
-    "--backbone-from, a victim with it (jaxadv port)"
+    "photographs need a trained backbone: give --backbone-weights, MobileNetV2's .npz, or "
+    "--backbone-from, a victim that has one (jaxadv port)"
 )
-BITS_COST = (
-    "A code takes 4 bytes (16, 32) or 8 in a database; of the network only the last layer grows."
-)
+BITS_COST = "A code takes 4 bytes (16, 32) or 8 in a database; only the network's last layer grows."
 HASHER_READS = {
     SCENES: ("pairs",),
     "scenes with --adversarial": ("pairs", "adversarial", "iterations"),
@@ -53,90 +56,82 @@ def _main() -> None:
 @app.command("captioner")
 def captioner(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
+    name: Name,
     decoder: Annotated[
         str, typer.Option(help="show-tell, fc, show-attend-tell, att2in, att2in2 or transformer.")
     ] = "show-attend-tell",
     data: Annotated[
         list[str] | None,
-        typer.Option(
-            help="scenes, or a folder or prepared set with captions (jaxadv data); repeatable."
-        ),
+        typer.Option(help="scenes, or a folder or prepared data set with captions; repeatable."),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="resnet-small for scenes, mobilenet-v2 for photographs by default."),
+        typer.Option(help="By default resnet-small for scenes, mobilenet-v2 for photographs."),
     ] = None,
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="Photographs: the frozen backbone's .npz.")
+        Path | None, typer.Option(help="Photographs: .npz file of the frozen backbone.")
     ] = None,
     backbone_from: Annotated[
-        str | None, typer.Option(help="Scenes: start from this victim's backbone.")
+        str | None, typer.Option(help="Scenes: start from the backbone of this victim.")
     ] = None,
     fine_tune: Annotated[
-        str | None,
-        typer.Option(help="Folders: train on from this victim, adding the words that they bring."),
+        str | None, typer.Option(help="Photographs: fine-tune this victim and add their words.")
     ] = None,
     units: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65536, help="Units of the decoder: 128 for scenes, 512 for photographs."
+            min=1, max=65536, help="Decoder units; by default 128 for scenes, 512 for photographs."
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps: 4000 on scenes, 1200 on folders, 400 to fine-tune."),
+        typer.Option(
+            min=1, help="By default 4000 on scenes, 1200 on photographs, 400 to fine-tune."
+        ),
     ] = None,
     learning_rate: Annotated[
-        float, typer.Option(help="With --fine-tune: Adam's at the start of the cosine.")
+        float, typer.Option(help="All layers on photographs: initial rate of a cosine schedule.")
     ] = 2e-3,
     self_critical_steps: Annotated[
-        int, typer.Option(min=0, help="Scenes: then so many steps of self-critical training.")
+        int, typer.Option(min=0, help="Scenes: self-critical steps that follow.")
     ] = 0,
     curriculum: Annotated[
-        bool, typer.Option("--curriculum", help="Scenes: at first of one object, then two.")
+        bool, typer.Option("--curriculum", help="Scenes: start with one object, then two.")
     ] = False,
-    held_out: Annotated[
-        int, typer.Option(min=1, help="Photographs kept aside; their ids go into the record.")
-    ] = 100,
-    seed: Annotated[int, typer.Option(help="Of weights, order and samples.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
-    ] = False,
+    held_out: HeldOut = 100,
+    seed: Seed = 0,
+    out: Out = Path("ported_weights"),
+    force: Force = False,
 ) -> None:
     """Train a captioner on scenes, or on photographs over a frozen backbone.
 
-    With --fine-tune, or with a --backbone but no --backbone-weights, the whole network is fitted on
-    the folders.
+    With --fine-tune, or with a --backbone but no --backbone-weights, all layers are trained on the
+    photographs.
     """
     sources = data or [SCENES]
     mode = _captioner_mode(sources, fine_tune, backbone, backbone_weights)
     refuse_unread(context, mode, CAPTIONER_READS)
     positive("--learning-rate", learning_rate)
 
-    from jaxadv.backdoors.folder import training_record
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
-    from jaxadv.data.opening import open_data
-    from jaxadv.data.records import captioned
-    from jaxadv.training.folder_recipes import fine_tune as train_further
-    from jaxadv.training.folder_recipes import from_scratch, train_on_folder
-    from jaxadv.training.recipes import hold_out, train_on_photos, train_on_scenes
+    from jaxadv.training import captioner_recipes as recipes
+    from jaxadv.training.start import from_scratch
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
 
+    folder = victim_folder(out, name, force)
+    held: dict[str, Any] = {"held_out": held_out, "seed": seed}
     if mode == SCENES:
-        small = CaptionerArchitecture(
-            decoder,
-            backbone or "resnet-small",
-            units=units or 128,
-            max_length=scenes.MAX_WORDS,
-            side=scenes.SIDE,
-        )
-        job = train_on_scenes(
-            victim_folder(out, name, force),
-            small,
+        job = recipes.train_on_scenes(
+            folder,
+            CaptionerArchitecture(
+                decoder,
+                backbone or "resnet-small",
+                units=units or 128,
+                max_length=scenes.MAX_WORDS,
+                side=scenes.SIDE,
+            ),
             steps=steps or 4000,
             self_critical_steps=self_critical_steps,
             backbone_from=backbone_from,
@@ -144,58 +139,33 @@ def captioner(
             seed=seed,
         )
     elif fine_tune is not None:
-        job = train_further(
-            victim_folder(out, name, force),
-            zoo.load(fine_tune),
-            sources,
-            steps=steps or 400,
-            learning_rate=learning_rate,
-            held_out=held_out,
-            seed=seed,
+        victim, rate = zoo.load(fine_tune), learning_rate
+        job = recipes.fine_tune(
+            folder, victim, sources, steps=steps or 400, learning_rate=rate, **held
         )
     else:
-        folder = victim_folder(out, name, force)
-        folders = [Path(source) for source in sources]
-        photos = captioned(open_data(sources)).records
-        record = training_record(folders, len(photos))
+        photos, record = recipes.read_captioned(sources)
         sees = backbone or "mobilenet-v2"
         side = BACKBONES[sees].side if sees in BACKBONES else 224
         large = CaptionerArchitecture(decoder, sees, units=units or 512, side=side, dropout=0.5)
+        held |= {"steps": steps or 1200, **record}
         if backbone_weights is not None:
-            job = train_on_photos(
-                folder,
-                large,
-                photos,
-                backbone_weights=backbone_weights,
-                steps=steps or 1200,
-                held_out=held_out,
-                seed=seed,
-                **record,
+            job = recipes.train_on_photos(
+                folder, large, photos, backbone_weights=backbone_weights, **held
             )
         else:
-            learned, _ = hold_out(photos, held_out)
-            captions = [caption for photo in learned for caption in photo.captions or ()]
-            job = train_on_folder(
-                folder,
-                from_scratch(large, captions, seed),
-                photos,
-                steps=steps or 1200,
-                learning_rate=learning_rate,
-                held_out=held_out,
-                seed=seed,
-                **record,
+            begin = partial(from_scratch, large, seed=seed)
+            job = recipes.train_on_folder(
+                folder, begin, photos, learning_rate=learning_rate, **held
             )
     for _ in watch(job, name):
         pass
 
 
 def _captioner_mode(
-    sources: list[str],
-    fine_tune: str | None,
-    backbone: str | None,
-    backbone_weights: Path | None,
+    sources: list[str], fine_tune: str | None, backbone: str | None, backbone_weights: Path | None
 ) -> str:
-    """Return how a captioner is trained, a key of `CAPTIONER_READS`."""
+    """Return the mode in which a captioner is trained, a key of `CAPTIONER_READS`."""
     if sources == [SCENES]:
         if fine_tune is not None:
             raise InputError("--fine-tune: give the folders to train on with --data")
@@ -205,67 +175,57 @@ def _captioner_mode(
     if backbone_weights is not None:
         return "--backbone-weights"
     if backbone is None:
-        raise InputError("--backbone-weights: photographs need the frozen backbone's .npz")
+        raise InputError("--backbone-weights: photographs need the .npz file of a frozen backbone")
     return "--backbone without weights"
 
 
 @app.command("classifier")
 def classifier(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
+    name: Name,
     data: Annotated[
         list[str] | None,
-        typer.Option(
-            help="scenes, or a folder or prepared set with labels (jaxadv data); repeatable."
-        ),
+        typer.Option(help="scenes, or a folder or prepared data set with labels; repeatable."),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="resnet-small-crowd for scenes; photographs: that of the weights."),
+        typer.Option(help="By default resnet-small-crowd for scenes, else that of the weights."),
     ] = None,
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="Photographs: MobileNetV2's .npz.")
+        Path | None, typer.Option(help="Photographs: MobileNetV2's .npz file.")
     ] = None,
     backbone_from: Annotated[
-        str | None, typer.Option(help="Photographs: or the backbone of this victim.")
+        str | None, typer.Option(help="Photographs: use the backbone of this victim instead.")
     ] = None,
     all_layers: Annotated[
         bool,
-        typer.Option(
-            "--all-layers", help="Photographs: train the backbone, too, as TkMIA's Table 5 does."
-        ),
+        typer.Option("--all-layers", help="Photographs: train the backbone, too (TkMIA, Table 5)."),
     ] = False,
     optimiser: Annotated[
         str, typer.Option(help="All layers: adam (COCO, NUS-WIDE) or sgd (VOC).")
     ] = "adam",
     batch: Annotated[
-        int,
-        typer.Option(min=1, help="All layers: photographs a step (VOC 32, COCO 128, NUS-WIDE 64)."),
+        int, typer.Option(min=1, help="All layers: batch size (VOC 32, COCO 128, NUS-WIDE 64).")
     ] = 64,
     learning_rate: Annotated[
-        float, typer.Option(help="All layers: constant, as in the paper.")
+        float, typer.Option(help="All layers: learning rate, constant as in the paper.")
     ] = 1e-4,
     weight_decay: Annotated[
-        float, typer.Option(min=0.0, help="All layers: added to the gradient.")
+        float, typer.Option(min=0.0, help="All layers: weight decay, added to the gradient.")
     ] = 1e-4,
     side: Annotated[
         int | None,
         typer.Option(
-            min=32, max=4096, help="Of the pictures: 128 for scenes, else the weights' own."
+            min=32, max=4096, help="Of pictures; by default 128 for scenes, else the backbone's."
         ),
     ] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Optimiser steps: 4000 for scenes, 1000 for photographs."),
+        int | None, typer.Option(min=1, help="By default 4000 on scenes, 1000 on photographs.")
     ] = None,
-    held_out: Annotated[
-        int, typer.Option(min=1, help="Photographs kept aside; their ids go into the record.")
-    ] = 100,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
-    ] = False,
+    held_out: HeldOut = 100,
+    seed: Seed = 0,
+    out: Out = Path("ported_weights"),
+    force: Force = False,
 ) -> None:
     """Train a tagger on crowded scenes, or on photographs: its head alone, or all layers."""
     sources = data or [SCENES]
@@ -278,45 +238,39 @@ def classifier(
     from jaxadv.data import scenes
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
-    from jaxadv.training.tagger_recipes import (
-        Schedule,
-        backbone_of,
-        train_all_layers_on_photos,
-        train_tagger_on_photos,
-        train_tagger_on_scenes,
-    )
+    from jaxadv.training import tagger_recipes as recipes
+    from jaxadv.training.start import backbone_of
     from jaxadv.victims import zoo
     from jaxadv.victims.architectures import ClassifierArchitecture
     from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 
-    job: Iterator[Progress]
     folder = victim_folder(out, name, force)
-    if sources == [SCENES]:
+    if mode == SCENES:
         small = ClassifierArchitecture(backbone or "resnet-small-crowd", side or scenes.CROWD_SIDE)
-        job = train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
+        job = recipes.train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
     else:
         if backbone_from is not None:
             other = zoo.load(backbone_from)
             sees, begun = backbone_of(other, backbone)
-            usual, source = other.functions.image_shape[0], backbone_from
+            usual, origin = other.functions.image_shape[0], backbone_from
         else:
             if backbone_weights is None or backbone not in (None, "mobilenet-v2"):
                 raise InputError(BACKBONE)
             sees, begun = "mobilenet-v2", load_mobilenet_v2(backbone_weights)
-            usual, source = 224, "MobileNetV2 1.0 224 (ImageNet)"
-        large = ClassifierArchitecture(sees, side or usual)
-        found = labelled(open_data(sources))
-        options: dict[str, Any] = {
-            "source": source,
-            "steps": steps or 1000,
-            "held_out": held_out,
-            "seed": seed,
-        }
-        if all_layers:
-            how: Any = optimiser  # one of two, as checked
-            options["schedule"] = Schedule(how, batch, learning_rate, weight_decay)
-        train = train_all_layers_on_photos if all_layers else train_tagger_on_photos
-        job = train(folder, large, found, begun, **options)
+            usual, origin = 224, "MobileNetV2 1.0 224 (ImageNet)"
+        how: Any = optimiser  # one of two, as checked
+        schedule = recipes.Schedule(how, batch, learning_rate, weight_decay)
+        job = recipes.train_tagger_on_photos(
+            folder,
+            ClassifierArchitecture(sees, side or usual),
+            labelled(open_data(sources)),
+            begun,
+            origin=origin,
+            steps=steps or 1000,
+            schedule=schedule if all_layers else None,
+            held_out=held_out,
+            seed=seed,
+        )
     for _ in watch(job, name):
         pass
 
@@ -324,7 +278,7 @@ def classifier(
 def _classifier_mode(
     sources: list[str], backbone_weights: Path | None, backbone_from: str | None, all_layers: bool
 ) -> str:
-    """Return how a classifier is trained, a key of `CLASSIFIER_READS`."""
+    """Return the mode in which a tagger is trained, a key of `CLASSIFIER_READS`."""
     if sources == [SCENES]:
         return SCENES
     if all_layers:
@@ -339,70 +293,68 @@ def _classifier_mode(
 @app.command("hasher")
 def hasher(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="Name of the victim; written to ported_weights/NAME.")],
-    method: Annotated[str | None, typer.Option(help="dcmh (the default) or ssah; or dual.")] = None,
+    name: Name,
+    method: Annotated[str | None, typer.Option(help="dcmh (the default), ssah or dual.")] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="vgg-f-small (the default) or resnet-small, for scenes of 64 pixels; "
-            "vgg-f, resnet50."
+            help="vgg-f-small (the default), resnet-small, vgg-f or resnet50; features for data "
+            "sets that publish them."
         ),
     ] = None,
     bits: Annotated[
         int | None,
         typer.Option(
-            help=f"Length of the codes, or embeddings: 16, 32 (the default), 48 or 64. {BITS_COST}"
+            help=f"Length of the codes or embeddings: 16, 32 (the default), 48 or 64. {BITS_COST}"
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each network.")] = 2000,
     begin: Annotated[
         str | None,
-        typer.Option("--from", help="Begin with this victim's weights, or only its backbone's."),
+        typer.Option(
+            "--from", help="Start from the weights of this victim, or of its backbone alone."
+        ),
     ] = None,
     backbone_weights: Annotated[
         Path | None,
         typer.Option(
-            help="Or begin with ImageNet's: imagenet-vgg-f.mat for vgg-f, torchvision's "
-            "resnet50 for resnet50."
+            help="Start from weights trained on ImageNet: imagenet-vgg-f.mat for vgg-f, "
+            "torchvision's resnet50 for resnet50."
         ),
     ] = None,
     decorrelation: Annotated[
         float,
-        typer.Option(
-            min=0.0, help="Weight of ‖FᵀF/b - I‖²/K², which keeps bits from going together."
-        ),
+        typer.Option(min=0.0, help="Weight of ‖FᵀF/b - I‖²/K², a penalty on correlated bits."),
     ] = 0.0,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="scenes, or pictures with labels and with tags or captions: a folder in a known "
-            "layout, or a prepared set's name; repeatable."
+            help="scenes, or a folder or prepared data set with labels and with tags or captions; "
+            "repeatable."
         ),
     ] = None,
     held_out: Annotated[
-        int, typer.Option(min=1, help="Pictures of --data that ask and are not learned from.")
+        int, typer.Option(min=1, help="Pictures of --data that are queries and not trained on.")
     ] = 100,
     adversarial: Annotated[
         int,
         typer.Option(
             min=0,
             help="Attack this many training pairs on the victim of --from, as pictures and as "
-            "texts, and add them to the training set.",
+            "texts, and add the results to the training set.",
         ),
     ] = 0,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of each of these attacks.")] = 100,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of these attacks.")] = 100,
     pairs: Annotated[
-        int, typer.Option(min=64, max=1_000_000, help="Scenes to learn from.")
+        int, typer.Option(min=64, max=1_000_000, help="Scenes in the training set.")
     ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the victim of that name, if there is one.")
-    ] = False,
+    seed: Seed = 0,
+    out: Out = Path("ported_weights"),
+    force: Force = False,
 ) -> None:
-    """Train a cross-modal hasher: pictures and bags of words to codes of one space.
+    """Train a cross-modal hasher, which maps pictures and bags of words to codes of one space.
 
-    Or a dual encoder (--method dual), whose embeddings are compared by their similarity.
+    With --method dual, train a dual encoder, whose embeddings are compared by similarity.
     """
     sources = data or [SCENES]
     learns = SCENES if sources == [SCENES] else "--data"
@@ -414,22 +366,16 @@ def hasher(
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
     from jaxadv.porting.port import read_features
-    from jaxadv.training.hasher_recipes import (
-        hasher_architecture,
-        train_hasher_on_data,
-        train_hasher_on_scenes,
-    )
+    from jaxadv.training import hasher_recipes as recipes
     from jaxadv.victims import zoo
 
     start = None if begin is None else zoo.load(begin)
-    made = hasher_architecture(method, backbone, bits, like=start if adversarial else None)
-    features = (
-        None
-        if backbone_weights is None
-        else (backbone_weights.name, read_features(backbone_weights, made))
-    )
+    made = recipes.hasher_architecture(method, backbone, bits, like=start if adversarial else None)
+    weights = backbone_weights
+    features = None if weights is None else (weights.name, read_features(weights, made))
     folder = victim_folder(out, name, force)
     options: dict[str, Any] = {
+        "steps": steps,
         "seed": seed,
         "adversarial": adversarial,
         "iterations": iterations,
@@ -437,23 +383,10 @@ def hasher(
         "features": features,
         "decorrelation": decorrelation,
     }
-    if sources != [SCENES]:
-        found = labelled(open_data(sources))
-        job = train_hasher_on_data(
-            folder,
-            made,
-            found,
-            steps=steps,
-            held_out=held_out,
-            **options,
-        )
+    if sources == [SCENES]:
+        job = recipes.train_hasher_on_scenes(folder, made, count=pairs, **options)
     else:
-        job = train_hasher_on_scenes(
-            folder,
-            made,
-            steps=steps,
-            count=pairs,
-            **options,
-        )
+        found = labelled(open_data(sources))
+        job = recipes.train_hasher_on_data(folder, made, found, held_out=held_out, **options)
     for _ in watch(job, name):
         pass

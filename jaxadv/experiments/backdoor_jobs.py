@@ -24,7 +24,7 @@ from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.family import Family, column
 from jaxadv.experiments.job import Experiment, Shared
 from jaxadv.formats.errors import quoted
-from jaxadv.training.folder_recipes import fine_tune
+from jaxadv.training.captioner_recipes import fine_tune
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 

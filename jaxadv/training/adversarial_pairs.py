@@ -1,9 +1,10 @@
 """Adversarial pairs for adversarial training (CMLA, Li et al. 2019, section 4.3).
 
-Pairs of a training set are attacked, and what comes of it is added to the set: an attacked picture
-with the text and the labels that it has, an attacked text with its picture and labels. Each row is
-made from one row, so that the three stay together. (The released code reads the pictures back from
-JPEG files in the order of a folder's listing, beside texts and labels in that of the training set.)
+Pairs of a training set are attacked, and the results are added to the set: an attacked picture with
+its original text and labels, and an attacked text with its original picture and labels. Each new
+row comes from one row, so picture, text and labels always match. (The released code reads the
+pictures back from JPEG files in the order of a folder's listing, but texts and labels in the order
+of the training set.)
 """
 
 from collections.abc import Iterator
@@ -33,26 +34,28 @@ def adversarial_pairs(
     batch: int = 50,
     seed: int = 0,
 ) -> Iterator[Pairs]:
-    """Attack the pictures, and then the texts, of some pairs at the paper's settings.
+    """Attack the pictures, and then the texts, of some pairs with the paper's settings.
 
     Args:
-      victim: whose codes are attacked.
+      victim: the hasher that is attacked.
       known: its parameters, and its codes of all pairs.
       pairs: the training set.
-      count: how many of them are attacked, drawn at random.
-      iterations: steps of each attack.
-      batch: attacks at once.
-      seed: of the draw.
+      count: number of pairs that are attacked, drawn at random.
+      iterations: number of steps of each attack.
+      batch: number of attacks that run at once.
+      seed: random seed for the draw.
 
     Yields:
-      batches of adversarial pairs, `2 * count` in all.
+      Batches of adversarial pairs, `2 * count` pairs in total.
 
     Raises:
-      PairsError: there are not so many pairs.
+      PairsError: `count` is less than 1 or more than the number of pairs.
     """
     total = len(pairs.ids)
     if not 0 < count <= total:
-        raise PairsError(f"{count} adversarial pairs: must be between 1 and {total}, all there are")
+        raise PairsError(
+            f"{count} adversarial pairs: must be between 1 and {total}, the number of pairs"
+        )
     drawn = np.random.default_rng(seed).permutation(total)[:count]
     for modality in MODALITIES:
         attack = cmla(victim, modality)
@@ -70,7 +73,7 @@ def _attacked(
     rows: np.ndarray,
     iterations: int,
 ) -> Pairs:
-    """Attack some rows and return them, changed in one modality."""
+    """Attack one modality of some rows and return the adversarial pairs."""
     targets = _targets(jnp.asarray(pairs.labels[rows]), jnp.asarray(pairs.labels))
     pictures, tags = pairs.pictures[rows], pairs.tags[rows]
     examples = jnp.asarray(as_examples(pictures) if modality == "image" else tags)

@@ -1,16 +1,17 @@
 """DCMH's training (Jiang and Li, CVPR 2017, "Deep Cross-Modal Hashing", section 3).
 
-Over the codes of the whole training set (F of pictures, G of texts, a row each; the paper has them
-as columns) and bits B that both share, eq. 1 is
+With the codes of the whole training set as the rows of F (pictures) and G (texts), which are
+columns in the paper, and common bits B, eq. 1 is
 
     min  Σ_ij log(1 + e^Θ_ij) - S_ij Θ_ij  +  γ (‖B - F‖² + ‖B - G‖²)  +  η (‖Fᵀ1‖² + ‖Gᵀ1‖²)
 
-with `Θ_ij = ½ F_iᵀ G_j`: the likelihood of S, quantisation, and balance of every bit. It is
-minimised in turn over the picture network, the text network (each by mini-batches against the
-remembered codes of all) and B.
+with `Θ_ij = ½ F_iᵀ G_j`: the negative log-likelihood of S, quantisation, and balance of every bit.
+It is minimised alternately over the image network, the text network (both by mini-batches, with the
+other codes of the training set held fixed) and B.
 
-The released code divides each mini-batch's objective by the number of its pairs, as here, and takes
-plain gradient steps from networks that know ImageNet; Adam is what learns scenes from scratch.
+As in the released code, the objective of a mini-batch is divided by its number of pairs. The
+released code takes plain gradient steps from networks pretrained on ImageNet; scenes are learned
+from scratch, with Adam.
 """
 
 from collections.abc import Iterator
@@ -19,23 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxadv.data.pairs import Pairs
 from jaxadv.hashing.hasher import binary_code
-from jaxadv.training.captioner import Report
-from jaxadv.training.hash_parts import (
-    batches,
-    begin,
-    merge,
-    mirror,
-    say,
-    see,
-    shuffled,
-    split,
-    stepper,
-)
+from jaxadv.training.fit import Phase, Report, State, begin, fit, gradient_step
 from jaxadv.training.optimisers import adam
 from jaxadv.training.pairwise import (
     decorrelation,
@@ -44,19 +33,20 @@ from jaxadv.training.pairwise import (
     quantisation,
     share_label,
 )
+from jaxadv.training.parts import generator, merge, mirror, passes, say, see, split, whole_batches
 from jaxadv.victims.nets.dcmh import DCMH
 
 IMAGE, TEXT = ("features", "image_hash"), ("text_hidden", "text_hash")
 
 
 class Weights(NamedTuple):
-    """The weights of eq. 1; the paper's and the code's are 1.
+    """The weights of eq. 1, which are 1 in the paper and the released code.
 
     Attributes:
       quantisation: γ.
       balance: η.
-      decorrelation: of `pairwise.decorrelation` of each batch, beside the mean over its pairs; not
-        in the paper.
+      decorrelation: weight of `pairwise.decorrelation` of each batch, added to the mean over its
+        pairs; not in the paper.
     """
 
     quantisation: float = 1.0
@@ -67,22 +57,8 @@ class Weights(NamedTuple):
 DEFAULT = Weights()
 
 
-class Memory(NamedTuple):
-    """Codes of the whole training set, f32[n, K] each.
-
-    Attributes:
-      images: F.
-      texts: G.
-      bits: B, -1 or 1.
-    """
-
-    images: Array
-    texts: Array
-    bits: Array
-
-
 def balance(codes: Array) -> Array:
-    """Return `‖Fᵀ1‖²` (eq. 1, third term): 0 if every bit is as often on as off."""
+    """Return `‖Fᵀ1‖²` (eq. 1, third term): 0 if every bit is on in half of the codes."""
     return jnp.sum(codes.sum(axis=0) ** 2)
 
 
@@ -95,16 +71,21 @@ def batch_objective(
     similar: Array,
     weights: Weights,
 ) -> Array:
-    """Return what of eq. 1 depends on some codes of one modality; its gradient is eq. 2 (or 3).
+    """Return the terms of eq. 1 that depend on a batch's codes of one modality.
+
+    The gradient is eq. 2 (or 3).
 
     Args:
-      codes: theirs, f32[b, K].
-      rows: their places in the training set, i32[b].
-      own: the remembered codes of this modality, f32[n, K].
-      other: of the other one.
-      bits: B.
-      similar: their rows of S, f32[b, n].
+      codes: codes of the batch, f32[b, K].
+      rows: rows of the batch in the training set, i32[b].
+      own: remembered codes of this modality, f32[n, K].
+      other: remembered codes of the other modality, f32[n, K].
+      bits: B, f32[n, K].
+      similar: rows of S, f32[b, n].
       weights: γ and η.
+
+    Returns:
+      The sum of the terms, f32[].
     """
     return (
         negative_log_likelihood(half_products(codes, other), similar)
@@ -129,66 +110,67 @@ def fit_dcmh(
     key: Array,
     weights: Weights = DEFAULT,
 ) -> Iterator[tuple[Report, Any]]:
-    """Alternate between F, G and B (the paper's algorithm 1), going through the pairs each time.
+    """Alternate between F, G and B (the paper's algorithm 1); a round is a pass over the pairs.
 
     Args:
       net: the network.
-      variables: where to start.
+      variables: initial variables.
       pairs: the training set.
-      steps: of each of the two networks.
-      batch: pairs a step.
-      learning_rate: Adam's, at the start; falls to zero along a cosine.
-      key: of the order and the mirroring.
-      weights: of the terms.
+      steps: number of optimiser steps of each of the two networks.
+      batch: number of pairs in a step.
+      learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
+      key: random key for the order and the mirroring.
+      weights: weights of the terms.
 
-    Yields:
-      after each round a report (the mean of the batches' objectives, a pair of examples, in which
-      the balance of all weighs n / batch times as much as in eq. 1) and the variables as they are
-      then.
+    Returns:
+      An iterator over reports, one a round, with the variables at that point. The loss is the mean
+      of the batches' objectives per pair of examples; the balance term weighs n / batch times as
+      much in it as in eq. 1.
 
     Raises:
-      PairsError: there are fewer pairs than a batch has.
+      PairsError: there are fewer pairs than a batch needs.
     """
     labels, tags = jnp.asarray(pairs.labels, jnp.float32), jnp.asarray(pairs.tags)
-    terms = len(labels) * batch
-    optimiser = adam(learning_rate, steps)
+    count = len(labels)
+    optimiser, rng = adam(learning_rate, steps), generator(key)
 
-    def image_loss(
-        layers: Any, rest: Any, memory: Memory, rows: Array, pictures: Array, key: Array
-    ) -> tuple[Array, Any]:
-        codes, rest = see(net, "image_code", layers, rest, mirror(pictures, key))
+    def objective(codes: Array, rows: Array, own: Array, other: Array, bits: Array) -> Array:
         similar = share_label(labels[rows], labels)
-        value = batch_objective(codes, rows, *memory, similar, weights) / terms
-        value += weights.decorrelation * decorrelation(codes)
-        return value, (memory._replace(images=memory.images.at[rows].set(codes)), rest)
+        value = batch_objective(codes, rows, own, other, bits, similar, weights) / (count * batch)
+        return value + weights.decorrelation * decorrelation(codes)
 
-    def text_loss(layers: Any, memory: Memory, rows: Array) -> tuple[Array, Memory]:
-        images, texts, bits = memory
+    def image_loss(layers: Any, state: State, batch: Any, key: Array) -> tuple[Array, State]:
+        rows, pictures = batch
+        codes, rest = see(net, "image_code", layers, state["rest"], mirror(pictures, key))
+        value = objective(codes, rows, state["images"], state["texts"], state["bits"])
+        return value, {"images": state["images"].at[rows].set(codes), "rest": rest}
+
+    def text_loss(layers: Any, state: State, rows: Array, key: Array) -> tuple[Array, State]:
         codes = say(net, layers, tags[rows], "text_code")
-        similar = share_label(labels[rows], labels)
-        value = batch_objective(codes, rows, texts, images, bits, similar, weights) / terms
-        value += weights.decorrelation * decorrelation(codes)
-        return value, memory._replace(texts=texts.at[rows].set(codes))
+        value = objective(codes, rows, state["texts"], state["images"], state["bits"])
+        return value, {"texts": state["texts"].at[rows].set(codes)}
 
-    image_step, text_step = stepper(optimiser, image_loss), stepper(optimiser, text_loss)
-    *layers, rest = split(variables, IMAGE, TEXT)
-    image, text = (begin(optimiser, some) for some in layers)
-    texts = jax.jit(partial(say, net, method="text_code"))(text.layers, tags)
-    images = jnp.zeros_like(texts)  # until they are first seen
-    memory = Memory(images, texts, best_bits(images, texts))
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    done = 0
-    while done < steps:
-        losses = []
-        number = batches(len(labels), batch, steps - done)
-        for step, rows in enumerate(shuffled(len(labels), batch, number, rng), start=done):
-            given = pairs.pictures[rows], jax.random.fold_in(key, step)
-            image, value, (memory, rest) = image_step(image, rest, memory, rows, *given)
-            losses.append(value)
-        for rows in shuffled(len(labels), batch, number, rng):
-            text, value, memory = text_step(text, memory, rows)
-            losses.append(value)
-        memory = memory._replace(bits=best_bits(memory.images, memory.texts))
-        done += number
-        mean = float(jnp.stack(losses).mean())
-        yield Report(done, mean), merge(rest, image.layers, text.layers)
+    def update_bits(state: State) -> State:
+        return {**state, "bits": best_bits(state["images"], state["texts"])}
+
+    image, text, rest = split(variables, IMAGE, TEXT)
+    texts = jax.jit(partial(say, net, method="text_code"))(text, tags)
+    state = {
+        "image": begin(optimiser, image),
+        "text": begin(optimiser, text),
+        "rest": rest,
+        "images": jnp.zeros_like(texts),  # until the first pass
+        "texts": texts,
+    }
+    pictured = ((rows, pairs.pictures[rows]) for rows in passes(count, batch, rng))
+    return fit(
+        state,
+        [
+            Phase(gradient_step("image", optimiser, image_loss), pictured, begin=update_bits),
+            Phase(gradient_step("text", optimiser, text_loss), passes(count, batch, rng)),
+        ],
+        lambda state: merge(state["rest"], state["image"].params, state["text"].params),
+        steps=steps,
+        key=key,
+        report_every=whole_batches(count, batch),
+    )

@@ -1,16 +1,18 @@
-"""How the project's own hashers are made.
+"""Recipes of hashers: on scenes, and on data sets of pictures with tags or captions.
 
-A recipe is a generator of progress that ends by saving the victim with what it can do.
+The functions that train yield their progress.
 """
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxadv.data import scenes
 from jaxadv.data.pairs import (
@@ -18,6 +20,7 @@ from jaxadv.data.pairs import (
     SCENE_TAGS,
     Pairs,
     PairsError,
+    as_examples,
     check_pairs,
     join,
     scene_pairs,
@@ -30,24 +33,36 @@ from jaxadv.hashing.metrics import HAMMING, Comparison, effective_dimensions, re
 from jaxadv.hashing.similarity import comparison
 from jaxadv.training import dcmh, ssah
 from jaxadv.training.adversarial_pairs import adversarial_pairs
-from jaxadv.training.captioner import Report
 from jaxadv.training.dual_encoder import fit_dual_encoder
-from jaxadv.training.hash_parts import hash_pairs
-from jaxadv.training.recipes import Progress
-from jaxadv.victims import zoo
+from jaxadv.training.fit import Report
+from jaxadv.training.recipe import Progress, Recipe, train, with_messages
+from jaxadv.training.start import begin_from, begin_from_features
 from jaxadv.victims.architectures import HasherArchitecture, Names, Params, VictimError
 from jaxadv.victims.nets.hash_net import HashNet, initial_variables
 from jaxadv.victims.zoo import Victim
 
 BITS = (16, 32, 48, 64)
 SCENE_NAMES: Names = {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}
-# Adam's steps do not shrink with the gradient, so that a bit whose balance is judged by what is
-# remembered swings from one side to the other at a weight of 1.
+# Adam's steps do not shrink with the gradient. With a weight of 1, a bit whose balance is computed
+# from remembered codes would swing from one side to the other.
 DCMH_WEIGHTS = dcmh.Weights(balance=0.01)
 
 
+def hash_pairs(net: HashNet, variables: Any, pairs: Pairs, batch: int = 200) -> tuple[Array, Array]:
+    """Return the codes f32[n, K] of pictures and of texts, before the sign."""
+    starts = range(0, len(pairs.ids), batch)
+    images = [_code(net, "image_code", variables, pairs.pictures[i : i + batch]) for i in starts]
+    texts = [_code(net, "text_code", variables, pairs.tags[i : i + batch]) for i in starts]
+    return jnp.concatenate(images), jnp.concatenate(texts)
+
+
+@partial(jax.jit, static_argnames=("net", "method"))
+def _code(net: HashNet, method: str, variables: Any, examples: Array) -> Any:
+    return net.apply(variables, as_examples(examples), method=method)
+
+
 class MeanAveragePrecision(NamedTuple):
-    """MAP over the full ranking, pictures asking for texts and the other way round."""
+    """MAP over the full ranking, with pictures as queries for texts and vice versa."""
 
     image_to_text: float
     text_to_image: float
@@ -56,7 +71,18 @@ class MeanAveragePrecision(NamedTuple):
 def retrieval_precision(
     net: HashNet, variables: Any, queries: Pairs, database: Pairs, by: Comparison = HAMMING
 ) -> MeanAveragePrecision:
-    """Measure how well queries of either modality find the pairs of the other that are similar."""
+    """Measure how well queries of each modality retrieve similar pairs of the other.
+
+    Args:
+      net: the network.
+      variables: its variables.
+      queries: pairs whose pictures and texts are the queries.
+      database: pairs that are retrieved.
+      by: how codes are compared.
+
+    Returns:
+      The MAP in both directions.
+    """
     images, texts = (by.keep(np.asarray(codes)) for codes in hash_pairs(net, variables, queries))
     others = [by.keep(np.asarray(codes)) for codes in hash_pairs(net, variables, database)]
 
@@ -74,17 +100,20 @@ def hasher_architecture(
     *,
     like: Victim | None = None,
 ) -> HasherArchitecture:
-    """Return the published sizes, or small ones over a small backbone, for scenes of 64 pixels.
+    """Return an architecture of the published sizes, or of small ones for a small backbone.
 
     Args:
       method: a key of `METHODS`; "dcmh" by default.
-      backbone: "vgg-f-small" by default.
+      backbone: "vgg-f-small" by default, for scenes of 64 pixels.
       bits: 32 by default.
-      like: a hasher whose architecture is wanted; what else is given must be as there.
+      like: a hasher whose architecture is returned; the other arguments must agree with it.
+
+    Returns:
+      The architecture.
 
     Raises:
-      VictimError: an unknown method or backbone, a length of codes that no paper has, or what is
-        given is not as in `like`.
+      VictimError: the method or the backbone is unknown, no paper has codes of that length, or an
+        argument disagrees with `like`.
     """
     if like is not None:
         made = like.architecture
@@ -103,42 +132,11 @@ def hasher_architecture(
     return HasherArchitecture(method, backbone, bits, units=8192 if method == "dcmh" else 4096)
 
 
-def begin_from(variables: Params, other: Victim) -> Params:
-    """Take over another victim's weights: all, if it is of the same make, or what it sees with.
-
-    That is a hasher's features, or a captioner's or a tagger's backbone. (The papers' hashers begin
-    with a network that knows ImageNet.)
-
-    Raises:
-      VictimError: neither fits.
-    """
-    if _shapes(variables) == _shapes(other.params):
-        return other.params
-    taken = {}
-    for name, part in variables.items():
-        theirs = other.params.get(name, {})
-        seen = theirs.get("features", {"backbone": theirs.get("backbone")})
-        if "features" in part and _shapes(seen) != _shapes(part["features"]):
-            raise VictimError(
-                f"victim {other.name!r} ({other.architecture.parts}) has no features that fit: "
-                "begin from a victim over the same backbone"
-            )
-        taken[name] = {**part, "features": seen} if "features" in part else part
-    return taken
-
-
-def begin_from_features(variables: Params, features: Params) -> Params:
-    """Take over what pictures are seen with: the variables of `features`, by collection."""
-    taken = {name: {**part, "features": features[name]} for name, part in variables.items()
-             if name in features}  # fmt: skip
-    return {**variables, **taken}
-
-
 def fit_of(method: str, decorrelation: float = 0.0) -> Callable[..., Iterator[tuple[Report, Any]]]:
-    """Return how the victims of a method are fitted.
+    """Return the training function of a method.
 
     Raises:
-      VictimError: a decorrelation of codes that have no bits.
+      VictimError: a decorrelation is given for dual encoders, which have no bits.
     """
     if method == "dual":
         if decorrelation:
@@ -147,10 +145,6 @@ def fit_of(method: str, decorrelation: float = 0.0) -> Callable[..., Iterator[tu
     if method == "ssah":
         return partial(ssah.fit_ssah, weights=ssah.Weights(decorrelation=decorrelation))
     return partial(dcmh.fit_dcmh, weights=DCMH_WEIGHTS._replace(decorrelation=decorrelation))
-
-
-def _shapes(variables: Params) -> Any:
-    return jax.tree.map(np.shape, variables)
 
 
 def train_hasher(
@@ -175,116 +169,107 @@ def train_hasher(
     """Train a hasher on pairs and save it with its MAP on held-out ones.
 
     Args:
-      folder: where the victim goes.
-      architecture: what to train.
+      folder: the victim's folder.
+      architecture: what is trained.
       names: the pairs' tags and classes.
-      training: what it learns from.
-      held_out: queries, and the database in which they search.
-      steps: of each network.
-      source: where this comes from, for the record.
-      held_out_ids: of the queries, for the record; where others cannot draw them anew.
-      adversarial: how many of the pairs are attacked on `start`, as pictures and as texts, and
-        added (CMLA's section 4.3).
-      iterations: steps of each of these attacks.
-      start: a victim whose weights to begin with (`begin_from`); random ones by default.
-      features: the weights of the pictures' network to begin with, and their source, such as
-        `porting.port.read_features` gives.
-      decorrelation: the weight of `pairwise.decorrelation`.
-      batch: pairs a step.
-      learning_rate: at the start of the cosine.
-      seed: of the initial weights, the order and the mirroring.
+      training: the training set.
+      held_out: queries, and the database that they search.
+      steps: number of optimiser steps of each network.
+      source: how the victim was made, for its record.
+      held_out_ids: ids of the queries, for the record, if they cannot be drawn again.
+      adversarial: number of pairs that are attacked on `start`, as pictures and as texts, and added
+        to the training set (CMLA's section 4.3).
+      iterations: number of steps of these attacks.
+      start: a victim whose weights training starts from (`begin_from`); random ones by default.
+      features: source and weights of the image features that training starts from, the latter as
+        `porting.port.read_features` returns them.
+      decorrelation: weight of `pairwise.decorrelation`.
+      batch: number of pairs in a step.
+      learning_rate: initial learning rate, which decays to zero along a cosine.
+      seed: random seed for the initial weights, the order and the mirroring.
 
     Raises:
       PairsError: the pairs do not fit each other or the names.
-      VictimError: what to begin from does not fit; there are to be adversarial pairs, and no hasher
-        of that make to attack, or one that takes no pictures.
+      VictimError: `start` does not fit; or adversarial pairs are asked for, but `start` is not a
+        hasher of the same architecture, or takes no pictures.
     """
     for some in (training, *held_out):
         check_pairs(some, names["tags"], names["classes"])
-    pairs = training
+    parts = [training]
     if adversarial:
-        extra = _adversarial(architecture, start, training, adversarial, iterations, seed, steps)
-        pairs = join(training, (yield from extra))
+        start = _to_attack(architecture, start)
+        attacked = architecture.network(len(start.hasher.classes))
+        known = Known(start.params, *hash_pairs(attacked, start.params, training))
+        for some in adversarial_pairs(
+            start.hasher, known, training, adversarial, iterations=iterations, seed=seed
+        ):
+            parts.append(some)
+            done = sum(len(part.ids) for part in parts[1:])
+            yield Progress(0, steps, f"{done} of {2 * adversarial} adversarial pairs")
+    pairs = join(*parts) if adversarial else training
     net, key = architecture.network(len(names["classes"])), jax.random.key(seed)
     variables = initial_variables(net, architecture.image_shape, len(names["tags"]), key)
     if start is not None:
         variables = begin_from(variables, start)
     if features is not None:
         variables = begin_from_features(variables, features[1])
-    fit = fit_of(architecture.method, decorrelation)(
-        net, variables, pairs, steps=steps, batch=batch, learning_rate=learning_rate, key=key
-    )
-    for report, now in fit:
-        variables = now
-        yield Progress(report.step, steps, f"loss {report.loss:.4f} a pair")
-    by = comparison(architecture.functions(names))
-    reached = retrieval_precision(net, variables, *held_out, by)
-    width = effective_dimensions(np.asarray(hash_pairs(net, variables, held_out[0])[0]))
-    sizes = {"pairs": len(training.ids), "extra": len(pairs.ids) - len(training.ids)}
-    begun = {"from": start.name if start is not None else features and features[0]}
-    asked = {"decorrelation": decorrelation} if decorrelation else {}
-    counts = {"queries": len(held_out[0].ids), "database": len(held_out[1].ids)}
-    zoo.save(
-        folder,
+    schedule = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
+    job = fit_of(architecture.method, decorrelation)(net, variables, pairs, key=key, **schedule)
+
+    def measure(now: Params) -> dict[str, Any]:
+        queries, database = held_out
+        by = comparison(architecture.functions(names))
+        width = effective_dimensions(np.asarray(hash_pairs(net, now, queries)[0]))
+        return {
+            "held_out_pairs": {
+                **retrieval_precision(net, now, queries, database, by)._asdict(),
+                "queries": len(queries.ids),
+                "database": len(database.ids),
+                "effective_dimensions": width,
+            }
+        }
+
+    def summary(record: Any) -> str:
+        reached = record["measures"]["held_out_pairs"]
+        return (
+            f"MAP {reached['image_to_text']:.3f} for queries that are pictures, "
+            f"{reached['text_to_image']:.3f} for texts; "
+            f"{reached['effective_dimensions']:.1f} effective dimensions of the pictures' codes"
+        )
+
+    recipe = Recipe(
         architecture,
         names,
-        variables,
+        with_messages(job, "loss {:.4f} a pair"),
+        steps,
         source=source,
         training={
-            "steps": steps,
-            "batch": batch,
-            "learning_rate": learning_rate,
-            **begun,
-            **sizes,
-            **asked,
+            **schedule,
+            "from": start.name if start is not None else features and features[0],
+            "pairs": len(training.ids),
+            "extra": len(pairs.ids) - len(training.ids),
+            **({"decorrelation": decorrelation} if decorrelation else {}),
         },
-        measures={"held_out_pairs": {**reached._asdict(), **counts, "effective_dimensions": width}},
-        **({} if held_out_ids is None else {"held_out": list(held_out_ids)}),
+        measure=measure,
+        summary=summary,
+        record={} if held_out_ids is None else {"held_out": list(held_out_ids)},
     )
-    yield Progress(
-        steps,
-        steps,
-        f"MAP {reached.image_to_text:.3f} of pictures asking, {reached.text_to_image:.3f} of "
-        f"texts; {width:.1f} effective dimensions of pictures",
-    )
+    yield from train(folder, recipe)
 
 
 def _to_attack(architecture: HasherArchitecture, start: Victim | None) -> Victim:
-    """Return the hasher that is attacked for adversarial training.
+    """Return the hasher that adversarial training attacks.
 
     Raises:
-      VictimError: there is none of that make, or it takes no pictures.
+      VictimError: it has another architecture, or takes no pictures.
     """
     if len(architecture.image_shape) != 3:
         raise VictimError("adversarial training: pictures are attacked, not features")
     if start is None or start.architecture != architecture:
         raise VictimError(
-            "adversarial training retrains a hasher: give the one to attack and to begin from"
+            "adversarial training retrains a hasher: give the one to attack and to start from"
         )
     return start
-
-
-def _adversarial(
-    architecture: HasherArchitecture,
-    start: Victim | None,
-    training: Pairs,
-    count: int,
-    iterations: int,
-    seed: int,
-    steps: int,
-) -> Generator[Progress, None, Pairs]:
-    """Attack some of the pairs on a hasher; the arguments are `train_hasher`'s."""
-    start = _to_attack(architecture, start)
-    net = architecture.network(len(start.hasher.classes))
-    known = Known(start.params, *hash_pairs(net, start.params, training))
-    made: list[Pairs] = []
-    for some in adversarial_pairs(
-        start.hasher, known, training, count, iterations=iterations, seed=seed
-    ):
-        made.append(some)
-        done = sum(len(part.ids) for part in made)
-        yield Progress(0, steps, f"{done} of {2 * count} adversarial pairs")
-    return join(*made)
 
 
 def train_hasher_on_scenes(
@@ -298,20 +283,20 @@ def train_hasher_on_scenes(
     database: int = 5000,
     **options: Any,
 ) -> Iterator[Progress]:
-    """Train a hasher on scenes, and measure it on held-out ones.
+    """Train a hasher on scenes, and measure it on held-out scenes.
 
     Args:
-      folder: where the victim goes.
-      architecture: what to train.
-      steps: of each network.
-      seed: of the initial weights, the order and the mirroring.
-      count: scenes to learn from.
-      queries: held-out scenes that ask.
-      database: other held-out scenes, in which they search.
-      **options: of `train_hasher`.
+      folder: the victim's folder.
+      architecture: what is trained.
+      steps: number of optimiser steps of each network.
+      seed: random seed for the initial weights, the order and the mirroring.
+      count: number of scenes in the training set.
+      queries: number of held-out scenes that are queries.
+      database: number of held-out scenes that the queries search.
+      **options: further arguments of `train_hasher`.
 
     Raises:
-      VictimError: as `train_hasher`; or the hasher takes no pictures.
+      VictimError: as in `train_hasher`, or the hasher takes no pictures.
     """
     if len(architecture.image_shape) != 3:
         raise VictimError("backbone 'features': scenes are pictures; give data with features")
@@ -319,14 +304,12 @@ def train_hasher_on_scenes(
         _to_attack(architecture, options.get("start"))
     yield Progress(0, steps, "drawing scenes")
     draw = partial(scene_pairs, side=architecture.side)
-    training = draw(scenes.TRAINING_SEED, count)
-    held_out = draw(scenes.HELD_OUT_SEED, queries), draw(scenes.HELD_OUT_SEED, database, queries)
     yield from train_hasher(
         folder,
         architecture,
         SCENE_NAMES,
-        training,
-        held_out,
+        draw(scenes.TRAINING_SEED, count),
+        (draw(scenes.HELD_OUT_SEED, queries), draw(scenes.HELD_OUT_SEED, database, queries)),
         steps=steps,
         seed=seed,
         source=f"jaxadv train hasher, scenes, seed {seed}",
@@ -346,21 +329,23 @@ def train_hasher_on_data(
 ) -> Iterator[Progress]:
     """Train a hasher on a data set's pictures with their tags, or the words of their captions.
 
-    The database is what does not ask, and all of it is learned from (CMLA's section 4.2 learns from
-    10,000 pairs of MIRFlickr-25K, 10,500 of NUS-WIDE). What asks is in the victim's record.
+    The database is all pairs that are not queries, and the hasher is trained on all of it (CMLA's
+    section 4.2 trains on 10,000 pairs of MIRFlickr-25K and 10,500 of NUS-WIDE). The ids of the
+    queries are in the victim's record.
 
     Args:
-      folder: where the victim goes.
-      architecture: what to train.
-      data: with classes, and with tags or captions.
-      steps: of each network.
-      held_out: pairs that are not learned from and ask; where `start` was trained on others of
-        these data, those that were held out then.
-      seed: of the held-out pairs, the initial weights, the order and the mirroring.
-      **options: of `train_hasher`.
+      folder: the victim's folder.
+      architecture: what is trained.
+      data: a data set with classes, and with tags or captions.
+      steps: number of optimiser steps of each network.
+      held_out: number of pairs that are queries and not trained on. If `start` was trained on the
+        same data, its queries are used instead.
+      seed: random seed for the queries, the initial weights, the order and the mirroring.
+      **options: further arguments of `train_hasher`.
 
     Raises:
-      PairsError: not so many pictures have a label and a tag.
+      PairsError: too few pictures have a label and a tag.
+      VictimError: as in `train_hasher`.
     """
     if options.get("adversarial"):
         _to_attack(architecture, options.get("start"))
@@ -379,16 +364,16 @@ def train_hasher_on_data(
     aside = np.array([pairs.ids[row] in before for row in order])
     if not aside.any():
         aside[:held_out] = True
-    asking, others = take(pairs, order[aside]), take(pairs, order[~aside])
+    queries, others = take(pairs, order[aside]), take(pairs, order[~aside])
     yield from train_hasher(
         folder,
         architecture,
         {"tags": tagged.tags or (), "classes": tagged.classes or ()},
         others,
-        (asking, others),
+        (queries, others),
         steps=steps,
         seed=seed,
         source=f"jaxadv train hasher, {data.name}, seed {seed}",
-        held_out_ids=asking.ids,
+        held_out_ids=queries.ids,
         **options,
     )

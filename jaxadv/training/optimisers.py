@@ -8,7 +8,7 @@ Optimiser = Literal["adam", "sgd"]
 
 
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Return Adam whose rate falls to zero along a cosine, on clipped gradients."""
+    """Return Adam with gradient clipping and a rate that decays to zero along a cosine."""
     return optax.chain(
         optax.clip_by_global_norm(5.0),
         optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
@@ -18,9 +18,9 @@ def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
 def constant(
     optimiser: Optimiser, learning_rate: float, weight_decay: float
 ) -> optax.GradientTransformation:
-    """Return Adam, or SGD with momentum 0.9, at a constant rate.
+    """Return Adam, or SGD with momentum 0.9, with a constant learning rate.
 
-    The decay is added to the gradient, as PyTorch's optimisers do: `g + w θ`.
+    Weight decay is added to the gradient, `g + w θ`, as in PyTorch's optimisers.
     """
     steps = optax.sgd(learning_rate, momentum=0.9) if optimiser == "sgd" else None
     return optax.chain(optax.add_decayed_weights(weight_decay), steps or optax.adam(learning_rate))

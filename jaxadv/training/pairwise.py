@@ -1,4 +1,4 @@
-"""The terms that training DCMH and training SSAH share: over all pairs, and over codes alone."""
+"""Loss terms that DCMH and SSAH share."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from jax import Array
 
 
 def share_label(labels: Array, others: Array) -> Array:
-    """Return S, f32[n, m]: 1 where labels f32[n, c] and f32[m, c] have one in common."""
+    """Return S, f32[n, m]: 1 where rows of labels f32[n, c] and f32[m, c] share a label, else 0."""
     return (labels @ others.T > 0).astype(labels.dtype)
 
 
@@ -26,10 +26,10 @@ def quantisation(bits: Array, codes: Array) -> Array:
 
 
 def decorrelation(codes: Array) -> Array:
-    """Return `‖FᵀF / b - I‖² / K²`, of a batch's codes F f32[b, K]: 0 if no two bits go together.
+    """Return `‖FᵀF / b - I‖² / K²`, of a batch's codes F f32[b, K]: 0 if the bits are uncorrelated.
 
-    The independence of bits that spectral hashing (Weiss et al., NIPS 2008, eq. 4) asks for, as a
-    penalty. Neither DCMH nor SSAH has it.
+    This penalty replaces the constraint of spectral hashing (Weiss et al., NIPS 2008, eq. 4) that
+    bits be uncorrelated. Neither DCMH nor SSAH has it.
     """
     count, bits = codes.shape
     return jnp.sum((codes.T @ codes / count - jnp.eye(bits)) ** 2) / bits**2

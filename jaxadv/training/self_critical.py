@@ -1,10 +1,10 @@
 """Self-critical sequence training (Rennie et al. 2017): a captioner rewarded by CIDEr-D.
 
-The gradient is `-(r(S) - r(Ŝ)) ∇ ln P(S)` with S sampled and Ŝ decoded greedily by the present
-model (their eq. 9): the model is its own baseline. As there, the backbone stays fixed.
+The gradient is `-(r(S) - r(Ŝ)) ∇ ln P(S)`, where S is sampled and Ŝ decoded greedily by the
+current model (their eq. 9): the model is its own baseline. As in the paper, the backbone is frozen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,19 +22,21 @@ from jaxadv.captions.captioner import (
     greedy,
 )
 from jaxadv.core.cider import cider_d, document_frequencies, prepare
+from jaxadv.training.fit import Phase, Report, State, begin, fit, gradient_step
+from jaxadv.training.parts import generator
+from jaxadv.victims.nets.caption_net import CaptionNet
 from jaxadv.vocabulary import END
 
 
-class RewardReport(NamedTuple):
-    """Mean CIDEr-D of sampled and of greedy captions since the last report."""
+class Rewards(NamedTuple):
+    """Mean CIDEr-D of sampled and of greedy captions."""
 
-    step: int
     sampled: float
     greedy: float
 
 
 def sample(victim: Captioner, params: Params, features: Features, key: Array) -> Caption:
-    """Sample a caption word by word."""
+    """Sample a caption word by word from the model's distribution."""
 
     def begin(params: Params, features: Features) -> tuple[Any, Array]:
         return victim.begin(params, features), key
@@ -54,12 +56,35 @@ def sample(victim: Captioner, params: Params, features: Features, key: Array) ->
 
 
 def words(tokens: np.ndarray) -> tuple[int, ...]:
-    """Return the words of a padded caption and its end, which CIDEr-D counts as a word.
+    """Return the tokens of a padded caption up to and including its end token.
 
-    As in ruotianluo's rewards: without it a caption that never ends would cost nothing.
+    CIDEr-D counts the end token as a word, as in ruotianluo's implementation: otherwise a caption
+    that never ends would not be penalised.
     """
     said = tokens.tolist()
     return tuple(said[: said.index(END) + 1] if END in said else said)
+
+
+def decoder_of(net: CaptionNet, victim: Captioner, whole: Callable[[Any], Any]) -> Captioner:
+    """Return a victim of the decoder's parameters alone, whose features are the backbone's grid.
+
+    `begin` applies `prepare`, whose parameters are trained, too, and the state carries its output.
+    `whole` turns the decoder's parameters into variables of the network.
+    """
+
+    def begin(decoder: Any, grid: Array) -> tuple[Any, Any]:
+        params = whole(decoder)
+        features = net.apply(params, grid, method="prepare")
+        return features, victim.begin(params, features)
+
+    def advance(decoder: Any, grid: Array, carried: Any, token: Array) -> tuple[Any, Any]:
+        features, state = carried
+        return features, victim.advance(whole(decoder), features, state, token)
+
+    def logits(decoder: Any, carried: Any) -> Array:
+        return victim.logits(whole(decoder), carried[1])
+
+    return victim._replace(begin=begin, advance=advance, logits=logits)
 
 
 def fit_self_critical(
@@ -73,22 +98,22 @@ def fit_self_critical(
     learning_rate: float,
     key: Array,
     report_every: int = 20,
-) -> Iterator[tuple[RewardReport, Params]]:
-    """Fine-tune a captioner's decoder by its CIDEr-D.
+) -> Iterator[tuple[Report, Params]]:
+    """Fine-tune a captioner's decoder to raise the CIDEr-D of its captions.
 
     Args:
       victim: the captioner.
-      params: the decoder's parameters, as `victim.begin` and the others take them.
-      features: what `victim.encode` made of the n pictures, leading axis n.
-      references: of each picture, its true captions as `words` gives them.
-      steps: optimiser steps.
-      batch: pictures a step.
-      learning_rate: Adam's.
-      key: of samples and order.
-      report_every: steps between reports.
+      params: the decoder's parameters, as `victim.begin`, `advance` and `logits` take them.
+      features: the output of `victim.encode` for n pictures, with leading axis n.
+      references: the true captions of each picture, in the form that `words` returns.
+      steps: number of optimiser steps.
+      batch: number of pictures in a step.
+      learning_rate: learning rate of Adam.
+      key: random key for the samples and the order.
+      report_every: number of steps between reports.
 
-    Yields:
-      a report and the parameters as they are then.
+    Returns:
+      An iterator over reports, whose losses are `Rewards`, and the parameters at that point.
     """
     statistics = document_frequencies(references)
     prepared = [prepare(own, statistics) for own in references]
@@ -99,36 +124,35 @@ def fit_self_critical(
         sampled = jax.vmap(lambda f, k: sample(victim, params, f, k).tokens)(features, keys)
         return sampled, jax.vmap(lambda f: greedy(victim, params, f).tokens)(features)
 
-    @jax.jit
-    def step(
-        params: Params, state: Any, features: Features, tokens: Array, advantage: Array
-    ) -> tuple[Params, Any]:
-        def loss(params: Params) -> Array:
-            log_p = jax.vmap(lambda f, s: caption_log_probability(victim, params, f, s))
-            return -(advantage * log_p(features, tokens)).mean()
+    def loss(params: Params, state: State, batch: Any, key: Array) -> tuple[Array, State]:
+        features, tokens, advantage = batch
+        log_p = jax.vmap(lambda f, s: caption_log_probability(victim, params, f, s))
+        return -(advantage * log_p(features, tokens)).mean(), {}
 
-        updates, state = optimiser.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
+    update = gradient_step("decoder", optimiser, loss)
 
-    state = optimiser.init(params)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    rewards: list[tuple[float, float]] = []
-    for number in range(steps):
-        rows = rng.choice(len(references), size=batch, replace=False)
-        seen = jax.tree.map(lambda x: x[rows], features)  # noqa: B023 - used at once
-        keys = jax.random.split(jax.random.fold_in(key, number), batch)
-        sampled, baseline = speak(params, seen, keys)
+    def reward(captions: Array, rows: np.ndarray) -> np.ndarray:
+        pairs = zip(np.asarray(captions), rows, strict=True)
+        return np.array([cider_d(words(said), prepared[row], statistics) for said, row in pairs])
 
-        def reward(captions: Array, rows: np.ndarray = rows) -> np.ndarray:
-            said = np.asarray(captions)
-            pairs = zip(said, rows, strict=True)
-            return np.array([cider_d(words(s), prepared[r], statistics) for s, r in pairs])
-
-        of_sample, of_greedy = reward(sampled), reward(baseline)
-        rewards.append((float(of_sample.mean()), float(of_greedy.mean())))
+    def step(state: State, rows: np.ndarray, key: Array) -> tuple[State, Rewards]:
+        seen = jax.tree.map(lambda x: x[rows], features)
+        sampled, baseline = speak(state["decoder"].params, seen, jax.random.split(key, batch))
+        of_sample, of_greedy = reward(sampled, rows), reward(baseline, rows)
         advantage = jnp.asarray(of_sample - of_greedy, jnp.float32)
-        params, state = step(params, state, seen, sampled, advantage)
-        if (number + 1) % report_every == 0 or number + 1 == steps:
-            mean = np.mean(rewards, axis=0)
-            rewards.clear()
-            yield RewardReport(number + 1, float(mean[0]), float(mean[1])), params
+        state, _ = update(state, (seen, sampled, advantage), key)
+        return state, Rewards(float(of_sample.mean()), float(of_greedy.mean()))
+
+    def draws() -> Iterator[np.ndarray]:
+        rng = generator(key)
+        while True:
+            yield rng.choice(len(references), size=batch, replace=False)
+
+    return fit(
+        {"decoder": begin(optimiser, params)},
+        [Phase(step, draws())],
+        lambda state: state["decoder"].params,
+        steps=steps,
+        key=key,
+        report_every=report_every,
+    )

@@ -20,7 +20,7 @@ from jaxadv.experiments.record_tables import table_of
 from jaxadv.experiments.sweep import Prepared, sweep
 from jaxadv.experiments.table_formats import as_markdown
 from jaxadv.training.captioner import caption_data
-from jaxadv.training.recipes import scene_accuracy
+from jaxadv.training.captioner_recipes import scene_accuracy
 from jaxadv.victims import check, zoo
 from jaxadv.vocabulary import Vocabulary
 

@@ -11,7 +11,7 @@ from helpers.tiny import WORDS
 from jaxadv.backdoors.folder import read_record
 from jaxadv.data import scenes
 from jaxadv.data.scene_folder import write_scenes
-from jaxadv.training.folder_recipes import extend_vocabulary, grow
+from jaxadv.training.start import extend_vocabulary, grow
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import initial_variables

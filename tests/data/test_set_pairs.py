@@ -18,7 +18,7 @@ from jaxadv.experiments.record_tables import table_of
 from jaxadv.experiments.retrieval_pools import held_out_pairs
 from jaxadv.experiments.sweep import prepare, sweep
 from jaxadv.training.hasher_recipes import hasher_architecture, train_hasher_on_data
-from jaxadv.training.recipes import hold_out
+from jaxadv.training.recipe import hold_out
 from jaxadv.victims import zoo
 
 
@@ -58,7 +58,7 @@ def test_nothing_to_pair_is_said(data):
     ("arguments", "message"),
     [
         ([], "coco: none of 12 pictures has both a label and a tag"),  # all captions say the same
-        (["--adversarial", "3"], "retrains a hasher: give the one to attack and to begin from"),
+        (["--adversarial", "3"], "retrains a hasher: give the one to attack and to start from"),
     ],
 )
 def test_the_command_says_what_data_lacks(tmp_path, arguments, message):

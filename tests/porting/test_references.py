@@ -37,7 +37,7 @@ from jaxadv.formats.errors import PortingError
 from jaxadv.porting import hash_tables
 from jaxadv.porting.port import port, read_features
 from jaxadv.porting.readers import read
-from jaxadv.training.hasher_recipes import begin_from_features
+from jaxadv.training.start import begin_from_features
 from jaxadv.victims import architectures
 from jaxadv.victims.architectures import (
     CaptionerArchitecture,

@@ -1,5 +1,7 @@
 """Fitting captioners: the losses go down, the rewards go up, the same seed gives the same."""
 
+from itertools import repeat
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from jaxadv.core.cider import cider_d, document_frequencies
 from jaxadv.data.records import FolderError, Record
 from jaxadv.errors import InputError
 from jaxadv.training.captioner import caption_data, fit_likelihood, negative_log_likelihood
-from jaxadv.training.recipes import hold_out, train_on_photos
+from jaxadv.training.captioner_recipes import train_on_photos
+from jaxadv.training.recipe import hold_out
 from jaxadv.training.self_critical import fit_self_critical, sample, words
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
@@ -44,11 +47,10 @@ def test_likelihood_rises_on_a_colour_task(decoder, backbone):
     variables = initial_variables(net, architecture.image_shape, jax.random.key(0))
     reports = []
     for report, now in fit_likelihood(
-        net,
+        architecture,
+        vocabulary,
         variables,
-        lambda _: data,
-        vocabulary=vocabulary,
-        max_length=3,
+        repeat(data),
         steps=60,
         batch=12,
         learning_rate=1e-2,
@@ -75,7 +77,10 @@ def test_captions_that_teach_little_are_left_out():
     data = caption_data(np.zeros((2, 4, 4, 3)), captions, UNKNOWN, 4)
     assert data.captions.tolist() == [[1, 2, 0, 0], [1, 3, 0, 0]]
     assert data.owner.tolist() == [0, 1]
-    with pytest.raises(InputError, match="none of the 2 captions is half made of the 4 words"):
+    with pytest.raises(
+        InputError,
+        match="none of the 2 captions has at least half of its words",
+    ):
         caption_data(np.zeros((1, 4, 4, 3)), [("zebras gallop", "")], UNKNOWN, 4)
 
 
@@ -126,7 +131,7 @@ def test_self_critical_training_raises_the_reward():
             key=jax.random.key(0),
         )
     ]
-    assert reports[-1].sampled > reports[0].sampled + 0.5
+    assert reports[-1].loss.sampled > reports[0].loss.sampled + 0.5
 
 
 def test_words_count_the_end():

@@ -13,16 +13,17 @@ from jaxadv.hashing.metrics import HAMMING
 from jaxadv.hashing.similarity import SIMILARITY, comparison
 from jaxadv.training.dcmh import fit_dcmh
 from jaxadv.training.dual_encoder import fit_dual_encoder
-from jaxadv.training.hash_parts import batches, hash_pairs
 from jaxadv.training.hasher_recipes import (
     SCENE_NAMES,
-    begin_from,
     fit_of,
+    hash_pairs,
     hasher_architecture,
     retrieval_precision,
     train_hasher,
 )
+from jaxadv.training.parts import shuffled, whole_batches
 from jaxadv.training.ssah import fit_ssah
+from jaxadv.training.start import begin_from
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture, VictimError
 from jaxadv.victims.nets.dcmh import DCMH
@@ -98,9 +99,10 @@ def test_colours_are_learned(method, fit, by):
 
 
 def test_fewer_pairs_than_a_batch_are_refused():
-    assert [batches(9, 4, most) for most in (1, 5)] == [1, 2]
+    first, second = shuffled(9, 4, np.random.default_rng(0))
+    assert whole_batches(9, 4) == 2 and len({*first, *second}) == 8
     with pytest.raises(PairsError, match="3 pairs do not make a batch of 4"):
-        batches(3, 4, 1)
+        whole_batches(3, 4)
 
 
 def layers(start, **parts):

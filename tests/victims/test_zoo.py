@@ -12,7 +12,7 @@ import pytest
 
 from jaxadv.captions.captioner import caption_log_probability, greedy
 from jaxadv.data import scenes
-from jaxadv.training.recipes import scene_accuracy
+from jaxadv.training.captioner_recipes import scene_accuracy
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import (
     MOST_SIDE,
