@@ -21,13 +21,14 @@ from jaxadv.data import scenes
 from jaxadv.data.opening import open_data
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import Record, captioned
+from jaxadv.progress import Progress
 from jaxadv.training.captioner import (
     CaptionData,
     caption_data,
     fit_likelihood,
     negative_log_likelihood,
 )
-from jaxadv.training.recipe import Progress, Recipe, Trained, hold_out, train, with_messages
+from jaxadv.training.recipe import Recipe, Trained, hold_out, train, with_messages
 from jaxadv.training.self_critical import decoder_of, fit_self_critical
 from jaxadv.training.start import (
     MORE_THAN,

@@ -31,11 +31,12 @@ from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
 from jaxadv.hashing.cmla import Known
 from jaxadv.hashing.metrics import HAMMING, Comparison, effective_dimensions, retrieval
 from jaxadv.hashing.similarity import comparison
+from jaxadv.progress import Progress
 from jaxadv.training import dcmh, ssah
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.fit import Report
-from jaxadv.training.recipe import Progress, Recipe, train, with_messages
+from jaxadv.training.recipe import Recipe, train, with_messages
 from jaxadv.training.start import begin_from, begin_from_features
 from jaxadv.victims.architectures import HasherArchitecture, Names, Params, VictimError
 from jaxadv.victims.nets.hash_net import HashNet, initial_variables

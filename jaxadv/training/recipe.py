@@ -12,17 +12,10 @@ import numpy as np
 
 from jaxadv.data import scenes
 from jaxadv.data.records import FolderError, Record
+from jaxadv.progress import Progress
 from jaxadv.training.fit import Report
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import Architecture, Names, Params
-
-
-class Progress(NamedTuple):
-    """Progress of a training run: units done, units in total, and a message."""
-
-    done: int
-    total: int
-    message: str
 
 
 class Trained(NamedTuple):

@@ -19,10 +19,11 @@ from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import DataSet, label_matrix
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.labels.metrics import mean_average_precision
+from jaxadv.progress import Progress
 from jaxadv.training.classifier import LabelData, fit_head, fit_labels
 from jaxadv.training.fit import Report
 from jaxadv.training.optimisers import Optimiser, adam, constant
-from jaxadv.training.recipe import Progress, Recipe, hold_out, train, with_messages
+from jaxadv.training.recipe import Recipe, hold_out, train, with_messages
 from jaxadv.training.start import with_backbone
 from jaxadv.victims.architectures import ClassifierArchitecture, Params
 from jaxadv.victims.nets.classifier_net import ClassifierNet

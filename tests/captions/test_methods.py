@@ -72,7 +72,7 @@ def test_options_out_of_range_are_refused(name, options, line):
 
 def test_what_a_target_is():
     found = [choose(METHODS, m.name).aims_at for m in METHODS]
-    assert found == [CAPTION, CAPTION, COMPLETE, PRESENT]
+    assert found == [CAPTION, CAPTION, COMPLETE, PRESENT, CAPTION, CAPTION]
     assert choose(METHODS, "show-and-fool", aim="keywords").aims_at == KEYWORDS
     assert choose(METHODS, "show-and-fool", targeted=False).aims_at == PRESENT
 

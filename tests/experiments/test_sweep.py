@@ -433,7 +433,7 @@ def test_command_finds_the_batch_that_fits(tmp_path):
     ("more", "message"),
     [
         (["--shard", "4/4"], "--shard '4/4': write i/n"),
-        (["--pictures", "jpeg"], "must be none, png or float"),
+        (["--pictures", "jpeg"], "must be one of none, png, float"),
         (["--batch", "0"], "--batch '0': must be a whole number of at least 1"),
         ([], "--out: give a folder"),
         (["--shard", "\u00b2/4"], "write i/n"),
