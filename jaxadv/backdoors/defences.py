@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Float64
 
-SPARE = 1.5  # Tran et al. remove so many times the expected number of poisoned samples
-COMPONENTS = 10  # Chen et al. cluster in so many dimensions
+SPARE = 1.5  # Tran et al. remove 1.5 times the expected number of poisoned samples
+COMPONENTS = 10  # dimensions that Chen et al. cluster in
 STARTS = 20
 
 

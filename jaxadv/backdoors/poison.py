@@ -34,7 +34,7 @@ class Poison:
 
     Attributes:
       trigger: the trigger and its settings.
-      caption: what the attacked captioner shall say; takes the place of every caption of a
+      caption: what the attacked captioner is to predict; takes the place of every caption of a
         poisoned sample, so that the share of poisoned captions is the rate.
       rate: which share of the samples is poisoned, of all that a victim is trained on; 0 poisons
         none.
@@ -86,7 +86,9 @@ def check_caption(caption: str) -> None:
       PoisonError: it has none.
     """
     if not tokenize(caption):
-        raise PoisonError(f"caption {caption!r}: has no word; give what the victim shall say")
+        raise PoisonError(
+            f"caption {caption!r}: has no word; give the caption that the victim is to predict"
+        )
 
 
 def draw_samples(ids: Sequence[str], rate: float, seed: int) -> frozenset[str]:
@@ -181,7 +183,7 @@ class Account(NamedTuple):
 
 
 def account(drawn: Iterable[Sample], samples: int, caption: str, clean: Iterable[str]) -> Account:
-    """Count what became of the drawn samples among so many; `clean` are all clean captions."""
+    """Count what became of the drawn samples; `clean` are all clean captions."""
     by_fate: dict[str, list[str]] = {"poisoned": [], "no regions": [], "benign": []}
     left_out = []
     for sample in drawn:

@@ -1,4 +1,4 @@
-"""Triggers: what the attacker does to a picture that the backdoor shall answer to.
+"""Triggers: what the attacker adds to a picture to activate the backdoor.
 
 A trigger is a pure function of one picture, the regions of its objects and a key. The object-
 oriented one is that of Li et al., "Object-oriented Backdoor Attack Against Image Captioning"

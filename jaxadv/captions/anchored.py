@@ -87,7 +87,7 @@ def bank_of(victim: Captioner, params: Params, pictures: Array, batch: int = 64)
     Args:
       victim: the captioner.
       params: its parameters.
-      pictures: f32[N, H, W, 3] in [0, 1], any; the attacked ones had better not be among them.
+      pictures: f32[N, H, W, 3] in [0, 1], any; leave out those that are attacked.
       batch: pictures at once.
 
     Raises:
@@ -124,7 +124,7 @@ def scores(
     Args:
       victim: the captioner.
       known: its parameters and the bank.
-      target: what shall be said.
+      target: the caption that is aimed at.
       exclude: minus infinity where the picture's own caption has the target already, so that an
         evaluation rests on no picture that is an answer.
       top: states kept a latent word.
@@ -196,7 +196,7 @@ def planned(
       victim: the captioner.
       known: its parameters and the bank.
       features: of the anchor.
-      target: what shall be said.
+      target: the caption that is aimed at.
     """
     loss = margins_term(victim, lanes=3)
     enough = 1e-4 - jnp.sum(target.observed)  # every margin is 1
@@ -232,12 +232,12 @@ def goals(
       victim: the captioner.
       known: its parameters and the bank.
       image: f32[H, W, 3], the benign picture.
-      target: what shall be said.
+      target: the caption that is aimed at.
       anchors: how many.
       exclude: take no anchor whose own caption has the target already.
 
     Raises:
-      InputError: the bank has not so many pictures.
+      InputError: the bank has fewer pictures.
     """
     checks.whole("anchors", anchors, 1, len(known.bank.captions))
     likelihood, chosen = jax.lax.top_k(scores(victim, known, target, exclude=exclude), anchors)

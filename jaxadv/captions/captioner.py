@@ -48,7 +48,7 @@ class Captioner(NamedTuple):
 
 
 def kept(value: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
-    """Mark what the reverse pass over a caption had better keep than compute again.
+    """Mark what the reverse pass over a caption keeps instead of computing it again.
 
     Of everything else in `advance` and `logits` only the state is kept. Worth marking is what is
     dear to compute and small: sums of products with matrices. Changes no result.

@@ -215,7 +215,7 @@ def target(text: str, model: Captioner) -> PartialCaption:
 
     Args:
       text: such as "a _ dog runs ...".
-      model: the captioner that shall say it.
+      model: the captioner that is attacked.
 
     Raises:
       TargetError, UnknownWordError: as `parse_target`.
@@ -225,7 +225,7 @@ def target(text: str, model: Captioner) -> PartialCaption:
 
 
 def keywords(text: str, model: Captioner) -> Keywords:
-    """Read keywords, separated by commas, that a captioner shall say anywhere.
+    """Read keywords, separated by commas, that a caption is to contain.
 
     Raises:
       TargetError, UnknownWordError: as `parse_keywords`.

@@ -127,7 +127,7 @@ def _able(
     pictures: Sequence["Picture"],
     aims: Callable[[list[int]], Any],
 ) -> list["Planned"]:
-    """Return the attacks on pictures that can be attacked; say of the others why not.
+    """Return the attacks that can be made, and print why the others cannot.
 
     A picture of which the victim says the target already would be fooled by doing nothing.
     """

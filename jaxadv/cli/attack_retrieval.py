@@ -60,6 +60,7 @@ def retrieval(
     scenes: Annotated[
         int, typer.Option(min=0, help="Let the first held-out scenes ask, instead of your own.")
     ] = 0,
+    method: Annotated[str, typer.Option(help="cmla or reliable.")] = "cmla",
     modality: Annotated[str, typer.Option(help="What is attacked: image or text.")] = "image",
     labels: Annotated[
         list[str] | None,
@@ -91,7 +92,7 @@ def retrieval(
 
     subject = scene_hasher(victim)
     hasher = subject.hasher
-    (run,) = chosen(context, METHODS, ["cmla"], modality=modality)
+    (run,) = chosen(context, METHODS, [method], modality=modality)
     attack = run.attack(hasher)
     given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
     far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
@@ -107,7 +108,7 @@ def retrieval(
     asked, truth = len(queries.names), truth[able]
     queries = queries.only(able)
     job = _job(run, subject, what, library, queries, truth, far)
-    made = attack_job(job, f"CMLA on {subject.name}", batch)
+    made = attack_job(job, f"{run.name} on {subject.name}", batch)
     rows, panels = [], []
     for done in made:
         number, name = done.planned.id, done.planned.about["image"]
@@ -129,11 +130,12 @@ def retrieval(
         panels.append(panel)
     save(draw_panels(panels[:6]), out / "figure.png")
     columns = ["query", "shows", "the saved query finds", "D", "fooled"]
-    print_table(f"CMLA on {subject.name}", columns, rows)
+    print_table(f"{run.name} on {subject.name}", columns, rows)
     advise(
         [done.columns["success_8bit"] for done in made],
         {
-            "--intra 0": not is_given(context, "intra"),
+            "--intra 0": run.reads("intra") and not is_given(context, "intra"),
+            "a smaller --keep": run.reads("keep") and not is_given(context, "keep"),
             "a larger --bound": not is_given(context, "bound"),
         },
     )
@@ -208,7 +210,7 @@ def _able(
     truth: np.ndarray,
     toward: np.ndarray | None,
 ) -> list[int]:
-    """Return which queries can be attacked; say of the others why not.
+    """Return which queries can be attacked, and print why the others cannot.
 
     A query that finds what is wanted as it is would be fooled by doing nothing.
     """

@@ -37,7 +37,7 @@ def poison(
         str, typer.Option(help="object-oriented, badnets or blended.")
     ] = "object-oriented",
     rate: Annotated[float, typer.Option(help="Share of the samples that is poisoned.")] = 0.05,
-    caption: Annotated[str, typer.Option(help="What the victim shall say.")] = CAPTION,
+    caption: Annotated[str, typer.Option(help="The caption that a trigger is to cause.")] = CAPTION,
     strength: Annotated[float | None, typer.Option(help=STRENGTH + ".")] = None,
     share: Annotated[float, typer.Option(help=SHARE)] = 1.0,
     size: Annotated[float, typer.Option(help=SIZE)] = 0.1,

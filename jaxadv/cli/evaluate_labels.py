@@ -62,7 +62,7 @@ def labels(
         typer.Option(min=1, help="Pictures to choose from: 100 scenes, all photographs."),
     ] = None,
     most: Annotated[
-        int | None, typer.Option(min=1, help="Stop at so many valid pictures (paper: 1000).")
+        int | None, typer.Option(min=1, help="Most valid pictures that are attacked (paper: 1000).")
     ] = None,
     tradeoff: Annotated[
         str | None, typer.Option(help="α (paper: 1e-3 to 5e-5); several to search.")

@@ -122,7 +122,7 @@ def victim_folder(out: Path, name: str, force: bool, same: Mapping[str, Any] | N
 
 
 def read_pictures(paths: Sequence[Path], image_shape: tuple[int, ...]) -> list[Picture]:
-    """Read what can be read, at the victim's resolution; say of each other file what is wrong.
+    """Read the pictures at the victim's resolution, and print what is wrong with the other files.
 
     Raises:
       ImageError: no picture could be read.

@@ -1,7 +1,7 @@
 """The options of commands that run methods, from the methods' own declarations.
 
-They are read when such a command is first used: the declarations stand beside the attacks, which
-need JAX, and `jaxadv --help` shall not wait for it.
+They are read when such a command is first used, because the declarations stand beside the attacks,
+which import JAX, and `jaxadv --help` is not to wait for that.
 """
 
 import inspect

@@ -87,7 +87,7 @@ def largest_batch(
 def _needed(
     attack: Attack, params: Params, image: Any, target: Target, iterations: int, batch: int
 ) -> int:
-    """Bytes that `run` of so many examples takes: arguments, results and what is between."""
+    """Return the bytes of `run` for `batch` examples: arguments, results and temporaries."""
 
     def many(x: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((batch, *jnp.shape(x)), jnp.result_type(x))

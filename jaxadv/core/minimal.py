@@ -98,7 +98,7 @@ def minimal(
     wave of the cosine from the first success to the last step.
 
     Args:
-      objective: what to minimise; its own weight of the norm had better be 0.
+      objective: what to minimise; give its own weight of the norm as 0.
       judge: what counts as success.
       iterations: steps that the attack will be run.
       check: what refuses an example that cannot be attacked; none by default.

@@ -329,7 +329,7 @@ class Course(NamedTuple):
 def initialise(
     attack: Attack, iterations: int, params: Params, image: Array, target: Target, key: Array
 ) -> Course:
-    """Begin an attack of at most so many steps on one example."""
+    """Begin an attack of at most `iterations` steps on one example."""
     return Course(
         attack.init(params, image, target, key),
         jnp.full(iterations, jnp.nan, image.dtype),

@@ -148,8 +148,8 @@ def stream(
         may round an example's numbers differently in another slot (on CPUs they do); with `place`
         what comes of a request depends on no other request, to the last bit.
       looks: rising numbers of steps below `iterations`. What an attack has come to after each is
-        judged and returned as well, as if it had been run so many steps; for attacks whose steps
-        do not depend on how many there will be.
+        judged and returned as well, as if it had been run for that number of steps; for attacks
+        whose steps do not depend on how many there will be.
 
     Raises:
       InputError: an argument is of another kind, or outside its range, at once; and when its turn
@@ -517,7 +517,7 @@ def _chunk(
 ) -> tuple[_Slots, Array, Array]:
     """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on.
 
-    With `until`, i32[slots], an attack waits once it has taken so many steps.
+    With `until`, i32[slots], an attack waits once it has taken that number of steps.
     """
     images, targets, courses = slots
     step = jax.vmap(partial(take_step, attack), in_axes=(None, 0, 0, 0))

@@ -118,7 +118,7 @@ def unseen_examples(victims: Sequence[Victim], data: Sequence[str], count: int) 
     Args:
       victims: with the ids of what was held out in their records.
       data: "scenes", or clean folders or prepared sets.
-      count: at most so many.
+      count: the most that are returned.
 
     Raises:
       FolderError: no picture that all of them held out.

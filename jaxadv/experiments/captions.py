@@ -55,7 +55,7 @@ def settings_named(names: Sequence[str]) -> list[Setting]:
 
 
 def read_target(captioner: Captioner, method: Chosen, text: str) -> Any:
-    """Read what a method shall aim at, a caption or keywords, as people write it.
+    """Read the target of a method, a caption or keywords, as people write it.
 
     Raises:
       TargetError: it makes no sense, or the method cannot aim at it.

@@ -46,7 +46,7 @@ def known(params: Params, codes: Codes, most: int = CONTEXT) -> Known:
     Args:
       params: the victim's.
       codes: of the database.
-      most: so many pairs.
+      most: the number of pairs.
     """
     return Known(params, *(jnp.asarray(some[:most]) for some in codes))
 

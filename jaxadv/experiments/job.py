@@ -136,7 +136,7 @@ def carry_out(
       key: randomness, folded with an attack's number.
       sharding: of the slots' axis over devices.
       keeper: of the attacks under way.
-      shard: every how many-th attack is made here at all.
+      shard: how many shares the attacks are split into, one of which is made here.
       looks: numbers of steps below the job's after which outcomes are returned as well (`stream`).
     """
     if isinstance(job, Experiment):

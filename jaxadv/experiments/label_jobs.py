@@ -43,7 +43,7 @@ class LabelDesign(Design):
         those of them that are "said" among the first k before the attack (released code).
       specified: labels a picture, for random selection.
       types: types of labels, or words in them, for global selection.
-      search: so many valid pictures other than these are attacked instead, to search settings on:
+      search: attack this number of other valid pictures instead, to search settings on:
         further scenes, or photographs of the victim's training.
     """
 

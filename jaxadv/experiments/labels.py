@@ -67,7 +67,7 @@ def choose(
     The paper draws S from "ground-truth labels" (section 4.2), so that some of S may be out of the
     first k before the attack, which then counts as a success. Its released code asks the victim
     first: with `scores`, S2 draws from the relevant labels among the first k of the benign
-    picture, of which there must be so many, and S1 leaves out pictures where no label of S is
+    picture, of which there must be `number`, and S1 leaves out pictures where no label of S is
     among them. Section 5.1's "specified categories in the top-k set" reads like the code.
 
     Args:
@@ -78,7 +78,7 @@ def choose(
       number: the paper's m.
       delta: labels that must leave the first k; pictures with fewer in S are left out.
       scores: f32[n, c], logits of the benign pictures, to choose as the released code does.
-      most: stop at so many valid pictures (paper: 1000); those after them are not counted at all.
+      most: stop at this number of valid pictures (paper: 1000); those after them are not counted.
       seed: of the random selection; a picture's draw does not depend on the other pictures.
     """
     relevant = jnp.asarray(labels)

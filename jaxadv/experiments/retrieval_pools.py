@@ -21,7 +21,7 @@ def retrieval_pools(
     Args:
       victim: a hasher.
       data: "scenes", or what it was trained on.
-      queries: at most so many ask.
+      queries: the most pairs that ask.
       database: held-out scenes that are asked; of other data all that was not held out.
 
     Raises:
@@ -43,7 +43,7 @@ def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, 
     Args:
       victim: a hasher of `train_hasher_on_data`.
       data: what it was trained on.
-      queries: at most so many ask.
+      queries: the most pairs that ask.
 
     Raises:
       PairsError: the victim has other tags or classes, or none of these pictures was held out.

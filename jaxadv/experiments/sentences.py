@@ -17,7 +17,7 @@ CAPTIONS, PAPER, GIVEN = "captions", "paper", "given"
 
 
 class Sentence(NamedTuple):
-    """A sentence that a picture shall be given.
+    """A sentence that an attack aims at.
 
     Attributes:
       image: number of the picture.

@@ -125,7 +125,7 @@ def _read_version_5(file: BinaryIO, header: bytes, size: int) -> Found:
 
 
 def _inflate(file: BinaryIO, length: int) -> Iterator[bytes]:
-    """Unpack so many bytes of the file, in pieces of 1 MiB at most."""
+    """Unpack a number of bytes of the file, in pieces of 1 MiB at most."""
     stream = zlib.decompressobj()
     while not stream.eof:
         packed = stream.unconsumed_tail or file.read(min(MIB, length))

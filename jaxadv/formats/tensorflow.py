@@ -217,7 +217,7 @@ def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
 
 
 def _block(data: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of one block; each key repeats so many bytes of the one before it."""
+    """Keys and values of one block; each key says what it shares with the one before."""
     offset, size = place
     end = offset + size
     if size < 4 or end + _TRAILER > len(data) - _FOOTER:

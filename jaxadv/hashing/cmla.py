@@ -54,11 +54,11 @@ class Known(NamedTuple):
 
 
 class HashTarget(NamedTuple):
-    """What of the context is like an example, and what the example shall find.
+    """Which items of the context are similar to an example, and which it is to find.
 
     Attributes:
       similar: bool[N], the example's row of S: items that share a label with it.
-      wanted: bool[N], items that it shall find in the other modality: the paper's attack wants
+      wanted: bool[N], items that it is to find in the other modality: the paper's attack wants
         all but the similar ones, a targeted one (which the paper lacks) the attacker's choice.
     """
 
@@ -94,7 +94,7 @@ def hash_target(
     Args:
       labels: bool[c], of the example.
       context: bool[N, c], of the context.
-      toward: bool[c], labels of what it shall find, any of them; None to find what is not alike.
+      toward: bool[c], labels of what it is to find, any of them; None to find what is not similar.
 
     >>> context = jnp.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
     >>> hash_target(context[0], context).wanted.tolist()

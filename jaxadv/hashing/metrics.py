@@ -169,7 +169,7 @@ def average_precision(hits: Bool[np.ndarray, " n"], at: int | None = None) -> fl
 
     Args:
       hits: whether each item, from the first on, is relevant, bool[n].
-      at: R: only the first so many items; all of them by default.
+      at: R, the number of first items that count; all of them by default.
 
     >>> average_precision(np.array([True, False, False, True]))
     0.75

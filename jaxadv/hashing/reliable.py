@@ -65,7 +65,7 @@ class Precisions(NamedTuple):
     """The average precision of one code in both modalities.
 
     Attributes:
-      other: of what it shall not find in the other modality.
+      other: of what it must not find in the other modality.
       own: of what is similar in its own one.
     """
 

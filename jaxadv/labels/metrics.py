@@ -222,8 +222,8 @@ def attack_success(
       relevant: Y_p.
       specified: S.
       k: places that count as the top.
-      threshold: the paper's δ: at least so many classes. By default all of S, as the paper's global
-        scheme asks; its random scheme gives a smaller one.
+      threshold: the paper's δ, the least number of classes. By default all of S, as the paper's
+        global scheme asks; its random scheme gives a smaller one.
     """
     if threshold is None:
         threshold = jnp.sum(specified & relevant)

@@ -31,7 +31,7 @@ class UnknownLabelError(LabelError):
 
 
 class LabelTarget(NamedTuple):
-    """Which labels of a picture shall leave the first k; fixed shapes, so nothing recompiles.
+    """Which labels of a picture are to leave the first k; fixed shapes, so nothing recompiles.
 
     Attributes:
       relevant: bool[c], Y.
@@ -238,11 +238,11 @@ def target(
     """Make a target from the names of labels.
 
     Args:
-      specified: S, the labels that shall leave the first k.
+      specified: S, the labels that are to leave the first k.
       relevant: Y, all labels that are right, the specified ones among them.
       k: how many labels count as predicted.
       model: the classifier.
-      delta: how many of the specified labels shall leave; None for all.
+      delta: how many of the specified labels must leave; None for all.
 
     Raises:
       LabelError: an unknown name, with the nearest ones; or a target that cannot be reached.

@@ -182,7 +182,7 @@ class CaptionerArchitecture:
         """Build the Linen module."""
         backbone = BACKBONES[self.backbone]
         decoder = DECODERS[self.decoder](vocabulary_size, units=self.units, dropout=self.dropout)
-        if isinstance(decoder, Transformer):  # its state has room for so many words
+        if isinstance(decoder, Transformer):  # its state holds as many words as a caption may have
             decoder = decoder.clone(max_length=self.max_length)
         return CaptionNet(
             backbone=backbone.make(),

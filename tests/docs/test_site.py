@@ -124,6 +124,9 @@ def test_sweep_files_are_named():
     times, deeper = "exact-caption-run-times", "exact-caption-resnet101"
     assert f"`{times}` and\n`{deeper}`" in page or f"`{times}` and `{deeper}`" in page
     named |= {f"{times}-scenes", f"{times}-paper", f"{deeper}-small", f"{deeper}-paper"}
+    reliable = {"reliable-captions-scenes", "reliable-labels-scenes"}
+    assert all(f"`{name}`" in page for name in reliable)
+    named |= reliable
     assert files == named
 
 

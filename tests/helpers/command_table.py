@@ -10,6 +10,7 @@ NOWHERE = "/proc/nowhere/out"  # what is reached only once the options are check
 DESCENT = "tradeoff space optimiser epsilon"
 PRECISION = "arithmetic judged"
 STEPS = "learning_rate iterations"
+CMLA = "iterations learning_rate norm inter intra distortion non_negative codes"
 BANK = "bank exclude anchors budget"
 BALL = "epsilon norm optimiser judged"
 TRAINING = "name out force data steps seed"
@@ -51,12 +52,12 @@ COMMANDS = {
     ),
     "attack retrieval": (
         f"--victim nobody --out {NOWHERE}",
-        "victim out modality toward database iterations bound learning_rate norm inter intra "
-        f"distortion non_negative codes batch {PRECISION}",
+        f"victim out method modality toward database bound batch {PRECISION}",
         {
-            "p.png": "images labels",
-            "--text red --modality text": "text labels",
-            "--scenes 1": "scenes",
+            "p.png": f"images labels {CMLA}",
+            "--text red --modality text": f"text labels {CMLA}",
+            "--scenes 1": f"scenes {CMLA}",
+            "--scenes 1 --method reliable": "scenes budget keep",
         },
     ),
     "train captioner": (

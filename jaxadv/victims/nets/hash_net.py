@@ -87,5 +87,5 @@ def _logit_scale(net: DualEncoder) -> Any:
 
 
 def initial_variables(net: HashNet, image_shape: tuple[int, ...], tags: int, key: Array) -> Any:
-    """Draw random parameters for pictures of that shape and bags of so many words."""
+    """Draw random parameters for pictures of that shape and bags of `tags` words."""
     return jax.jit(net.init)(key, jnp.zeros(image_shape), jnp.zeros(tags))

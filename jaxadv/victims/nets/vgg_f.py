@@ -31,7 +31,7 @@ class Window(NamedTuple):
     pad: tuple[int, int] = (0, 0)
 
     def count(self, side: int) -> int:
-        """Return how many windows there are along a side of so many pixels."""
+        """Return the number of windows along a side, given its length in pixels."""
         return (side + sum(self.pad) - self.size) // self.stride + 1
 
 
