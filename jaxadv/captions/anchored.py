@@ -2,18 +2,16 @@
 
 Ours; no paper has it. A captioner is hard to move by the likelihood alone, because the descent
 begins in the basin of the benign picture's features. Of a *bank* of any pictures take those whose
-features make the target likely, the *anchors*. From an anchor's features plan ones near them that
-have the victim say the target, by the decoder alone; pull the features of the attacked picture
-toward these, let go, and finish by the likelihood. Several anchors are tried as *lanes*, one of
-which takes a step at a time, so that a step is one pass over the victim; the worst are dropped
-early (successive halving, Jamieson and Talwalkar 2016). Once the victim is fooled the perturbation
-is made as small as it can be (`core.minimal`).
+features make the target likely, the *anchors*. From an anchor's features plan ones near them from
+which the victim predicts the target, by the decoder alone; pull the features of the attacked
+picture toward these, let go, and finish by the likelihood. An anchor that has not led to a success
+within its share of the steps is dropped for the next likeliest, from the benign picture on. Once
+the victim is fooled the perturbation is made as small as it can be (`core.minimal`).
 """
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -48,9 +46,8 @@ from jaxadv.core.method import AttackOptions, Method, option, steps
 from jaxadv.core.minimal import Shrinking, minimal
 
 WEIGHT = 300.0  # of the pull at the first step
-SHARE = 1.0  # of a lane's steps until it is let go
+SHARE = 1.0  # of an anchor's steps until it is let go
 PLANS = 200  # steps of a plan
-MOST_LANES, STEPS_A_LANE = 4, 200  # by default
 PLAN_STEP = 0.03  # of each of its moves, in deviations of the bank's features
 
 
@@ -306,63 +303,43 @@ def guided(
     return caption_objective(on_known, says_target, pulled, 0.0)._replace(init=init)
 
 
-class Lanes(NamedTuple):
-    """One attack under way for each anchor, and which of them goes on.
+class Restarts(NamedTuple):
+    """Which anchor the attack goes by, and what it begins from anew with the next one.
 
     Attributes:
-      states: their `AttackState`s, with a leading axis of lanes.
-      losses: f32[k], what each found last, the pull left out; infinite before that.
-      order: i32[k], the lanes, the best of the last round first.
-      taken: steps taken by all of them together.
+      state: the `AttackState` of the present anchor's attack.
+      fresh: the `AttackState` before its first step.
+      goals: of all anchors, the likeliest first.
+      anchor: i32[], the number of the present one.
+      taken: i32[], steps taken by way of all anchors together.
     """
 
-    states: AttackState
-    losses: Float[Array, " k"]
-    order: Int[Array, " k"]
+    state: AttackState
+    fresh: AttackState
+    goals: Goals
+    anchor: Int[Array, ""]
     taken: Int[Array, ""]
-
-
-def rounds(lanes: int, iterations: int) -> list[tuple[int, int]]:
-    """Share steps out by successive halving: `(first step, lanes alive)` of each round.
-
-    Half of all steps belong to the last lane; the rounds before it share the other half.
-
-    >>> rounds(4, 1000)
-    [(0, 4), (250, 2), (500, 1)]
-    >>> rounds(1, 1000)
-    [(0, 1)]
-    """
-    alive = [max(lanes >> i, 1) for i in range(lanes.bit_length())]
-    each = iterations / 2 / max(len(alive) - 1, 1)
-    return [(round(i * each), count) for i, count in enumerate(alive)]
-
-
-def _of_last(lanes: int, iterations: int) -> int:
-    """Count the steps that the lane takes which is never dropped."""
-    starts = [*rounds(lanes, iterations), (iterations, 1)]
-    spans = pairwise(starts)
-    return max(sum(-(-(end - start) // count) for (start, count), (end, _) in spans), 1)
 
 
 def anchored(
     victim: Captioner,
     *,
     iterations: int,
-    anchors: int | None = None,
+    anchors: int = 1,
     loss: Term | None = None,
     first: Callable[[], Any] = tuple,
     exclude: bool = True,
 ) -> Attack:
     """Reach a (partial) caption by way of anchors, with the smallest perturbation that does.
 
-    There is no rate and no weight to choose. A step is one pass over the victim, by one lane. The
-    attack's parameters are a `Known`; of its result `best` counts: the smallest perturbation whose
-    picture of 8 bits fools the victim.
+    There is no rate and no weight to choose. A step is one pass over the victim. The attack's
+    parameters are a `Known`; of its result `best` counts: the smallest perturbation whose picture
+    of 8 bits fools the victim.
 
     Args:
       victim: the captioner.
       iterations: steps that the attack will be run.
-      anchors: lanes; by default one for each 200 steps, from one to four.
+      anchors: how many are tried, each for an equal share of the steps while nothing succeeds.
       loss: of the features; GEM's with the joint posterior by default (`guided`'s `term`).
       first: as `guided`.
       exclude: take no anchor whose own caption has the target already.
@@ -372,13 +349,12 @@ def anchored(
     """
     checks.victim(victim, Captioner, "captioner")
     checks.in_range(iterations=iterations)
-    lanes = min(max(iterations // STEPS_A_LANE, 1), MOST_LANES) if anchors is None else anchors
-    checks.whole("anchors", lanes, 1)
-    longest = _of_last(lanes, iterations)
+    checks.whole("anchors", anchors, 1)
+    share = -(-iterations // anchors)
     objective = guided(
         victim,
         gem_term(victim, posterior="joint", lanes=9) if loss is None else loss,
-        iterations=longest,
+        iterations=share,
         first=first,
         exclude=exclude,
     )
@@ -386,18 +362,14 @@ def anchored(
     check_target = caption_check(victim)
 
     def check(known: Any, image: Any, target: Any) -> None:
-        checks.made_of(
-            "params",
-            known,
-            Known,
-            "jaxadv.captions.Known(params, jaxadv.captions.bank_of(victim, params, pictures))",
-        )
+        example = "jaxadv.captions.Known(params, jaxadv.captions.bank_of(victim, params, pictures))"
+        checks.made_of("params", known, Known, example)
         check_target(known.params, image, target)
 
-    one = minimal(objective, judge, iterations=longest)
+    one = minimal(objective, judge, iterations=iterations)
     return Attack(
-        partial(_begin, one, partial(goals, victim, anchors=lanes, exclude=exclude)),
-        partial(_step, one, tuple(rounds(lanes, iterations))),
+        partial(_begin, one, partial(goals, victim, anchors=anchors, exclude=exclude)),
+        partial(_step, one, share),
         judge,
         check,
         Fixed(victim),
@@ -429,12 +401,14 @@ class AnchoredOptions(BankOptions):
 
     Attributes:
       iterations: steps, each a pass over the victim.
-      anchors: lanes.
+      anchors: how many are tried.
       loss: of the features, beside the pull.
     """
 
     iterations: int = option(1000, "steps, each a pass over the victim", check=steps)
-    anchors: int = option(1, "anchors, which share the steps", check=partial(checks.whole, least=1))
+    anchors: int = option(
+        1, "how many are tried while none succeeds", check=partial(checks.whole, least=1)
+    )
     loss: Loss = option("gem", "beside the pull: gem (joint posterior), ssvm or margins")
 
 
@@ -492,53 +466,38 @@ def _begin(
     target: Target,
     key: Array,
 ) -> AttackState:
-    """Begin a lane for each anchor from the benign picture."""
-    state = one.init(known, image, target, key)  # its own goal is not used, and not computed
-
-    def lane(goal: Goals) -> AttackState:
-        shrinking: Shrinking = state.latent
-        guidance = shrinking.objective._replace(goal=goal)
-        return state._replace(latent=shrinking._replace(objective=guidance))
-
+    """Begin by the likeliest anchor, from the benign picture."""
+    fresh = one.init(known, image, target, key)  # its own goal is not used, and not computed
     found = choose(known, image, target)
-    count = len(found.apart)
-    lanes = Lanes(
-        jax.vmap(lane)(found),
-        jnp.full(count, jnp.inf, image.dtype),
-        jnp.arange(count, dtype=jnp.int32),
-        jnp.zeros((), jnp.int32),
-    )
-    return state._replace(variable=jnp.zeros(0, image.dtype), optimiser=(), latent=lanes)
+    zero = jnp.zeros((), jnp.int32)
+    state = _toward(fresh, found, zero, zero)
+    latent = Restarts(state, state, found, zero, zero)
+    return state._replace(variable=jnp.zeros(0, image.dtype), optimiser=(), latent=latent)
+
+
+def _toward(
+    fresh: AttackState, found: Goals, anchor: Int[Array, ""], taken: Int[Array, ""]
+) -> AttackState:
+    """Return the state of an attack that begins after `taken` steps, toward an anchor's goal."""
+    shrinking: Shrinking = fresh.latent
+    goal = jax.tree.map(lambda x: x[anchor], found)
+    guidance = shrinking.objective._replace(goal=goal)
+    return fresh._replace(latent=shrinking._replace(objective=guidance, taken=taken))
 
 
 def _step(
-    one: Attack,
-    halvings: tuple[tuple[int, int], ...],
-    known: Known,
-    image: Array,
-    target: Target,
-    state: AttackState,
+    one: Attack, share: int, known: Known, image: Array, target: Target, state: AttackState
 ) -> tuple[AttackState, AttackInfo]:
-    """Let the lane whose turn it is take a step."""
-    lanes: Lanes = state.latent
-    starts, alive = (jnp.asarray(column) for column in zip(*halvings, strict=True))
-    present = jnp.sum(lanes.taken >= starts) - 1
-    order = jnp.where(lanes.taken == starts[present], _best_first(lanes), lanes.order)
-    turn = order[(lanes.taken - starts[present]) % alive[present]]
-    new, info = one.step(known, image, target, jax.tree.map(lambda x: x[turn], lanes.states))
-    states = jax.tree.map(lambda all_, own: all_.at[turn].set(own), lanes.states, new)
+    """Take a step by the present anchor, or by the next one if this one's share is used up."""
+    now: Restarts = state.latent
+    last = len(now.goals.apart) - 1
+    used_up = now.taken == (now.anchor + 1) * share
+    drop = used_up & (now.anchor < last) & ~now.state.latent.objective.fooled
+    anchor = now.anchor + drop
+    anew = _toward(now.fresh, now.goals, anchor, now.taken)
+    begun = keep_where(drop, anew, now.state)
+    new, info = one.step(known, image, target, begun)
     better = new.best_norm < state.best_norm
     best, norm = keep_where(better, (new.best, new.best_norm), (state.best, state.best_norm))
-    found = Lanes(
-        states, lanes.losses.at[turn].set(info.loss - info.reports["pull"]), order, lanes.taken + 1
-    )
-    return AttackState(
-        new.perturbation, state.variable, (), found, best, norm, jnp.min(states.status)
-    ), info
-
-
-def _best_first(lanes: Lanes) -> Int[Array, " k"]:
-    """Order lanes: the smallest success first, then the least loss; those that diverged last."""
-    losses = jnp.where(lanes.states.status == 0, lanes.losses, jnp.inf)
-    order = jnp.lexsort((losses, lanes.states.best_norm))
-    return order.astype(jnp.int32)
+    found = Restarts(new, now.fresh, now.goals, anchor, now.taken + 1)
+    return AttackState(new.perturbation, state.variable, (), found, best, norm, new.status), info

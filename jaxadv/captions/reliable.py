@@ -5,6 +5,7 @@ Ours; what it does is `captions.anchored` with the settings that `docs/captions.
 
 import dataclasses
 
+from jaxadv import checks
 from jaxadv.captions.anchored import BankOptions, anchored, with_bank
 from jaxadv.captions.captioner import Captioner
 from jaxadv.captions.options import CAPTION
@@ -12,6 +13,7 @@ from jaxadv.core.attack import Attack
 from jaxadv.core.method import Method, option, steps
 
 BUDGET = 1000
+STEPS_AN_ANCHOR, MOST_ANCHORS = 300, 3
 
 
 def reliable(victim: Captioner, *, budget: int = BUDGET, exclude: bool = True) -> Attack:
@@ -30,7 +32,9 @@ def reliable(victim: Captioner, *, budget: int = BUDGET, exclude: bool = True) -
     Raises:
       InputError: the victim is no captioner, or the budget is outside its range.
     """
-    return anchored(victim, iterations=budget, exclude=exclude)
+    checks.in_range(iterations=budget)
+    anchors = min(max(budget // STEPS_AN_ANCHOR, 1), MOST_ANCHORS)
+    return anchored(victim, iterations=budget, anchors=anchors, exclude=exclude)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
