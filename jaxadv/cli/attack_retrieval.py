@@ -90,9 +90,9 @@ def retrieval(
     from jaxadv.reports.files import save
     from jaxadv.reports.retrieval import draw_panels
 
+    (run,) = chosen(context, METHODS, [method], modality=modality)
     subject = scene_hasher(victim)
     hasher = subject.hasher
-    (run,) = chosen(context, METHODS, [method], modality=modality)
     attack = run.attack(hasher)
     given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
     far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
