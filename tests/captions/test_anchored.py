@@ -316,5 +316,5 @@ def test_by_name_is_the_same_attack(method, attack):
 
 
 def test_without_a_bank_it_says_what_to_give():
-    with pytest.raises(InputError, match="params .* Known"):
+    with pytest.raises(InputError, match="must be a Known"):
         run(reliable(VICTIM, budget=2), PARAMETERS, tiny_image(1), target_of(2), iterations=2)
