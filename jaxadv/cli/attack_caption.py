@@ -10,7 +10,7 @@ import typer
 from jaxadv.cli.console import console, fail, note, print_table
 from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
-from jaxadv.cli.options import UNKNOWN_WORDS, is_given
+from jaxadv.cli.options import CAPTION_METHODS, UNKNOWN_WORDS, is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def caption(
             "untargeted attack."
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="gem, ssvm, show-and-fool or untargeted.")] = "gem",
+    method: Annotated[str, typer.Option(help=f"{CAPTION_METHODS}.")] = "gem",
     unknown_words: Annotated[bool, typer.Option("--unknown-words", help=UNKNOWN_WORDS)] = False,
     batch: Annotated[int, typer.Option(min=1, help="Pictures attacked at once.")] = 16,
 ) -> None:

@@ -10,7 +10,7 @@ from jaxadv.cli.evaluate_labels import labels
 from jaxadv.cli.evaluate_retrieval import retrieval
 from jaxadv.cli.evaluate_understanding import understanding
 from jaxadv.cli.methods import chosen, with_options_of
-from jaxadv.cli.options import AUTO, UNKNOWN_WORDS, batch_size
+from jaxadv.cli.options import AUTO, CAPTION_METHODS, UNKNOWN_WORDS, batch_size
 
 app = typer.Typer(no_args_is_help=True, help="Print a paper's table.")
 app.command(
@@ -47,7 +47,7 @@ def caption(
     out: Annotated[Path, typer.Option(help="Folder for the records and the table.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="gem, ssvm, show-and-fool or untargeted; repeatable."),
+        typer.Option(help=f"{CAPTION_METHODS}; repeatable."),
     ] = None,
     settings: Annotated[
         str, typer.Option(help='all, or some of Table 1\'s: "0 latent,3 latent,1 obser".')

@@ -22,7 +22,8 @@ def understanding(
     ],
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and records.")],
     method: Annotated[
-        list[str] | None, typer.Option(help="gem, ssvm or show-and-fool; repeatable.")
+        list[str] | None,
+        typer.Option(help="Any of jaxadv attack caption's that take a caption; repeatable."),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Pictures attacked.")] = 24,
     targets: Annotated[

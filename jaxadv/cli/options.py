@@ -15,6 +15,7 @@ UNKNOWN_WORDS = (
     "Let captions contain the mark of unknown words, as where the captioners' evaluation code runs "
     "without suppress_UNK."
 )
+CAPTION_METHODS = "gem, ssvm, show-and-fool, untargeted, anchored or reliable"
 AUTO = "Attacks at once; auto: as many as fit the device."
 MOST_AT_ONCE = 100_000
 LARGEST = 2**31 - 1  # JAX's whole numbers

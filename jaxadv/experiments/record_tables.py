@@ -80,7 +80,7 @@ def own_records(
       StoreError: the folder holds no sweep and no evaluation.
     """
     paper = PaperTable(
-        name=task,
+        name=f"table {task}",
         title="",
         caption="",
         task=task,

@@ -6,6 +6,7 @@
 import ast
 import inspect
 import textwrap
+from importlib import import_module
 
 import pytest
 from helpers.command_table import COMMANDS, ELSEWHERE, LEAVES, parameters
@@ -90,3 +91,13 @@ def test_an_old_spelling_works_and_names_the_new(command):
     first, second = err.splitlines()
     assert code == 2 and first == "--rounds: is called --iterations now"
     assert "iterations -3: must be a whole number" in second
+
+
+@pytest.mark.parametrize("family", ["captions", "labels", "hashing"])
+@pytest.mark.parametrize("verb", ["attack", "evaluate"])
+def test_the_help_of_method_names_every_method(verb, family):
+    """It is written out, since the declarations import JAX."""
+    word = {"captions": "caption", "labels": "labels", "hashing": "retrieval"}[family]
+    told = parameters(f"{verb} {word}")["method"].help
+    for method in import_module(f"jaxadv.{family}.methods").METHODS:
+        assert method.name in told
