@@ -5,11 +5,12 @@ from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
 from jaxadv.core.attack import Attack, Params, Status, Target
-from jaxadv.core.run import Result, check_pictures
+from jaxadv.core.run import Result, check_pictures, run
 from jaxadv.core.stream import Keeper, Place, Request, stream
 from jaxadv.errors import InputError
 
@@ -151,6 +152,29 @@ def carry_out(
             for done in _stream(job, some, slots, chunk, key, sharding, keeper, shard, looks):
                 if wanted(done.planned.id):
                     yield done
+
+
+def at_once(job: Job, key: jax.Array) -> list[Done]:
+    """Make all attacks of a job in one batch, which compiles one program; for few attacks.
+
+    Raises:
+      InputError: one of them cannot be loaded.
+    """
+    began = time.perf_counter()
+    loaded = [planned.load() for planned in job.planned]
+    images, targets = jax.tree.map(lambda *x: np.stack(x), *loaded)
+    ids = jnp.asarray([planned.id for planned in job.planned], jnp.int32)
+    results = run(
+        job.attack, job.params, images, targets, iterations=job.iterations, key=key, ids=ids
+    )
+    results = jax.tree.map(np.asarray, results)
+    seconds = (time.perf_counter() - began) / len(loaded)
+    found = []
+    for i, (planned, (image, target)) in enumerate(zip(job.planned, loaded, strict=True)):
+        result: Result = jax.tree.map(lambda x, i=i: x[i], results)
+        columns = job.describe(planned, Request(planned.id, image, target), result)
+        found.append(Done(planned, job.iterations, None, columns, job.picture(result), seconds))
+    return found
 
 
 def _experiment(job: Experiment) -> Iterator[Done | str]:
