@@ -402,18 +402,18 @@ class AnchoredOptions(BankOptions):
     Attributes:
       iterations: steps, each a pass over the victim.
       anchors: how many are tried.
-      loss: of the features, beside the pull.
+      objective: of the features, beside the pull.
     """
 
     iterations: int = option(1000, "steps, each a pass over the victim", check=steps)
     anchors: int = option(
         1, "how many are tried while none succeeds", check=partial(checks.whole, least=1)
     )
-    loss: Loss = option("gem", "beside the pull: gem (joint posterior), ssvm or margins")
+    objective: Loss = option("gem", "beside the pull: gem (joint posterior), ssvm or margins")
 
 
 def _make(victim: Captioner, options: AnchoredOptions) -> Attack:
-    loss, first = losses(victim)[options.loss]
+    loss, first = losses(victim)[options.objective]
     return anchored(
         victim,
         iterations=options.iterations,

@@ -35,7 +35,7 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
       InputError: the folder holds nothing of the kind.
     """
     path, family = folder / "table.json", FAMILIES[paper.task]
-    if family.evaluated is not None and path.is_file() and not store.holds_plan(folder):
+    if family.evaluated is not None and path.is_file() and not _has_cells(paper, folder):
         if victims:
             raise TableError("--victim: is read with a sweep's folder alone")
         return family.evaluated(paper, read_json(path))
@@ -43,6 +43,13 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     rows = store.read(folder, problems)
     table = (family.table or tabulate)(paper, cells, rows, victims)
     return table._replace(notes=(*table.notes, *problems))
+
+
+def _has_cells(paper: PaperTable, folder: Path) -> bool:
+    """Return whether a folder has a plan with cells of a table's family."""
+    if not store.holds_plan(folder):
+        return False
+    return any(cell["task"] == paper.task for cell in store.read_cells(folder).values())
 
 
 def own_tables(

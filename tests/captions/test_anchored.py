@@ -296,7 +296,9 @@ def test_arguments_are_checked():
     [
         (choose(METHODS, "reliable", budget=8), reliable(VICTIM, budget=8)),
         (
-            choose(METHODS, "anchored", iterations=8, anchors=2, loss="margins", exclude=False),
+            choose(
+                METHODS, "anchored", iterations=8, anchors=2, objective="margins", exclude=False
+            ),
             anchored(
                 VICTIM, iterations=8, anchors=2, loss=margins_term(VICTIM, lanes=9), exclude=False
             ),

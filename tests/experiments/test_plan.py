@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxadv.captions.methods import METHODS, SSVM
-from jaxadv.core.method import option, steps
+from jaxadv.core.method import kinds, option, steps
 from jaxadv.errors import InputError
 from jaxadv.experiments import caption_jobs
 from jaxadv.experiments.cells import PlanError
@@ -223,3 +223,12 @@ def test_no_regular_file(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             read_plan(find(path))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_an_option_is_of_one_type_in_all_methods_of_a_family(family):
+    """A grid's key is read once for all of them."""
+    found: dict = {}
+    for method in family.methods:
+        for name, kind in kinds(method).items():
+            assert found.setdefault(name, kind) == kind, name

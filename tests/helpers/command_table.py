@@ -11,7 +11,7 @@ DESCENT = "tradeoff space optimiser epsilon"
 PRECISION = "arithmetic judged"
 STEPS = "learning_rate iterations"
 CMLA = "iterations learning_rate norm inter intra distortion non_negative codes"
-BANK = "bank exclude anchors budget"
+BANK = "bank exclude anchors objective budget"
 BALL = "epsilon norm optimiser judged"
 TRAINING = "name out force data steps seed"
 POISON = "out data trigger rate caption strength seed"
@@ -34,7 +34,7 @@ COMMANDS = {
             "--method show-and-fool --untargeted": f"{STEPS} loss margin constant tries aim "
             "targeted",
             "--method untargeted": f"{STEPS} {DESCENT}",
-            "--method anchored": "target iterations bank exclude anchors loss",
+            "--method anchored": "target iterations bank exclude anchors objective",
             "--method reliable": "target budget bank exclude",
         },
     ),
