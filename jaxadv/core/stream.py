@@ -183,7 +183,7 @@ def stream(
 def _check_looks(looks: Sequence[int], iterations: int) -> None:
     checks.instance("looks", looks, Sequence)
     for number in looks:
-        checks.in_range(iterations=number)
+        checks.whole("looks", number, 1, checks.MOST_STEPS)
     if any(a >= b for a, b in pairwise([*looks, iterations])):
         given = ", ".join(map(str, looks))
         raise InputError(f"looks {given}: must be rising numbers below {iterations} iterations")

@@ -34,7 +34,7 @@ from jaxadv.core import run as drive
 from jaxadv.core.constraints import ball, clip
 from jaxadv.core.expectation import over_transformations
 from jaxadv.errors import InputError
-from jaxadv.hashing.cmla import Weights, bounded, cmla, hash_check, hash_judge, released
+from jaxadv.hashing.cmla import Weights, bounded, cmla, codes_of, hash_check, hash_judge, released
 from jaxadv.hashing.cmla import objective as cmla_objective
 from jaxadv.labels import judging as labels
 from jaxadv.labels.kfool import kfool, to_boundaries
@@ -307,6 +307,7 @@ TABLE = {
             "sharding": ["all"],
             "keeper": [3],
             "place": FUNCTION[:2],
+            "looks": [3, [0], [2], [1, 1]],
         },
     ),
     stream.pace: (
@@ -420,7 +421,7 @@ INNER = {
     *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
     *(to_boundaries, memory.free_bytes),
     *(arithmetic.checked, arithmetic.functions_of, arithmetic.changed_in, arithmetic.in_arithmetic),
-    *(triggers.strength,),
+    *(triggers.strength, codes_of),
     arithmetic.attack_in,  # looks at no more than the two arithmetics, as `in_arithmetic` does
 }
 
