@@ -4,8 +4,9 @@ python docs/method_tables.py
 """
 
 from pathlib import Path
+from typing import Any
 
-from jaxadv.core.method import Method, abouts, defaults, kinds, written
+from jaxadv.core.method import GIVEN, Method, abouts, defaults, kinds, written
 from jaxadv.experiments.families import FAMILIES
 
 PAGE = Path(__file__).parent / "reference" / "methods.md"
@@ -40,14 +41,16 @@ def _row(name: str, methods: tuple[Method, ...]) -> str:
     known = [abouts(method)[name] for method in methods if name in kinds(method)]
     symbol = ", ".join(dict.fromkeys(about.symbol for about in known if about.symbol))
     text = "; ".join(dict.fromkeys(about.help for about in known))
-    only = next(
-        (f" (with `{about.only[0]} = {about.only[1]}`)" for about in known if about.only), ""
-    )
+    only = next((f" (with `{_condition(*about.only)}`)" for about in known if about.only), "")
     values = [
         (written(defaults(method)[name]) or "–") if name in kinds(method) else "–"
         for method in methods
     ]
     return f"| `{name}` | {symbol} | {text}{only} | {' | '.join(values)} |"
+
+
+def _condition(other: str, value: Any) -> str:
+    return other if value is GIVEN else f"{other} = {value}"
 
 
 if __name__ == "__main__":

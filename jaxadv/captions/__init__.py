@@ -1,6 +1,7 @@
 """Attacks on captioners (Xu et al., CVPR 2019): protocol, targets, objectives and measures."""
 
-from jaxadv.captions.anchored import Known, anchored, bank_of
+from jaxadv.captions.anchored import anchored
+from jaxadv.captions.bank import Known, bank_of
 from jaxadv.captions.captioner import (
     Captioner,
     beam,

@@ -6,7 +6,8 @@ Ours; what it does is `captions.anchored` with the settings that `docs/captions.
 import dataclasses
 
 from jaxadv import checks
-from jaxadv.captions.anchored import BankOptions, anchored, with_bank
+from jaxadv.captions.anchored import anchored
+from jaxadv.captions.bank import BankOptions, with_bank
 from jaxadv.captions.captioner import Captioner
 from jaxadv.captions.options import CAPTION
 from jaxadv.core.attack import Attack

@@ -1,7 +1,6 @@
 """`jaxadv attack caption`: make captioners say something else."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +13,6 @@ from jaxadv.cli.options import CAPTION_METHODS, UNKNOWN_WORDS, is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from jaxadv.cli.inputs import Picture
     from jaxadv.core.method import Chosen
     from jaxadv.experiments.job import Planned
@@ -137,7 +134,7 @@ def _able(
     from jaxadv.captions.captioner import greedy
     from jaxadv.errors import InputError
     from jaxadv.experiments.captions import wanted
-    from jaxadv.experiments.job import Planned
+    from jaxadv.experiments.job import at_hand
 
     captioner, params = loaded.captioner, loaded.params
     attack = method.attack(captioner)
@@ -159,13 +156,8 @@ def _able(
             fail(f"{picture.path}: {problem}; not attacked")
             continue
         about = {"image": str(picture.path), "target": wanted(aimed, captioner)}
-        load = partial(_both, picture.image, aimed)
-        planned.append(Planned(number, about, load))
+        planned.append(at_hand(number, about, picture.image, aimed))
     return planned
-
-
-def _both(image: "np.ndarray", target: Any) -> "tuple[np.ndarray, Any]":
-    return image, target
 
 
 def _already(method: "Chosen", target: Any, tokens: Any) -> bool:

@@ -1,8 +1,7 @@
 """`jaxadv attack labels`: make labels leave what a tagger says first."""
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +12,7 @@ from jaxadv.cli.options import is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 COMMAND = "attack labels"
 SEVERAL = "repeatable, or several separated by commas."
@@ -51,7 +50,7 @@ def labels(
     from jaxadv.cli.inputs import read_pictures, results_folder
     from jaxadv.data.images import round_8bit, write_png
     from jaxadv.errors import InputError
-    from jaxadv.experiments.job import Planned
+    from jaxadv.experiments.job import at_hand
     from jaxadv.experiments.label_jobs import label_attacks
     from jaxadv.experiments.labels import first, named
     from jaxadv.labels.methods import METHODS
@@ -95,7 +94,7 @@ def labels(
             "specified": named(target.specified, classes),
             "relevant": named(target.relevant, classes),
         }
-        planned.append(Planned(number, about, partial(_both, picture.image, target)))
+        planned.append(at_hand(number, about, picture.image, target))
     if not planned:
         raise InputError("no picture can be attacked")
     found = []
@@ -149,7 +148,3 @@ def labels(
     console.print(f"written to {out}/")
     if len(found) < len(runs) * len(images):
         raise typer.Exit(2)
-
-
-def _both(image: "np.ndarray", target: Any) -> "tuple[np.ndarray, Any]":
-    return image, target

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -101,7 +100,7 @@ def _job(
     from jaxadv.experiments.banks import params_with_bank
     from jaxadv.experiments.caption_jobs import caption_attacks
     from jaxadv.experiments.captions import Setting, choose_targets, wanted
-    from jaxadv.experiments.job import Planned
+    from jaxadv.experiments.job import at_hand
 
     complete, gaps = Setting("complete", latent=0), Setting("2 latent", latent=2)
     captioner = victim.captioner
@@ -110,13 +109,8 @@ def _job(
         some = [gaps if method.aims_at == CAPTION and image % 2 else complete]
         for request in choose_targets(captions, some, 1, [image], captioner.max_length):
             about = {"setting": request.setting, "target": wanted(request.target, captioner)}
-            load = partial(_both, pictures[image], request.target)
-            planned.append(Planned(image, about, load))
+            planned.append(at_hand(image, about, pictures[image], request.target))
     return caption_attacks(captioner, params_with_bank(method, victim), method, planned)
-
-
-def _both(image: Any, target: Any) -> tuple[Any, Any]:
-    return image, target
 
 
 def _rows(who: str, method: str, made: Sequence["Done"]) -> list[list[Any]]:

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import typer
+
 from jaxadv.cli.console import console, fail, note, print_table, watch
 from jaxadv.cli.evaluations import write_table
+from jaxadv.cli.options import one_of
 
 if TYPE_CHECKING:
     from jaxadv.experiments.cells import Cell
     from jaxadv.experiments.family import Measure
     from jaxadv.experiments.job import Done, Job
-    from jaxadv.experiments.sweep import Prepared, Progress, Shard
+    from jaxadv.experiments.sweep import Pictures, Prepared, Progress, Shard
 
 PICTURES = "Adversarial pictures to keep: none, png (8-bit) or float."
 SHARD = "Make a share only: i/n, i from 0; a job array's own."
@@ -27,7 +30,7 @@ def attack_cells(
     title: str,
     size: int | None,
     share: "Shard",
-    pictures: str = "none",
+    pictures: "Pictures" = "none",
     file: str = "",
     command: str = "sweep",
 ) -> "Progress":
@@ -55,7 +58,7 @@ def attack_cells(
         slots=slots,
         shard=share,
         sharding=sharding,
-        pictures=pictures,  # type: ignore[arg-type]  # checked by the commands
+        pictures=pictures,
         file=file,
         command=command,
     )
@@ -119,20 +122,20 @@ def evaluate_cells(
     from jaxadv.experiments.record_tables import own_tables
     from jaxadv.experiments.sweep import prepare
 
-    check_pictures(pictures)
+    kept = check_pictures(pictures)
     share = parse_shard(shard)
     results_folder(out, command, *(cell.victim for cell in cells))
     prepared = prepare(cells)
     notes = list(dict.fromkeys(line for one in prepared for line in _notes(one)))
     for line in notes:
         console.print(line)
-    attack_cells(
+    last = attack_cells(
         prepared,
         out,
         title=command,
         size=batch,
         share=share,
-        pictures=pictures,
+        pictures=kept,
         file=command,
         command=command,
     )
@@ -149,6 +152,14 @@ def evaluate_cells(
         for t in tables
     ]
     write_table(out, {"command": command, "victims": victims, "about": notes, "tables": entries})
+    end(last, out)
+
+
+def end(last: "Progress", out: Path) -> None:
+    """End a command, with code 1 where attacks failed."""
+    if last.failed:
+        console.print(f"{last.failed} attacks failed: jaxadv sweep status {out}")
+        raise typer.Exit(1)
 
 
 class News(NamedTuple):
@@ -187,15 +198,14 @@ def _news(job: "Job", batch: int) -> Iterator[News]:
         yield News(number, total, f"{fooled / number:.0%} fooled", done)
 
 
-def check_pictures(pictures: str) -> None:
-    """Check the option that says which pictures are kept.
+def check_pictures(pictures: str) -> "Pictures":
+    """Return the option that says which pictures are kept.
 
     Raises:
       InputError: it is none of the words.
     """
-    from jaxadv.cli.options import one_of
-
-    one_of("--pictures", pictures, ("none", "png", "float"))
+    kept: Pictures = one_of("--pictures", pictures, ("none", "png", "float"))
+    return kept
 
 
 def _notes(one: "Prepared") -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import typer
 from jaxadv.cli.engine import PICTURES, SHARD, attack_cells, evaluate_cells
 from jaxadv.cli.evaluations import whole_numbers
 from jaxadv.cli.methods import chosen as chosen_methods
-from jaxadv.cli.options import AUTO, batch_size, is_given, refuse_unread
+from jaxadv.cli.options import AUTO, batch_size, is_given, one_of, refuse_unread
 
 if TYPE_CHECKING:
     from jaxadv.core.method import Chosen
@@ -91,7 +91,7 @@ def labels(
     The same command on the same folder goes on from there. Its records are those of a sweep, so
     that `jaxadv table` reads them.
     """
-    from jaxadv.checks import one_of
+    from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.experiments.cells import Cell
     from jaxadv.experiments.label_jobs import LabelDesign, measures_in
@@ -111,9 +111,9 @@ def labels(
     )
     delta = runs[0].value("delta")
     refuse_unread(context, selection, {"random": ("specified", "delta"), "global": ("types",)})
-    one_of("--selection", selection, ("global", "random"))
-    one_of("--among", among, ("relevant", "said"))
-    one_of("--form", form, ("paper", "released"))
+    selected = one_of("--selection", selection, ("global", "random"))
+    drawn = one_of("--among", among, ("relevant", "said"))
+    measures = measures_in(one_of("--form", form, ("paper", "released")))
     if delta is not None and (selection == "global" or delta > specified):
         raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
     victims = [zoo.load(name) for name in dict.fromkeys(victim)]
@@ -133,11 +133,12 @@ def labels(
         images=images or (100 if sources == ("scenes",) else MOST_PHOTOGRAPHS),
         most=most,
         k=tuple(counts),
-        selection=selection,  # type: ignore[arg-type]  # checked above
-        among=among,  # type: ignore[arg-type]  # checked above
+        selection=selected,
+        among=drawn,
         specified=(specified,),
         types=kinds,
     )
+    results_folder(out, COMMAND, *victim)  # before a search
     cells = [
         cell
         for name in dict.fromkeys(victim)
@@ -154,7 +155,7 @@ def labels(
         batch=size,
         shard=shard,
         pictures=pictures,
-        measures=measures_in(form),  # type: ignore[arg-type]  # checked above
+        measures=measures,
     )
 
 

@@ -108,18 +108,18 @@ def chosen(
 
 
 def _unread(flag: str, key: str, methods: Sequence["Method"], found: Sequence["Chosen"]) -> str:
-    from jaxadv.core.method import abouts
+    from jaxadv.core.method import GIVEN, abouts
 
     for one in found:
         about = abouts(one.method).get(key)
         if about is not None and about.only:
-            other = about.only[0]
+            other, wanted = about.only
+            if wanted is GIVEN:
+                return f"{flag}: is not read without --{other}"
             return (
                 f"{flag}: is not read with --{other} {one.value(other)}; it is for "
-                f"--{other} {about.only[1]}"
+                f"--{other} {wanted}"
             )
-        if about is not None:
-            return f"{flag}: is not read without --epsilon"
     readers = [method.name for method in methods if key in abouts(method)]
     names = " and ".join(one.name for one in found)
     return f"{flag}: is not read with {names}; it is for {' or '.join(readers)}"

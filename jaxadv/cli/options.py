@@ -95,14 +95,15 @@ def _fault(name: str, value: Any) -> str | None:
     return None
 
 
-def one_of(name: str, value: str, allowed: Collection[str]) -> None:
-    """Check that an option is one of some words.
+def one_of(name: str, value: str, allowed: Collection[str]) -> Any:
+    """Return an option that is one of some words, as their `Literal`.
 
     Raises:
       InputError: it is not.
     """
     if value not in allowed:
         raise InputError(f"{name} {quoted(value)}: must be one of {', '.join(allowed)}")
+    return value
 
 
 def positive(name: str, value: float | None) -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from jaxadv.cli.console import console, note, print_table
-from jaxadv.cli.engine import PICTURES, SHARD, attack_cells, check_pictures, slots_that_fit
+from jaxadv.cli.engine import PICTURES, SHARD, attack_cells, check_pictures, end, slots_that_fit
 from jaxadv.cli.options import AUTO, batch_size
 
 
@@ -68,7 +68,7 @@ def run(
     from jaxadv.experiments.sweep import prepare
 
     size = batch_size(batch)
-    check_pictures(pictures)
+    kept = check_pictures(pictures)
     joined = distributed or any(x is not None for x in (coordinator, processes, process))
     if joined and shard is not None:
         raise InputError("--shard: is not read with --distributed, where each has its share")
@@ -101,12 +101,10 @@ def run(
         title=file.stem,
         size=size,
         share=share,
-        pictures=pictures,
+        pictures=kept,
         file=str(found.resolve()),
     )
-    if last.failed:
-        console.print(f"{last.failed} attacks failed: jaxadv sweep status {out}")
-        raise typer.Exit(1)
+    end(last, out)
 
 
 def _sweeps_folder(out: Path) -> None:

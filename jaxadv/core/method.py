@@ -24,6 +24,10 @@ Check = Callable[[str, Any], None]
 """`(name, value)`, raises an `InputError` for a value outside its range."""
 
 
+GIVEN = object()
+"""Stands for any value of an option but None (`About.only`)."""
+
+
 class About(NamedTuple):
     """What is known of an option beside its type and its default, which is the paper's value.
 
@@ -31,7 +35,8 @@ class About(NamedTuple):
       help: what it is, in a few words.
       symbol: in the paper; empty where it has none.
       check: of a number's range.
-      only: another option and the value of it with which this one is read; None if always.
+      only: another option and the value of it with which this one is read, which may be `GIVEN`;
+        None if always.
       column: its name in records, where that is not its own.
       off: of a switch that is on by default, the command line's word for turning it off.
       driver: whether the driver reads it alone, so that it makes no other attack.
@@ -101,7 +106,12 @@ class InABall(AttackOptions):
         symbol="ε",
         check=checks.positive,
     )
-    norm: Norm = option("linf", "norm of the ball: l1, l2 or linf", column="epsilon_norm")
+    norm: Norm = option(
+        "linf",
+        "norm of the ball: l1, l2 or linf",
+        only=("epsilon", GIVEN),
+        column="epsilon_norm",
+    )
 
 
 def in_ball(options: InABall, plain: Constraint, unit: float = 1.0) -> Constraint:
@@ -176,9 +186,10 @@ class Chosen:
     def reads(self, name: str) -> bool:
         """Return whether the method reads an option, as the others are set."""
         about = abouts(self.method).get(name)
-        if about is None or (name == "norm" and getattr(self.options, "epsilon", 0) is None):
-            return False
-        return not about.only or self.value(about.only[0]) == about.only[1]
+        if about is None or about.only is None:
+            return about is not None
+        other, wanted = about.only
+        return self.value(other) is not None if wanted is GIVEN else self.value(other) == wanted
 
     def value(self, name: str) -> Any:
         """Return an option's value."""
@@ -250,10 +261,13 @@ def choose(methods: Sequence[Method], name: str, **given: Any) -> Chosen:
     for key in given:
         about = abouts(method)[key]
         if about.only and not chosen.reads(key) and given[key] != defaults(method)[key]:
-            other = about.only[0]
-            raise InputError(
-                f"{key}: is not read by {name} with {other} {quoted(chosen.value(other))}"
+            other, wanted = about.only
+            why = (
+                f"without {other}"
+                if wanted is GIVEN
+                else f"with {other} {quoted(chosen.value(other))}"
             )
+            raise InputError(f"{key}: is not read by {name} {why}")
     method.check(chosen.options)
     return chosen
 

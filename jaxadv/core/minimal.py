@@ -95,7 +95,8 @@ def minimal(
 
     Every perturbation, `best` among them, is one of a picture of 8 bits a channel (bags of words
     are saved as they are); the rounding's gradient is taken as 1. Moves and γ shrink along half a
-    wave of the cosine from the first success to the last step.
+    wave of the cosine from the first success to the last step, which goes back to the best picture,
+    so that a result's `final` is it, too.
 
     Args:
       objective: what to minimise; give its own weight of the norm as 0.
@@ -154,6 +155,8 @@ def minimal(
         )
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient) & jnp.isfinite(variable))
         new, norm = end_step(state, going, appraisal.success, finite, False)
+        ended = (latent.taken >= iterations) & jnp.isfinite(new.best_norm)
+        new = new._replace(perturbation=jnp.where(ended, new.best, new.perturbation))
         return new, AttackInfo(value, appraisal.success, norm, appraisal.reports)
 
     return Attack(init, step, judge, check)

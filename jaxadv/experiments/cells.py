@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from jaxadv.core.method import Chosen
@@ -19,13 +20,13 @@ class PlanError(InputError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Design:
+class Design(ABC):
     """What a cell attacks: a base of frozen dataclasses, one a family; defaults are the paper's."""
 
     @property
+    @abstractmethod
     def attacks(self) -> int:
         """How many attacks there are in a cell, at most."""
-        raise NotImplementedError
 
     @property
     def unread(self) -> dict[str, tuple[str, ...]]:

@@ -23,7 +23,7 @@ class Family(NamedTuple):
       design: what a cell attacks, a frozen dataclass with defaults.
       job: makes a cell's attacks of a victim.
       measures: of a record, by the papers' names; averaged in tables.
-      rows: the columns that tell the rows of its own table apart.
+      rows: the columns that identify a row of its own table.
       curves: those that are drawn against a setting.
       filled: columns that its records have where they were not written.
       table: makes a paper's table of a sweep's cells and records, for some victims; by default

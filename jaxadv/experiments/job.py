@@ -45,6 +45,11 @@ class Planned(NamedTuple):
     load: Callable[[], tuple[np.ndarray, Target]]
 
 
+def at_hand(number: int, about: dict[str, Any], image: np.ndarray, target: Target) -> Planned:
+    """Plan an attack on a picture that is in memory."""
+    return Planned(number, about, lambda: (image, target))
+
+
 class Job(NamedTuple):
     """All attacks of a cell.
 

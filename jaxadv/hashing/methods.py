@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxadv import checks
 from jaxadv.core.attack import Attack, default_optimiser
-from jaxadv.core.method import AttackOptions, Method, option, steps
+from jaxadv.core.method import Method, option, steps
 from jaxadv.core.norms import Norm
 from jaxadv.hashing.cmla import (
     BOUNDS,
@@ -12,13 +12,13 @@ from jaxadv.hashing.cmla import (
     LEARNING_RATES,
     RELEASED_BOUNDS,
     Codes,
-    Modality,
     Weights,
     bounded,
     cmla,
     released,
 )
 from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.hashing.options import HashOptions
 from jaxadv.hashing.reliable import METHOD as RELIABLE
 
 
@@ -31,12 +31,10 @@ def _learning_rate(options: "CmlaOptions") -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CmlaOptions(AttackOptions):
+class CmlaOptions(HashOptions):
     """What CMLA can be told (CMLA paper, section 4.1).
 
     Attributes:
-      modality: what is attacked.
-      bound: ε, of pixels in 0..255 or of a text's weights in 0..1.
       learning_rate: Adam's, in the same units.
       norm: p of the distortion term.
       inter, intra, distortion: the terms' weights.
@@ -45,13 +43,6 @@ class CmlaOptions(AttackOptions):
       iterations: steps.
     """
 
-    modality: Modality = option("image", "what is attacked: image or text")
-    bound: float | None = option(
-        None,
-        "of pixels in 0..255 (8; 10 with non-negative), or of a text's weights (0.01)",
-        symbol="ε",
-        check=checks.positive,
-    )
     learning_rate: float | None = option(
         None, "of Adam (0.5 for pictures, 0.002 for texts)", check=checks.positive
     )

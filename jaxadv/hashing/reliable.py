@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxadv import checks
 from jaxadv.core.attack import Attack, AttackInfo, AttackState, Fixed, Status, keep_where
-from jaxadv.core.method import AttackOptions, Method, option, steps
+from jaxadv.core.method import Method, option, steps
 from jaxadv.core.norms import l2_norm
 from jaxadv.data.images import round_8bit
 from jaxadv.hashing.cmla import (
@@ -39,6 +39,7 @@ from jaxadv.hashing.cmla import (
     hash_judge,
 )
 from jaxadv.hashing.hasher import CrossModalHasher, binary_code
+from jaxadv.hashing.options import HashOptions
 
 KEEP = 0.5
 BUDGET = 1000
@@ -78,7 +79,7 @@ def average_precision(
 ) -> Float[Array, ""]:
     """Return the average precision of a ranking by distances, differentiable in these.
 
-    An item at distance d belongs to the whole numbers r beside it by `max(1 - |d - r|, 0)`. With
+    An item at distance d counts `max(1 - |d - r|, 0)` at the whole number r, of at most two. With
     n_r items at r, h_r of them relevant, and N_r items and H_r relevant ones before r,
 
         AP = Σ_r h_r (H_r + (h_r + 1) / 2) / (N_r + (n_r + 1) / 2) / Σ_r h_r
@@ -289,23 +290,14 @@ def _pace(taken: Int[Array, ""], budget: int) -> Array:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReliableOptions(AttackOptions):
+class ReliableOptions(HashOptions):
     """What the reliable attack can be told.
 
     Attributes:
-      modality: what is attacked.
-      bound: ε, of pixels in 0..255 or of a text's weights in 0..1.
       budget: steps, each a pass over the victim.
       keep: what a loss of average precision in the own modality weighs.
     """
 
-    modality: Modality = option("image", "what is attacked: image or text")
-    bound: float | None = option(
-        None,
-        "of pixels in 0..255 (8), or of a text's weights (0.01)",
-        symbol="ε",
-        check=checks.positive,
-    )
     budget: int = option(BUDGET, "passes over the victim, forward and back", check=steps)
     keep: float = option(
         KEEP,

@@ -16,7 +16,6 @@ fewer wrong labels always comes before one with more, and only among equals the 
 """
 
 import dataclasses
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -27,8 +26,6 @@ from jaxtyping import Bool, Float, Int
 from jaxadv.core.attack import (
     Appraisal,
     Attack,
-    AttackInfo,
-    AttackState,
     Fixed,
     Objective,
     Params,
@@ -134,8 +131,7 @@ def reliable(
 
     There is no rate, no weight and no number of steps to choose. A step is one pass over the
     victim, forward and back. Of the result `best` counts: of the pictures of 8 bits that fool the
-    victim with the fewest wrong labels among the first k, the nearest. The last step goes back to
-    it, so that `final` is the same picture.
+    victim with the fewest wrong labels among the first k, the nearest.
 
     Args:
       victim: the tagger.
@@ -152,7 +148,7 @@ def reliable(
         check=label_check(victim, delta),
         directions=normed_directions(),
     )
-    return one._replace(step=partial(_step, one, budget), victim=Fixed(victim))
+    return one._replace(victim=Fixed(victim))
 
 
 def objective(
@@ -200,20 +196,6 @@ def _allow(
     more = jnp.where(any_found, latent.wrong, jnp.ceil(share * k).astype(jnp.int32))
     fewer = jnp.minimum(latent.wrong, found.astype(jnp.int32))
     return Allowance(taken, jnp.where(success, fewer, more), any_found)
-
-
-def _step(
-    one: Attack,
-    budget: int,
-    params: Params,
-    image: Array,
-    target: LabelTarget,
-    state: AttackState,
-) -> tuple[AttackState, AttackInfo]:
-    """Take a step; the last one goes back to the best picture, if there is one."""
-    new, info = one.step(params, image, target, state)
-    back = jnp.isfinite(new.best_norm) & (new.latent.taken >= budget)
-    return new._replace(perturbation=jnp.where(back, new.best, new.perturbation)), info
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

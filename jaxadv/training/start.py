@@ -110,15 +110,19 @@ def with_backbone(variables: Params, other: Params) -> Params:
 
 
 def backbone_of(victim: zoo.Victim, wanted: str | None = None) -> tuple[str, Params]:
-    """Return the name of a victim's backbone and its variables by collection.
+    """Return the name of a captioner's or a tagger's backbone and its variables by collection.
 
     Raises:
-      VictimError: the backbone is not the wanted one.
+      VictimError: the victim has no such backbone, or not the wanted one.
     """
     name = str(getattr(victim.architecture, "backbone", "none"))
     if wanted not in (None, name):
         raise VictimError(f"victim {victim.name!r} has the backbone {name}, not {wanted}")
-    return name, {k: part["backbone"] for k, part in victim.params.items() if "backbone" in part}
+    found = {k: part["backbone"] for k, part in victim.params.items() if "backbone" in part}
+    if not found:
+        kind = victim.architecture.kind
+        raise VictimError(f"victim {victim.name!r} is a {kind}; give a captioner or a tagger")
+    return name, found
 
 
 def begin_from(variables: Params, other: zoo.Victim) -> Params:

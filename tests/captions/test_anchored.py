@@ -18,14 +18,12 @@ from helpers.tiny import (
 
 from jaxadv.captions.anchored import (
     WEIGHT,
-    Known,
     anchored,
-    bank_of,
     guided,
     planned,
-    scores,
     squared_distance,
 )
+from jaxadv.captions.bank import Known, bank_of, scores
 from jaxadv.captions.captioner import greedy, teacher_forced_logits
 from jaxadv.captions.criteria import says_target
 from jaxadv.captions.gem import term as gem_term

@@ -407,7 +407,7 @@ def test_a_stored_sweep_of_an_earlier_version():
 
 
 def test_of_a_sweep_of_a_retrieval_attack_without_an_intra_modal_weight(tmp_path):
-    """It is no row of a table of CMLA's, and a line of its own among the frontiers."""
+    """It has no row in CMLA's tables, and a line of its own in the plot of the frontiers."""
     grids = [{"intra": [0.0, 1.0]}, {"method": "reliable", "budget": 500, "keep": [0.5, 0.6]}]
     cells = plan({"retrieval": [{"victim": "scenes-ssah", **grid} for grid in grids]})
     store.write_plan(tmp_path, [(cell, "w", "a") for cell in cells])

@@ -176,3 +176,8 @@ def test_photographs_end_to_end(tmp_path, real_data):
     victim = zoo.load(str(tmp_path / "mine"))
     assert len(victim.record["held_out"]) == 2
     assert set(victim.captioner.vocabulary.words) == {"a", "cat", "here", "red", "UNK"}
+
+
+def test_a_hasher_has_no_backbone_to_begin_from():
+    with pytest.raises(VictimError, match="'scenes-dcmh' is a hasher; give a captioner or a tag"):
+        backbone_of(zoo.load("scenes-dcmh"))
