@@ -17,8 +17,9 @@ from jaxadv.training.captioner import caption_data, fit_likelihood, negative_log
 from jaxadv.training.captioner_recipes import train_on_photos
 from jaxadv.training.recipe import hold_out
 from jaxadv.training.self_critical import fit_self_critical, sample, words
+from jaxadv.training.start import backbone_of
 from jaxadv.victims import zoo
-from jaxadv.victims.architectures import CaptionerArchitecture
+from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
 from jaxadv.victims.nets.caption_net import initial_variables
 from jaxadv.vocabulary import Vocabulary
 
