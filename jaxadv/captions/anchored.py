@@ -274,7 +274,9 @@ def anchored(
         example = "jaxadv.captions.Known(params, jaxadv.captions.bank_of(victim, params, pictures))"
         checks.made_of("params", known, Known, example)
         if anchors > (count := len(known.bank.captions)):
-            raise InputError(f"bank: has {count} pictures; give at least {anchors}, one an anchor")
+            raise InputError(
+                f"bank: {count} pictures are too few; give at least {anchors}, one an anchor"
+            )
         check_target(known.params, image, target)
 
     one = minimal(objective, judge, iterations=iterations)

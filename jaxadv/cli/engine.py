@@ -12,6 +12,7 @@ import typer
 from jaxadv.cli.console import console, fail, note, print_table, watch
 from jaxadv.cli.evaluations import write_table
 from jaxadv.cli.options import one_of
+from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
     from jaxadv.experiments.cells import Cell
@@ -174,13 +175,18 @@ class News(NamedTuple):
 def attack_job(job: "Job", title: str, batch: int) -> list["Done"]:
     """Make a job's attacks, which are recorded nowhere; return those with an outcome, in order.
 
-    Of the others it is said why they have none.
+    For the others it prints why they have none.
+
+    Raises:
+      InputError: none has an outcome.
     """
     found = [news.last for news in watch(_news(job, batch), title)]
     for done in found:
         if done.failed is not None:
             fail(f"{done.planned.about['image']}: {done.failed}")
     able = [done for done in found if done.failed is None]
+    if not able:
+        raise InputError("no attack could be made")
     return sorted(able, key=lambda done: done.planned.id)
 
 

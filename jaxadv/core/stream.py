@@ -359,6 +359,7 @@ def _serve(
 
     Each attack is looked at after the steps in `ends`, the last of which is `iterations`.
     """
+    looking = len(ends) > 1
     waiting = _Waiting(iter(requests), slots, place)
     at: dict[int, int] = {}  # slot -> id of the request that it works on
     pauses = np.full(slots, ends[0], np.int32)  # of each slot, after how many steps
@@ -390,19 +391,19 @@ def _serve(
             arrivals = jax.device_put(_arrivals(new, slots), sharding)
             on_device = _fill(attack, params, arrivals, key, on_device, iterations)
             on_device = _recalled(keeper, new, on_device)
-            if len(ends) > 1:
+            if looking:
                 taken = jax.device_get(on_device.courses.taken)
                 for slot in new:
                     pauses[slot] = next(end for end in ends if end >= taken[slot])
         if on_device is None or not at:
             break
-        until = jax.device_put(pauses, sharding) if len(ends) > 1 else None
+        until = jax.device_put(pauses, sharding) if looking else None
         on_device, steps, going = _chunk(attack, params, on_device, until, chunk)
         made += int(steps) * slots
-        taken = jax.device_get(on_device.courses.taken) if len(ends) > 1 else pauses
+        taken = jax.device_get(on_device.courses.taken) if looking else pauses
         seen: list[tuple[int, _Row]] = []
         for slot in list(at):
-            if going[slot] and (len(ends) == 1 or taken[slot] < pauses[slot]):
+            if going[slot] and (not looking or taken[slot] < pauses[slot]):
                 continue
             row = jax.device_get(_row(on_device, slot))
             if going[slot]:
@@ -412,7 +413,7 @@ def _serve(
                 left = tuple(end for end in ends if end >= pauses[slot])
                 seen.append((slot, _Row(at.pop(slot), left, row)))
         if keeper is not None and keeper.due():
-            if len(ends) > 1 and through:  # an attack that is kept has been seen at all its looks
+            if looking and through:  # an attack that is kept has been seen at all its looks
                 yield from judge()
             rows = {number: jax.device_get(_row(on_device, slot)) for slot, number in at.items()}
             rows |= {row.id: row.slot for row in (*through.values(), *(row for _, row in seen))}

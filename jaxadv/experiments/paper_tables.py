@@ -8,6 +8,7 @@ the number stays; a cell that cannot be read is empty.
 import csv
 import functools
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,13 +40,13 @@ class PaperTable(NamedTuple):
 
     Attributes:
       name: such as "exact-caption-1".
+      task: the kind of a sweep's grids that it is of.
+      keys: the columns that tell rows apart.
       title: the paper and the table's number.
       caption: what it shows.
-      task: the kind of a sweep's grids that it is of.
       data: what the paper attacked.
       victim: what it attacked it with.
       named: words in the names of victims like the paper's.
-      keys: the columns that tell rows apart.
       where: which records are of this table: allowed values, by column.
       settings: the paper's, where they are not the method's own; a table for a method alone.
       measures: the columns of numbers, as the paper writes them.
@@ -55,19 +56,19 @@ class PaperTable(NamedTuple):
     """
 
     name: str
-    title: str
-    caption: str
     task: str
-    data: str
-    victim: str
-    named: tuple[str, ...]
     keys: tuple[str, ...]
-    where: dict[str, list[Any]]
-    settings: dict[str, Any]
-    measures: tuple[str, ...]
-    curve: str
-    notes: tuple[str, ...]
-    rows: tuple[PaperRow, ...]
+    title: str = ""
+    caption: str = ""
+    data: str = ""
+    victim: str = ""
+    named: tuple[str, ...] = ()
+    where: Mapping[str, list[Any]] = {}
+    settings: Mapping[str, Any] = {}
+    measures: tuple[str, ...] = ()
+    curve: str = ""
+    notes: tuple[str, ...] = ()
+    rows: tuple[PaperRow, ...] = ()
 
 
 @functools.cache

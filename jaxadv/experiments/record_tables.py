@@ -86,22 +86,7 @@ def own_records(
     Raises:
       StoreError: the folder holds no sweep and no evaluation.
     """
-    paper = PaperTable(
-        name=f"table {task}",
-        title="",
-        caption="",
-        task=task,
-        data="",
-        victim="",
-        named=(),
-        keys=FAMILIES[task].rows,
-        where={},
-        settings={},
-        measures=(),
-        curve="",
-        notes=(),
-        rows=(),
-    )
+    paper = PaperTable(f"table {task}", task, FAMILIES[task].rows)
     cells = store.read_cells(folder)
     short = _short_names([cell["victim"] for cell in cells.values()])
     renamed = {digest: {**cell, "victim": short[cell["victim"]]} for digest, cell in cells.items()}

@@ -194,6 +194,20 @@ def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
     assert names == {"scene.adversarial.png", "grey.adversarial.png", "figure.png"}
 
 
+def test_a_bank_too_small_for_the_anchors_is_two_lines(scene_png, tmp_path):
+    """Of the picture, and that nothing is left: no figure of nothing."""
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    write_png(bank / "one.png", scenes.example(3, 0).picture)
+    code, _, err = call(
+        "attack", "caption", "--victim", VICTIM, "--method", "reliable", "--budget", "600",
+        "--bank", bank, "--target", "a red circle", "--out", tmp_path / "o", scene_png,
+    )  # fmt: skip
+    assert code == 2 and "Traceback" not in err
+    assert "bank: 1 pictures are too few; give at least 2, one an anchor" in err
+    assert err.splitlines()[-1] == "error: no attack could be made"
+
+
 def test_evaluate_prints_the_table(tmp_path):
     code, out, err = call(
         "evaluate", "caption", "--victim", VICTIM, "--images", "2", "--targets", "1", *QUICK,
