@@ -24,7 +24,8 @@ Made by `python docs/method_tables.py`.
 def page() -> str:
     """Make the whole page: a table for each family, a column for each method."""
     parts = [HEAD]
-    for family in FAMILIES.values():
+    own = {family.methods: family for family in reversed(FAMILIES.values())}
+    for family in (family for family in FAMILIES.values() if own[family.methods] is family):
         names = [method.name for method in family.methods]
         head = f"| option | | what it is | {' | '.join(names)} |"
         rows = [_row(name, family.methods) for name in _options(family.methods)]

@@ -118,8 +118,9 @@ def retrieval(
 
 def _draw_curves(out: Path) -> None:
     """Draw and write Figure 3, where every query has been attacked."""
-    from jaxadv.experiments.curves import points_of, retrieved
+    from jaxadv.experiments.panels import points_of
     from jaxadv.experiments.record_tables import own_records
+    from jaxadv.experiments.retrieval_curves import retrieved
     from jaxadv.experiments.retrieval_records import as_evaluated
     from jaxadv.experiments.table_formats import as_csv
     from jaxadv.formats.files import write_text

@@ -1,18 +1,19 @@
 """`jaxadv evaluate understanding`: section 6 of the exact-caption paper, for any captioners."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jaxadv.cli.console import console, watch
-from jaxadv.cli.evaluations import write_results
+from jaxadv.cli.engine import PICTURES, SHARD, check_pictures, evaluate_cells
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import AUTO, batch_size
-from jaxadv.formats.files import write_text
+
+if TYPE_CHECKING:
+    from jaxadv.experiments.cells import Cell
 
 COMMAND = "evaluate understanding"
-FIGURES = ("location.png", "transfer.png", "likelihood.png", "examples.png")
 
 
 def understanding(
@@ -20,7 +21,7 @@ def understanding(
     victim: Annotated[
         list[str], typer.Option(help="A captioner's name or folder; repeat for several.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for tables, pictures and records.")],
+    out: Annotated[Path, typer.Option(help="Folder for records, tables and pictures.")],
     method: Annotated[
         list[str] | None,
         typer.Option(help="Any of jaxadv attack caption's that take a caption; repeatable."),
@@ -38,76 +39,70 @@ def understanding(
         typer.Option(help="scenes, or folders or prepared sets: what all victims held out."),
     ] = None,
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
+    shard: Annotated[str | None, typer.Option(help=SHARD)] = None,
+    pictures: Annotated[str, typer.Option(help=PICTURES)] = "png",
     seed: Annotated[int, typer.Option(help="Of the choice of targets.")] = 0,
 ) -> None:
     """Success by the place of a word, by sentence form, and on other captioners.
 
     Prints and writes four tables: words at their places (Figure 3 of the exact-caption paper),
     active, passive and attributive sentences (Figure 4) with what a victim has no words for, how
-    likely they were, and transfer among the victims.
+    likely they were, and transfer among the victims. The same command on the same folder goes on
+    from there; `jaxadv table understanding` reads its records.
     """
     from jaxadv.captions.methods import METHODS
-    from jaxadv.cli.inputs import results_folder
-    from jaxadv.experiments.subjects import compare_on
-    from jaxadv.experiments.table_formats import as_csv, as_markdown, as_text
-    from jaxadv.experiments.transfer import Transfer
-    from jaxadv.experiments.understanding import Plan, Study, check, largest_plan, understand
+    from jaxadv.errors import InputError
+    from jaxadv.experiments.cells import Cell
+    from jaxadv.experiments.understanding import UnderstandingDesign
+
+    size = batch_size(batch)
+    check_pictures(pictures)
+    for name in victim:
+        if victim.count(name) > 1:
+            raise InputError(f"victim {name!r}: given twice; a matrix needs different names")
+    methods = chosen(context, METHODS, method or [METHODS[0].name])
+    cells = []
+    for name in victim:
+        others = tuple(other for other in victim if other != name)
+        design = UnderstandingDesign(
+            tuple(data or ["scenes"]), images, targets, tuple(content or ()), others
+        )
+        cells += [Cell("understanding", name, seed, run, design) for run in methods]
+    evaluate_cells(cells, out, command=COMMAND, batch=size, shard=shard, pictures=pictures)
+    _draw(cells, out)
+
+
+def _draw(cells: Sequence["Cell"], out: Path) -> None:
+    """Draw the curves, the matrices, and an example of each form whose picture was kept."""
+    from jaxadv.data.images import read_image
+    from jaxadv.experiments.pictures import held_out
+    from jaxadv.experiments.record_tables import own_records
     from jaxadv.experiments.understanding_tables import (
-        entries_of,
         likelihood_panel,
         location_panels,
-        tables_of,
+        said_sentences,
         transfer_matrices,
     )
     from jaxadv.reports.captions import draw as draw_examples
     from jaxadv.reports.curves import draw as draw_curves
     from jaxadv.reports.files import save
-    from jaxadv.reports.understanding import draw_matrices, examples_of
+    from jaxadv.reports.understanding import draw_matrices, examples_of, panel_of
     from jaxadv.victims import zoo
 
-    size = batch_size(batch)
-    methods = chosen(context, METHODS, method or [METHODS[0].name])
-    sources = data or ["scenes"]
-    plan = Plan(methods, images, targets, size or Plan().batch, seed, content or (), sources)
-    subjects = compare_on([zoo.load(name) for name in victim], sources, images)
-    check(subjects, plan)
-    results_folder(out, COMMAND, *(subject.name for subject in subjects))
-    for name in FIGURES:
-        (out / name).unlink(missing_ok=True)
-    about = {
-        "command": COMMAND,
-        "victims": [subject.name for subject in subjects],
-        "data": sources,
-        "methods": [run.used for run in methods],
-        "images": images,
-        "targets": targets,
-        "seed": seed,
-    }
-    if size is None:
-        plan, fit = largest_plan(plan, subjects)
-        console.print(str(fit))
-    studies: list[Study] = []
-    transfers: list[Transfer] = []
-    records: list[dict[str, Any]] = []
-    write_results(out, {**about, "tables": {}}, records)
-    for news in watch(understand(subjects, plan), "understanding"):
-        studies += news.studies
-        transfers += news.transfers
-        for study in news.studies:
-            records += entries_of(study)
-            write_results(out, {**about, "tables": {}}, records)
-    tables = tables_of(studies, transfers)
-    for name, table in tables.items():
-        write_text(out / f"{name}.csv", as_csv(table) + "\n")
-    write_text(out / "understanding.md", "\n\n".join(map(as_markdown, tables.values())) + "\n")
-    tabled = {name: table._asdict() for name, table in tables.items()}
-    write_results(out, {**about, "tables": tabled}, records)
-    save(draw_curves(location_panels(studies)), out / "location.png")
-    save(draw_matrices(transfer_matrices(transfers)), out / "transfer.png")
-    if any(study.attempts for study in studies):
-        save(draw_curves([likelihood_panel(studies)]), out / "likelihood.png")
-        save(draw_examples(examples_of(studies)), out / "examples.png")
-    for table in tables.values():
-        for line in (*as_text(table).split("\n"), ""):
-            console.print(line)
-    console.print(f"written to {out}/")
+    rows = [row for row in own_records("understanding", out)[2] if row["failed"] is None]
+    if panels := location_panels(rows):
+        save(draw_curves(panels), out / "location.png")
+    if matrices := transfer_matrices(rows):
+        save(draw_matrices(matrices), out / "transfer.png")
+    if said_sentences(rows):
+        save(draw_curves([likelihood_panel(rows)]), out / "likelihood.png")
+    by_digest = {cell.digest: cell for cell in cells}
+    drawn = []
+    for row in examples_of(rows):
+        cell, kept = by_digest[row["cell"]], out / "pictures" / f"{row['cell']}-{row['id']}.png"
+        if kept.exists():
+            victim = zoo.load(cell.victim)
+            benign = {p.id: p for p in held_out(victim, cell.design.data, cell.design.images)}
+            drawn.append(panel_of(row, benign[row["image"]].load(), read_image(kept)))
+    if drawn:
+        save(draw_examples(drawn), out / "examples.png")

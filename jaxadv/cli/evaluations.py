@@ -1,8 +1,8 @@
-"""What the evaluations have in common: their options, their records and their folder."""
+"""What the evaluations have in common: their options and their folder."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,7 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.formats.files import write_text
 
-TABLE, RECORDS = "table.json", "records.jsonl"
-
-
-def write_results(out: Path, table: Mapping[str, Any], records: Iterable[Any]) -> None:
-    """Write a table and its records, in place of those that were there.
-
-    Numbers that JSON has not, such as a mean of nothing, are null.
-    """
-    lines = "".join(json.dumps(_in_json(record), allow_nan=False) + "\n" for record in records)
-    write_text(out / RECORDS, lines)
-    write_table(out, table)
+TABLE = "table.json"
 
 
 def write_table(out: Path, table: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.data.images import ImageError
 from jaxadv.experiments.banks import params_with_bank
+from jaxadv.experiments.caption_curves import by_location
 from jaxadv.experiments.captions import (
     distinct_targets,
     outcome,
@@ -267,4 +268,5 @@ CAPTIONS = Family(
     },
     rows=("method", "setting"),
     curves=("SR", "‖ε‖₂"),
+    panels={"location": lambda records: by_location(records.named)},
 )

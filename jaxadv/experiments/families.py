@@ -10,9 +10,10 @@ from jaxadv.experiments.cells import OLD_NAMES
 from jaxadv.experiments.family import Family
 from jaxadv.experiments.label_jobs import LABELS
 from jaxadv.experiments.retrieval_jobs import RETRIEVAL
+from jaxadv.experiments.understanding import UNDERSTANDING
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (CAPTIONS, LABELS, RETRIEVAL, BACKDOOR)
+    family.name: family for family in (CAPTIONS, UNDERSTANDING, LABELS, RETRIEVAL, BACKDOOR)
 }
 
 

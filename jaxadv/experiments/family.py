@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jaxadv.core.method import Method
 from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.job import Experiment, Job, Shared
+from jaxadv.experiments.panels import Panel, Records
 from jaxadv.experiments.paper_tables import PaperTable
 from jaxadv.experiments.tables import Table
 from jaxadv.victims.zoo import Victim
@@ -24,7 +25,8 @@ class Family(NamedTuple):
       job: makes a cell's attacks of a victim.
       measures: of a record, by the papers' names; averaged in tables.
       rows: the columns that identify a row of its own table.
-      curves: those that are drawn against a setting.
+      curves: those measures that are drawn against a setting.
+      panels: its own curves, by name.
       filled: columns that its records have where they were not written.
       table: makes a paper's table of a sweep's cells and records, for some victims; by default
         records are grouped and their measures averaged.
@@ -40,6 +42,7 @@ class Family(NamedTuple):
     measures: Mapping[str, Measure]
     rows: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
+    panels: Mapping[str, Callable[[Records], list[Panel]]] = {}
     filled: Mapping[str, Any] = {}
     table: Callable[[PaperTable, Mapping[str, Row], Iterable[Row], Sequence[str]], Table] | None = (
         None

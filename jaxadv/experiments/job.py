@@ -38,11 +38,14 @@ class Planned(NamedTuple):
       id: its number in the cell.
       about: what is known before it is made, by column.
       load: gives the picture and the target; an `InputError` if there is none.
+      outcome: the columns of one that is known to fail without an attack, such as a sentence that
+        the victim has no words for; None where an attack is to be made.
     """
 
     id: int
     about: dict[str, Any]
     load: Callable[[], tuple[np.ndarray, Target]]
+    outcome: dict[str, Any] | None = None
 
 
 def at_hand(number: int, about: dict[str, Any], image: np.ndarray, target: Target) -> Planned:
@@ -204,10 +207,14 @@ def _stream(
 ) -> Iterator[Done]:
     under_way: dict[int, tuple[Planned, Request]] = {}
     spent: dict[int, float] = {}
-    failed: list[Done] = []
+    without: list[Done] = []  # that end without an attack
+    ends = (*looks, job.iterations)
 
     def requests() -> Iterator[Request]:
         for planned in some:
+            if (known := planned.outcome) is not None:
+                without.extend(Done(planned, n, None, known, None, 0.0) for n in ends)
+                continue
             try:
                 image, target = planned.load()
                 check_pictures(image[None], [str(planned.about.get("image", planned.id))])
@@ -217,9 +224,7 @@ def _stream(
                 yield request
             except InputError as problem:
                 why = str(problem)
-                failed.extend(
-                    Done(planned, n, why, {}, None, 0.0) for n in (*looks, job.iterations)
-                )
+                without.extend(Done(planned, n, why, {}, None, 0.0) for n in ends)
 
     finished = stream(
         job.attack,
@@ -235,8 +240,8 @@ def _stream(
         looks=looks,
     )
     for number, result, seconds, _, steps in finished:
-        yield from failed
-        failed.clear()
+        yield from without
+        without.clear()
         planned, request = under_way[number]
         spent[number] = seconds = spent.get(number, 0.0) + seconds
         if steps == job.iterations:
@@ -246,7 +251,7 @@ def _stream(
         else:
             columns = job.describe(planned, request, result)
             yield Done(planned, steps, None, columns, job.picture(result), seconds)
-    yield from failed
+    yield from without
 
 
 def _place(job: Job, shard: int, slots: int) -> Place | None:

@@ -197,6 +197,20 @@ def tabulate(
     return beside(paper, groups, extra, notes)
 
 
+def named_rows(
+    paper: PaperTable, cells: Mapping[str, Row], rows: Iterable[Row], victims: Sequence[str] = ()
+) -> Iterator[tuple[str, Row]]:
+    """Return a table's records that have an outcome, each with the name of what made it.
+
+    The arguments are those of `tabulate`.
+    """
+    chosen = choose(paper, cells, victims)
+    for row in rows:
+        cell = chosen.get(row["cell"])
+        if cell is not None and row["failed"] is None and belongs(paper, cell, row):
+            yield f"{key_of('method', cell, row)}, {row['victim']}", row
+
+
 def _is_of_attacks(paper: PaperTable) -> bool:
     """Return whether a table is of what came of attacks, not of how many there are."""
     return bool({"SR", "APer"} & set(paper.measures))

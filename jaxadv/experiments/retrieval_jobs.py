@@ -19,7 +19,9 @@ from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.family import Family
 from jaxadv.experiments.hash_attacks import CONTEXT, Codes, encode, examples_of, known
 from jaxadv.experiments.job import Job, Planned, Shared
+from jaxadv.experiments.panels import Records
 from jaxadv.experiments.retrieval import Asked, Subject, check_alike, measure, without_relevant
+from jaxadv.experiments.retrieval_curves import frontier, retrieved
 from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
 from jaxadv.experiments.retrieval_records import as_evaluated, tabulate_retrieval
 from jaxadv.experiments.retrieval_tables import AT, retrieval_tables
@@ -250,6 +252,10 @@ def _load(
     return examples_of(queries, modality, np.array([row]))[0], target
 
 
+def _found(records: Records) -> dict[str, Any]:
+    return as_evaluated(records.paper, records.cells, records.rows, records.victims)
+
+
 # its tables are of all queries of a cell together: `retrieval_records`
 RETRIEVAL = Family(
     name="retrieval",
@@ -260,6 +266,11 @@ RETRIEVAL = Family(
     table=lambda paper, cells, rows, victims: tabulate_retrieval(
         paper, as_evaluated(paper, cells, rows, victims)
     ),
+    panels={
+        "frontier": lambda records: [frontier(_found(records))],
+        "precision-recall": lambda records: [retrieved(_found(records), "precision-recall")],
+        "precision-at": lambda records: [retrieved(_found(records), "precision-at")],
+    },
     evaluated=tabulate_retrieval,
     own=lambda paper, cells, rows, victims: retrieval_tables(
         as_evaluated(paper, cells, rows, victims)

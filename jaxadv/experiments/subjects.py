@@ -18,15 +18,14 @@ class Subject(NamedTuple):
       name: of it.
       captioner: its functions.
       params: its weights.
-      pictures: f32[H, W, 3] each, none of which it was trained on; those to attack come first.
-      victim: where it is from, for methods that take a bank of pictures.
+      pictures: f32[H, W, 3] by their names, none of which it was trained on; those to attack come
+        first.
     """
 
     name: str
     captioner: Captioner
     params: Params
-    pictures: Sequence[np.ndarray]
-    victim: Victim | None = None
+    pictures: dict[str, np.ndarray]
 
 
 def compare_on(victims: Sequence[Victim], data: Sequence[str], count: int) -> list[Subject]:
@@ -48,6 +47,6 @@ def compare_on(victims: Sequence[Victim], data: Sequence[str], count: int) -> li
             + ", ".join(victim.name for victim in victims)
         )
     return [
-        Subject(v.name, v.captioner, v.params, [own[name].load() for name in shared], v)
+        Subject(v.name, v.captioner, v.params, {name: own[name].load() for name in shared})
         for v, own in zip(victims, by_id, strict=True)
     ]

@@ -232,8 +232,8 @@ def _digest(job: Job | Experiment) -> str:
 
 
 def _row(digest: str, done: Done) -> dict[str, Any]:
-    number, about, _ = done.planned
-    known = {"cell": digest, "id": number, **about, "failed": done.failed}
+    planned = done.planned
+    known = {"cell": digest, "id": planned.id, **planned.about, "failed": done.failed}
     return {**known, **done.columns, "seconds": done.seconds}
 
 
@@ -321,6 +321,8 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def _loaded(planned: Planned) -> tuple[np.ndarray, Any] | None:
+    if planned.outcome is not None:
+        return None
     try:
         return planned.load()
     except InputError:

@@ -1,7 +1,7 @@
 """Whether a picture made against one captioner fools another: compared by words."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,87 +10,55 @@ import numpy as np
 from jaxadv.captions.metrics import CaptionScores, caption_scores
 from jaxadv.captions.target import PartialCaption
 from jaxadv.data.images import resize
-from jaxadv.experiments.captions import Request, say
+from jaxadv.experiments.captions import say
 from jaxadv.experiments.subjects import Subject
 from jaxadv.vocabulary import END, Vocabulary
 
 Words = tuple[str, ...]
 
 
-class Shown(Protocol):
-    """An adversarial picture, and what it was made for."""
-
-    @property
-    def request(self) -> Request:
-        """What was asked."""
-
-    @property
-    def image(self) -> np.ndarray:
-        """The picture, f32[H, W, 3]."""
-
-
-class Transfer(NamedTuple):
-    """What a victim says of adversarial pictures that were made on another, or on itself.
-
-    Attributes:
-      method: the attack.
-      source: the victim that they were made on.
-      victim: the one that says their captions.
-      attempts: complete captions aimed at.
-      unsayable: targets with a word that the victim does not know.
-      success: the share that is said exactly (eq. 17), word for word.
-      precision: eq. 18, likewise.
-      benign: the same precision of what the victim says of the pictures before the attack: what
-        targets and captions share anyway.
-    """
-
-    method: str
-    source: str
-    victim: str
-    attempts: int
-    unsayable: int
-    success: float
-    precision: float
-    benign: float
-
-
-def transfer(
-    method: str,
-    source: str,
-    wanted: Sequence[Words],
-    outcomes: Sequence[Shown],
-    victim: Subject,
-    benign: Sequence[Words],
-    batch: int = 50,
-) -> Transfer:
-    """Show a source's adversarial pictures to a victim, resized to what it takes.
+class Viewer:
+    """A captioner that is shown the adversarial pictures of another, or its own.
 
     Args:
-      method: of the attack.
-      source: name of the victim that the pictures were made on.
-      wanted: the words of each outcome's target, a complete caption.
-      outcomes: with the pictures.
-      victim: who captions them.
-      benign: what the victim says of each of its pictures.
-      batch: pictures at once.
+      subject: the captioner, with the same pictures as the attacked one.
+      images: names of the pictures that are attacked.
     """
-    shape = victim.captioner.image_shape[:2]
-    pictures = (resize(made.image, shape) for made in outcomes)
-    spoken = say(victim.captioner, victim.params, pictures, batch)
-    said = [words_of(tokens, victim.captioner.vocabulary) for tokens in spoken]
-    scores = compare_words(wanted, said)
-    before = compare_words(wanted, [benign[made.request.image] for made in outcomes])
-    vocabulary = victim.captioner.vocabulary
-    return Transfer(
-        method,
-        source,
-        victim.name,
-        len(outcomes),
-        sum(any(word not in vocabulary for word in words) for words in wanted),
-        float(np.mean(scores.success)),
-        float(np.mean(scores.precision)),
-        float(np.mean(before.precision)),
-    )
+
+    def __init__(self, subject: Subject, images: Sequence[str]) -> None:
+        """Caption the pictures as they are."""
+        self._name, self._captioner, self._params, pictures = subject
+        self._benign = dict(zip(images, self._say([pictures[i] for i in images]), strict=True))
+
+    def entry(self, image: str, adversarial: np.ndarray, wanted: Words) -> dict[str, Any]:
+        """Compare what it says of an adversarial picture, resized to what it takes, with a target.
+
+        Args:
+          image: name of the picture that was attacked.
+          adversarial: f32[H, W, 3].
+          wanted: the words of the target, a complete caption.
+
+        Returns:
+          its name, what it says, `success` (eq. 17) and `precision` (eq. 18) by words, the
+          precision of what it says of the benign picture, which the two share anyway, and whether
+          it lacks a word of the target.
+        """
+        (said,) = self._say([resize(adversarial, self._captioner.image_shape[:2])], batch=1)
+        scores = compare_words([wanted, wanted], [said, self._benign[image]])
+        now, before = np.asarray(scores.precision).tolist()
+        return {
+            "victim": self._name,
+            "said": " ".join(said),
+            "success": bool(scores.success[0]),
+            "precision": now,
+            "precision_benign": before,
+            "cannot_say": any(word not in self._captioner.vocabulary for word in wanted),
+        }
+
+    def _say(self, pictures: Sequence[np.ndarray], batch: int = 50) -> list[Words]:
+        vocabulary = self._captioner.vocabulary
+        spoken = say(self._captioner, self._params, pictures, batch)
+        return [words_of(tokens, vocabulary) for tokens in spoken]
 
 
 def compare_words(wanted: Sequence[Words], said: Sequence[Words]) -> CaptionScores:
@@ -102,7 +70,8 @@ def compare_words(wanted: Sequence[Words], said: Sequence[Words]) -> CaptionScor
     """
     every = dict.fromkeys(word for words in (*wanted, *said) for word in words)
     numbers = {word: number for number, word in enumerate(every, start=1)}
-    length = 1 + max((len(words) for words in (*wanted, *said)), default=0)  # room for the end
+    longest = max((len(words) for words in (*wanted, *said)), default=0)
+    length = -(-(longest + 1) // ROOM) * ROOM
 
     def rows(captions: Sequence[Words]) -> jax.Array:
         padded = np.full((len(captions), length), END, np.int32)
@@ -115,6 +84,7 @@ def compare_words(wanted: Sequence[Words], said: Sequence[Words]) -> CaptionScor
     return _compare(rows(wanted), observed, rows(said))
 
 
+ROOM = 32  # places, in multiples of which captions are compared, so that few programs are compiled
 _compare = jax.jit(jax.vmap(caption_scores))
 
 

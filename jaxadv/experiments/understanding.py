@@ -1,287 +1,241 @@
 """What captioners can be made to say, and where they fail: section 6 of the exact-caption paper.
 
-For each captioner and method: success by the place of a word (Figure 3), targets in several
-sentence forms (Figure 4), and how the pictures transfer to the other captioners.
+A cell attacks a captioner with complete captions and with one observed word, whose success is told
+by the place of a word (Figure 3), and with targets in several sentence forms (Figure 4); the
+pictures made for complete captions are shown to other captioners.
 """
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from jaxadv.captions.methods import METHODS
 from jaxadv.captions.options import CAPTION
 from jaxadv.captions.options import COMPLETE as NO_GAPS
-from jaxadv.captions.target import make_target
-from jaxadv.core.memory import Fit, largest_batch
-from jaxadv.core.method import Chosen, choose
-from jaxadv.errors import InputError
+from jaxadv.captions.target import write_target
+from jaxadv.core.method import Chosen
+from jaxadv.core.run import Result
+from jaxadv.core.stream import Request as Asked
+from jaxadv.data.sentence_forms import FORMS
 from jaxadv.experiments.banks import params_with_bank
 from jaxadv.experiments.caption_jobs import caption_attacks
 from jaxadv.experiments.captions import Request, choose_targets, say, settings_named, width
-from jaxadv.experiments.job import Planned, carry_out
+from jaxadv.experiments.cells import Cell, Design, PlanError
+from jaxadv.experiments.family import Family
+from jaxadv.experiments.job import Job, Planned, Shared, at_hand
 from jaxadv.experiments.sentences import (
-    Sentence,
     SentenceTargets,
-    Unsayable,
     check_contents,
     choose_sentences,
     log_probabilities_of,
     target_sentences,
 )
-from jaxadv.experiments.subjects import Subject
-from jaxadv.experiments.transfer import Transfer, Words, target_words, transfer, words_of
+from jaxadv.experiments.subjects import Subject, compare_on
+from jaxadv.experiments.transfer import Viewer, target_words
+from jaxadv.experiments.understanding_tables import COMPLETE, ONE_WORD, understanding_tables
+from jaxadv.victims import zoo
+from jaxadv.victims.zoo import Victim
 
-COMPLETE, ONE_WORD = "0 latent", "1 obser"
 
-
-class Plan(NamedTuple):
-    """What is asked of every captioner.
+@dataclasses.dataclass(frozen=True)
+class UnderstandingDesign(Design):
+    """What is asked of a captioner.
 
     Attributes:
-      methods: attacks.
-      images: pictures attacked, the first of each subject's.
+      data: "scenes", or folders of photographs.
+      images: pictures attacked.
       targets: captions aimed at a picture, for each setting; and contents, for each form.
-      batch: attacks at once.
-      seed: of the choice of targets.
       contents: active sentences that are aimed at in all their forms, one a picture.
-      data: what the pictures are of.
+      transfer: other captioners that are shown the pictures, by their names.
     """
 
-    methods: Sequence[Chosen] = (choose(METHODS, "gem"),)
+    data: tuple[str, ...] = ("scenes",)
     images: int = 24
     targets: int = 2
-    batch: int = 50
-    seed: int = 0
-    contents: Sequence[str] = ()
-    data: Sequence[str] = ("scenes",)
-
-
-class Outcome(NamedTuple):
-    """What came of a request.
-
-    Attributes:
-      number: of the request among those made.
-      request: what was asked.
-      columns: what came of it (`captions.outcome`).
-      image: the adversarial picture.
-    """
-
-    number: int
-    request: Request
-    columns: dict[str, Any]
-    image: np.ndarray
-
-
-class Attempt(NamedTuple):
-    """An attack towards a sentence, with `ln P` of the sentence on the picture as it was."""
-
-    sentence: Sentence
-    log_probability: float
-    outcome: Outcome
-
-
-class Study(NamedTuple):
-    """What one method achieved on one captioner.
-
-    Attributes:
-      method, victim: names.
-      subject: the captioner.
-      words: outcomes of complete captions, and of targets with one observed word.
-      attempts: at sentences.
-      unsayable: sentences that were not attempted.
-      benign: what the captioner says of each picture as it is.
-    """
-
-    method: str
-    victim: str
-    subject: Subject
-    words: list[Outcome]
-    attempts: list[Attempt]
-    unsayable: list[Unsayable]
-    benign: list[Words]
+    contents: tuple[str, ...] = ()
+    transfer: tuple[str, ...] = ()
 
     @property
-    def complete(self) -> list[Outcome]:
-        """The outcomes of complete captions, in the order of their requests."""
-        found = [made for made in self.words if made.request.setting == COMPLETE]
-        return sorted(found, key=lambda made: made.number)
+    def attacks(self) -> int:
+        """How many attacks there are in a cell, at most."""
+        contents = self.targets + 1 + bool(self.contents)
+        return self.images * (2 * self.targets + contents * len(FORMS))
 
 
-class Progress(NamedTuple):
-    """How many attacks are done, and what has been found since."""
+def understanding_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
+    """Attack held-out pictures towards words and sentences, and show them to other captioners.
 
-    done: int
-    total: int
-    message: str
-    studies: tuple[Study, ...] = ()
-    transfers: tuple[Transfer, ...] = ()
-
-
-class _Job(NamedTuple):
-    """One method on one captioner, before it runs."""
-
-    subject: Subject
-    method: Chosen
-    words: list[Request]
-    sentences: SentenceTargets
-    benign: list[Words]
-
-
-def understand(subjects: Sequence[Subject], plan: Plan) -> Iterator[Progress]:
-    """Attack every captioner with every method; then show the pictures to the other captioners.
+    Args:
+      cell: what is attacked, and how.
+      victim: the captioner.
+      shared: what its cells have in common.
 
     Raises:
-      InputError: a method that takes no targeted caption, a setting outside its range, two
-        captioners of one name, or a content that is no clause.
+      InputError: a method that takes no targeted caption, a captioner that is named twice, a
+        content that is no clause, or data that is not there.
     """
-    check(subjects, plan)
-    jobs = [job for subject in subjects for job in _jobs(subject, plan)]
-    total = sum(len(job.words) + len(job.sentences.targets) for job in jobs)
-    done = 0
-    studies: list[Study] = []
-    for job in jobs:
-        requests = _requests(job)
-        outcomes: list[Outcome] = []
-        subject, name = job.subject, f"{job.method.name} on {job.subject.name}"
-        for made in _attack(subject, job.method, requests, plan):
-            outcomes.append(made)
-            fooled = np.mean([o.columns["success_8bit"] for o in outcomes])
-            told = f"{name}: {fooled:.0%} fooled"
-            yield Progress(done + len(outcomes), total, told)
-        done += len(requests)
-        studies.append(_study(job, outcomes, plan))
-        yield Progress(done, total, f"{name}: done", studies=(studies[-1],))
-    benign = {study.victim: study.benign for study in studies}
-    for study in studies:
-        found = tuple(_transfers(study, subjects, benign, plan.batch)) if study.complete else ()
-        yield Progress(done, total, f"{study.method} on {study.victim}: shown", transfers=found)
-
-
-def _attack(
-    subject: Subject, method: Chosen, requests: Sequence[Request], plan: Plan
-) -> Iterator[Outcome]:
-    """Make every attack; one that has no outcome ends the study.
-
-    Raises:
-      InputError: the victim's loss or gradient was not finite.
-    """
-
-    def load(request: Request) -> tuple[np.ndarray, Any]:
-        return subject.pictures[request.image], request.target
-
-    planned = sorted(
-        (Planned(i, {}, partial(load, request)) for i, request in enumerate(requests)),
-        key=lambda p: width(requests[p.id].target),
-    )
-    params = _params(subject, method, plan)
-    job = caption_attacks(subject.captioner, params, method, planned)
-    slots = min(plan.batch, max(len(planned), 1))
-    for done in carry_out(job, lambda _: True, slots=slots, key=jax.random.key(plan.seed)):
-        if isinstance(done, str) or done.image is None:
-            why = done if isinstance(done, str) else done.failed
-            raise InputError(f"{method.name} on {subject.name}: {why}")
-        number = done.planned.id
-        yield Outcome(number, requests[number], done.columns, done.image)
-
-
-def _params(subject: Subject, method: Chosen, plan: Plan) -> Any:
-    if method.method.with_bank is None or subject.victim is None:
-        return subject.params
-    return params_with_bank(method, subject.victim, plan.data)
-
-
-def check(subjects: Sequence[Subject], plan: Plan) -> None:
-    """Refuse what cannot be run.
-
-    Raises:
-      InputError: as for `understand`.
-    """
-    check_contents(plan.contents)
-    names = [subject.name for subject in subjects]
+    design, method = cell.design, cell.method
+    assert isinstance(design, UnderstandingDesign)
+    names = (cell.victim, *design.transfer)
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"victim {name!r}: given twice; a matrix needs different names")
-    for method in plan.methods:
-        if method.aims_at not in (CAPTION, NO_GAPS):
-            raise InputError(f"method {method.name!r}: the study is of targeted captions")
-        for subject in subjects:
-            method.attack(subject.captioner)
+            raise PlanError(f"victim {name!r}: given twice; a matrix needs different names")
+    if method.aims_at not in (CAPTION, NO_GAPS):
+        raise PlanError(f"method {method.name!r}: the study is of targeted captions")
+    check_contents(design.contents)
+
+    def subjects() -> list[Subject]:
+        others = [zoo.load(name) for name in design.transfer]
+        found = compare_on([victim, *others], design.data, design.images)
+        return [one._replace(name=name) for one, name in zip(found, names, strict=True)]
+
+    of = shared.once((names, design.data, design.images), subjects)
+    params = params_with_bank(method, victim, design.data)
+    return study(of, method, design, params, cell.seed, shared)
 
 
-def largest_plan(plan: Plan, subjects: Sequence[Subject]) -> tuple[Plan, Fit]:
-    """Let a plan make as many attacks at once as fit the device, whichever captioner is attacked.
+def study(
+    subjects: Sequence[Subject],
+    method: Chosen,
+    design: UnderstandingDesign,
+    params: Any,
+    seed: int,
+    shared: Shared,
+) -> Job:
+    """Make a job of a study.
 
-    Raises:
-      InputError: of some attack not even one fits.
+    Args:
+      subjects: the attacked captioner, then those that are shown its pictures.
+      method: the attack.
+      design: how many of what is aimed at.
+      params: of the attacked captioner, as the method takes them.
+      seed: of the choice of targets.
+      shared: what the attacked captioner's cells have in common.
     """
-    fits = []
-    for subject in subjects:
-        target = make_target([1], subject.captioner.max_length)
-        for method in plan.methods:
-            fits.append(
-                largest_batch(
-                    method.attack(subject.captioner),
-                    _params(subject, method, plan),
-                    subject.pictures[0],
-                    target,
-                    iterations=method.iterations,
-                    most=plan.images * plan.targets,
-                )
-            )
-    fit = min(fits, key=lambda fit: fit.batch)
-    return plan._replace(batch=fit.batch), fit
-
-
-def _jobs(subject: Subject, plan: Plan) -> Iterator[_Job]:
-    captioner = subject.captioner
-    captions = say(captioner, subject.params, subject.pictures, plan.batch)
-    attacked = range(plan.images)
-    texts = [captioner.vocabulary.decode(caption) for caption in captions]
-    chosen = choose_sentences(
-        texts, attacked, plan.targets, captioner.vocabulary, plan.seed, plan.contents
+    subject, captioner = subjects[0], subjects[0].captioner
+    names, vocabulary = list(subject.pictures), captioner.vocabulary
+    attacked = names[: design.images]
+    viewers = [
+        shared.once(("viewer", one.name, tuple(attacked)), partial(Viewer, one, attacked))
+        for one in subjects
+    ]
+    captions = shared.once(
+        ("captions of", tuple(names)),
+        lambda: say(captioner, subject.params, subject.pictures.values()),
     )
-    sentences = target_sentences(chosen, captioner.vocabulary, captioner.max_length)
-    benign = [words_of(caption, captioner.vocabulary) for caption in captions]
-    for method in plan.methods:
-        gaps = method.aims_at == CAPTION
-        columns = settings_named([COMPLETE, ONE_WORD] if gaps else [COMPLETE])
-        words = choose_targets(
-            captions, columns, plan.targets, attacked, captioner.max_length, plan.seed
+    benign = [vocabulary.decode(caption) for caption in captions]
+    columns = settings_named([COMPLETE, ONE_WORD] if method.aims_at == CAPTION else [COMPLETE])
+    words = choose_targets(
+        captions, columns, design.targets, range(design.images), captioner.max_length, seed
+    )
+    chosen = choose_sentences(
+        benign, range(design.images), design.targets, vocabulary, seed, design.contents
+    )
+    sentences = target_sentences(chosen, vocabulary, captioner.max_length)
+    planned = [
+        at_hand(number, about, subject.pictures[names[request.image]], request.target)
+        for number, (request, about) in enumerate(
+            [*_words(words, names, captioner), *_sentences(sentences, subject, names)]
         )
-        yield _Job(subject, method, words, sentences, benign)
+    ]
+    planned.sort(key=lambda p: width(p.load()[1]))
+    planned += _without_words(sentences, names, benign, len(planned))
+
+    def describe(what: Planned, request: Asked, result: Result) -> dict[str, Any]:
+        columns = attacks.describe(what, request, result)
+        if what.about["setting"] != COMPLETE:
+            return columns
+        adversarial = np.asarray(method.report(result).image)
+        wanted = target_words(request.target, vocabulary)
+        shown = [one.entry(what.about["image"], adversarial, wanted) for one in viewers]
+        return {**columns, "transfer": shown}
+
+    attacks = caption_attacks(captioner, params, method, planned)
+    return attacks._replace(describe=describe)
 
 
-def _requests(job: _Job) -> list[Request]:
-    """The words' requests, then the sentences'."""
-    both = zip(job.sentences.sentences, job.sentences.targets, strict=True)
-    return [*job.words, *(Request(s.image, s.form, target) for s, target in both)]
+def _words(
+    requests: Sequence[Request], names: Sequence[str], captioner: Any
+) -> list[tuple[Request, dict[str, Any]]]:
+    """Return complete captions and single words, with their columns."""
+    return [
+        (
+            request,
+            {
+                "image": names[request.image],
+                "setting": request.setting,
+                "target": write_target(request.target, captioner.vocabulary),
+            },
+        )
+        for request in requests
+    ]
 
 
-def _study(job: _Job, outcomes: Sequence[Outcome], plan: Plan) -> Study:
-    subject, (sentences, targets, unsayable) = job.subject, job.sentences
-    in_order = sorted(outcomes, key=lambda made: made.number)
-    words, said = in_order[: len(job.words)], in_order[len(job.words) :]
+def _sentences(
+    found: SentenceTargets, subject: Subject, names: Sequence[str]
+) -> list[tuple[Request, dict[str, Any]]]:
+    """Return the sentences that can be said, with their columns."""
     likely = log_probabilities_of(
         subject.captioner,
         subject.params,
-        subject.pictures[: plan.images],
-        [sentence.image for sentence in sentences],
-        targets,
-        plan.batch,
+        list(subject.pictures.values())[: 1 + max((s.image for s in found.sentences), default=0)],
+        [sentence.image for sentence in found.sentences],
+        found.targets,
     )
-    attempts = [Attempt(s, float(p), o) for s, p, o in zip(sentences, likely, said, strict=True)]
-    name = job.method.name
-    return Study(name, subject.name, subject, words, attempts, unsayable, job.benign)
+    return [
+        (
+            Request(sentence.image, sentence.form, target),
+            {
+                "image": names[sentence.image],
+                "setting": sentence.form,
+                "target": sentence.text,
+                "source": sentence.source,
+                "content": sentence.content,
+                "log_probability": float(p),
+            },
+        )
+        for sentence, target, p in zip(found.sentences, found.targets, likely, strict=True)
+    ]
 
 
-def _transfers(
-    study: Study, subjects: Sequence[Subject], benign: dict[str, list[Words]], batch: int
-) -> Iterator[Transfer]:
-    made, vocabulary = study.complete, study.subject.captioner.vocabulary
-    wanted = [target_words(outcome.request.target, vocabulary) for outcome in made]
-    for victim in subjects:
-        before = benign[victim.name]
-        yield transfer(study.method, study.victim, wanted, made, victim, before, batch)
+def _without_words(
+    found: SentenceTargets, names: Sequence[str], benign: Sequence[str], first: int
+) -> list[Planned]:
+    """Return the sentences that cannot be said, whose attack is known to fail."""
+
+    def nothing() -> Any:
+        raise PlanError("a sentence that cannot be said has no target")
+
+    return [
+        Planned(
+            number,
+            {
+                "image": names[sentence.image],
+                "setting": sentence.form,
+                "target": sentence.text,
+                "source": sentence.source,
+                "content": sentence.content,
+            },
+            nothing,
+            {
+                "cannot_say": list(missing),
+                "benign": benign[sentence.image],
+                "success": False,
+                "success_8bit": False,
+            },
+        )
+        for number, (sentence, missing) in enumerate(found.unsayable, start=first)
+    ]
+
+
+UNDERSTANDING = Family(
+    name="understanding",
+    methods=METHODS,
+    design=UnderstandingDesign,
+    job=understanding_job,
+    measures={},
+    own=lambda paper, cells, rows, victims: understanding_tables(list(rows)),
+)

@@ -1,19 +1,19 @@
-"""What `experiments.understanding` found, as tables and curves."""
+"""What a study of captioners found, as tables and curves: by place, by sentence form, transfer."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from jaxadv.captions.captioner import Captioner
-from jaxadv.experiments.captions import wanted
-from jaxadv.experiments.curves import LOCATIONS, Line, Panel, by_location
-from jaxadv.experiments.sentences import Unsayable
+from jaxadv.experiments.caption_curves import LOCATIONS, by_location
+from jaxadv.experiments.panels import Line, Panel
 from jaxadv.experiments.tables import Table, Value
-from jaxadv.experiments.transfer import Transfer
-from jaxadv.experiments.understanding import Attempt, Outcome, Study
 
+Row = Mapping[str, Any]
+K = TypeVar("K")
+
+COMPLETE, ONE_WORD = "0 latent", "1 obser"
 GROUPS = 5  # of targets by their likelihood, as many in each
 WORDS_NAMED = 8  # of those that a victim lacks, commonest first
 
@@ -34,30 +34,21 @@ class Matrix(NamedTuple):
     values: np.ndarray
 
 
-def tables_of(studies: Sequence[Study], transfers: Sequence[Transfer]) -> dict[str, Table]:
-    """Return every table by the name of its file."""
-    return {
-        "location": location_table(studies),
-        "forms": form_table(studies),
-        "likelihood": likelihood_table(studies),
-        "transfer": transfer_table(transfers),
-    }
+def understanding_tables(rows: Sequence[Row]) -> list[Table]:
+    """Make the four tables of the records of a study."""
+    rows = [row for row in rows if row["failed"] is None]
+    return [location_table(rows), form_table(rows), likelihood_table(rows), transfer_table(rows)]
 
 
-def location_panels(studies: Sequence[Study]) -> list[Panel]:
-    """Figure 3 of the paper: a panel for each study and kind of target."""
-    rows = (
-        (f"{study.method}, {study.victim}", _record(made, study.subject.captioner))
-        for study in studies
-        for made in study.words
-    )
-    return by_location(rows)
+def location_panels(rows: Iterable[Row]) -> list[Panel]:
+    """Figure 3 of the paper: a panel for each method, victim and kind of target."""
+    return by_location((_name(row), row) for row in rows if row["failed"] is None)
 
 
-def location_table(studies: Sequence[Study]) -> Table:
+def location_table(rows: Sequence[Row]) -> Table:
     """Count the words of Figure 3, and the share of them that was said, at each place."""
-    rows: list[tuple[Value, ...]] = []
-    for panel in location_panels(studies):
+    lines: list[tuple[Value, ...]] = []
+    for panel in location_panels(rows):
         who, _, setting = panel.title.rpartition(": ")
         bars = panel.bars
         if bars is None:
@@ -65,131 +56,113 @@ def location_table(studies: Sequence[Study]) -> Table:
         counts = zip(bars.x, bars.said, bars.missed, strict=True)
         found = {int(place): (said, said + missed) for place, said, missed in counts}
         places = [found.get(place) for place in range(1, LOCATIONS + 1)]
-        rows.append((who, setting, "SR", *(None if p is None else p[0] / p[1] for p in places)))
-        rows.append((who, setting, "words", *(None if p is None else p[1] for p in places)))
+        lines.append((who, setting, "SR", *(None if p is None else p[0] / p[1] for p in places)))
+        lines.append((who, setting, "words", *(None if p is None else p[1] for p in places)))
     columns = ("method, victim", "targets", "", *map(str, range(1, LOCATIONS + 1)))
     notes = ("0 latent: complete captions; 1 obser: one observed word, at places 2 to 7",)
-    return Table("Success by the place of a word (Figure 3)", columns, tuple(rows), notes)
+    return Table("Success by the place of a word (Figure 3)", columns, tuple(lines), notes)
 
 
-def form_table(studies: Sequence[Study]) -> Table:
+def form_table(rows: Sequence[Row]) -> Table:
     """Compare each sentence form with the active form of the same contents."""
     columns = (
         "method", "victim", "of", "form", "n", "cannot say", "SR", "SR active", "Prec",
         "Prec active", "Rec", "Rec active", "‖ε‖₂", "‖ε‖₂ active", "says active",
     )  # fmt: skip
-    rows = tuple(
-        _form_row(study, *group) for study in studies for group in _groups_and_unsayable(study)
-    )
+    lines = []
+    for some in _grouped(rows, _who).values():
+        actives = {
+            (row["image"], row["content"]): row
+            for row in said_sentences(some)
+            if row["setting"] == "active"
+        }
+        sentences = [row for row in some if row.get("source") is not None]
+        for key, of in _grouped(sentences, lambda row: (row["source"], row["setting"])).items():
+            lines.append((*_who(some[0]), *key, *_form(of, actives)))
     notes = (
         "active: the active form of the same contents on the same pictures",
         "says active: the share of the attempts that end in the active form instead",
         "of captions: predicted on other pictures; of paper: its Figure 4; given: --content",
-        *_wanting(studies),
+        *_wanting(rows),
     )
-    return Table("Sentence forms (Figure 4)", columns, rows, notes)
+    return Table("Sentence forms (Figure 4)", columns, tuple(lines), notes)
 
 
-def likelihood_table(studies: Sequence[Study]) -> Table:
+def likelihood_table(rows: Sequence[Row]) -> Table:
     """Say how likely each form was on the pictures as they were, and whether that decides."""
     columns = ("method", "victim", "form", "n", "ln P", "ln P said", "ln P missed", "order")
-    rows: list[tuple[Value, ...]] = []
-    for study in studies:
-        forms = list(dict.fromkeys(attempt.sentence.form for attempt in study.attempts))
-        for form in (*forms, "all"):
-            some = [a for a in study.attempts if form in ("all", a.sentence.form)]
-            if some:
-                rows.append((study.method, study.victim, form, *_likelihood(some)))
+    lines: list[tuple[Value, ...]] = []
+    for who, some in _grouped(said_sentences(rows), _who).items():
+        forms = _grouped(some, lambda row: row["setting"])
+        for form, of in {**forms, "all": some}.items():
+            lines.append((*who, form, *_likelihood(of)))
     notes = (
         "ln P: of the target on the benign picture, its end included; then of those that the "
         "attack reached, and of those that it did not",
         "order: how often a target that was reached was likelier than one that was not (0.5: no "
         "relation)",
     )
-    return Table("Likelihood on the benign picture", columns, tuple(rows), notes)
+    return Table("Likelihood on the benign picture", columns, tuple(lines), notes)
 
 
-def likelihood_panel(studies: Sequence[Study]) -> Panel:
+def likelihood_panel(rows: Sequence[Row]) -> Panel:
     """Success against `ln P` on the benign picture, by fifths of all sentences."""
     lines = []
-    for study in studies:
-        in_order = sorted(study.attempts, key=lambda attempt: attempt.log_probability)
+    for name, some in _grouped(said_sentences(rows), _name).items():
+        in_order = sorted(some, key=lambda row: row["log_probability"])
         groups = [g for g in np.array_split(np.arange(len(in_order)), GROUPS) if len(g)]
-        x = tuple(float(np.mean([in_order[i].log_probability for i in g])) for g in groups)
-        y = tuple(
-            float(np.mean([in_order[i].outcome.columns["success"] for i in g])) for g in groups
+        x, y = (
+            tuple(float(np.mean([in_order[i][column] for i in g])) for g in groups)
+            for column in ("log_probability", "success")
         )
-        lines.append(Line(f"{study.method}, {study.victim}", x, y))
+        lines.append(Line(name, x, y))
     return Panel("", "ln P of the sentence on the benign picture", "success rate", tuple(lines))
 
 
-def transfer_table(transfers: Sequence[Transfer]) -> Table:
+def transfer_table(rows: Sequence[Row]) -> Table:
     """List every pair of captioners."""
     columns = (
         "method", "made on", "shown to", "n", "cannot say", "SR", "Prec", "Prec benign",
     )  # fmt: skip
-    rows = tuple(
-        (t.method, t.source, t.victim, t.attempts, t.unsayable, t.success, t.precision, t.benign)
-        for t in transfers
+    lines = tuple(
+        (
+            *pair,
+            len(shown),
+            sum(one["cannot_say"] for one in shown),
+            *(_mean(shown, column) for column in ("success", "precision", "precision_benign")),
+        )
+        for pair, shown in _shown(rows).items()
     )
     notes = (
         "SR, Prec: of what the captioner says of pictures made on the other, or on itself",
         "Prec benign: likewise of the pictures before the attack, by chance",
         "cannot say: targets with a word that the captioner does not know; they count as missed",
     )
-    return Table("Transfer of complete captions", columns, rows, notes)
+    return Table("Transfer of complete captions", columns, lines, notes)
 
 
-def transfer_matrices(transfers: Sequence[Transfer]) -> list[Matrix]:
+def transfer_matrices(rows: Sequence[Row]) -> list[Matrix]:
     """Return success and precision of each method as matrices; the diagonal is the attack's own."""
+    pairs = _shown(rows)
     found = []
-    for method in dict.fromkeys(t.method for t in transfers):
-        some = [t for t in transfers if t.method == method]
-        rows = tuple(dict.fromkeys(t.source for t in some))
-        columns = tuple(dict.fromkeys(t.victim for t in some))
-        for name in ("success", "precision", "benign"):
-            values = np.full((len(rows), len(columns)), np.nan)
-            for t in some:
-                values[rows.index(t.source), columns.index(t.victim)] = getattr(t, name)
-            title = "precision, benign pictures" if name == "benign" else name
-            found.append(Matrix(f"{method}: {title}", rows, columns, values))
+    for method in dict.fromkeys(method for method, _, _ in pairs):
+        here = {pair[1:]: shown for pair, shown in pairs.items() if pair[0] == method}
+        made_on, shown_to = (tuple(dict.fromkeys(names)) for names in zip(*here, strict=True))
+        for title, column in (
+            ("success", "success"),
+            ("precision", "precision"),
+            ("precision, benign pictures", "precision_benign"),
+        ):
+            values = np.full((len(made_on), len(shown_to)), np.nan)
+            for (source, victim), shown in here.items():
+                values[made_on.index(source), shown_to.index(victim)] = _mean(shown, column)
+            found.append(Matrix(f"{method}: {title}", made_on, shown_to, values))
     return found
 
 
-def entries_of(study: Study) -> list[dict[str, Any]]:
-    """Say every outcome in JSON, then every sentence that could not be said."""
-    captioner = study.subject.captioner
-    about = {"method": study.method, "victim": study.victim}
-    words = [{**about, **_record(made, captioner)} for made in study.words]
-    said = [
-        {
-            **about,
-            "source": attempt.sentence.source,
-            "content": attempt.sentence.content,
-            "log_probability": attempt.log_probability,
-            **_record(attempt.outcome, captioner),
-        }
-        for attempt in study.attempts
-    ]
-    rest = [
-        {
-            **about,
-            "source": sentence.source,
-            "content": sentence.content,
-            "image": sentence.image,
-            "setting": sentence.form,
-            "target": sentence.text,
-            "cannot_say": list(missing),
-        }
-        for sentence, missing in study.unsayable
-    ]
-    return [*words, *said, *rest]
-
-
-def _record(made: Outcome, victim: Captioner) -> dict[str, Any]:
-    request = made.request
-    about = {"image": request.image, "setting": request.setting}
-    return {**about, "target": wanted(request.target, victim), **made.columns}
+def said_sentences(rows: Iterable[Row]) -> list[Row]:
+    """Return the records of sentences that the victim has words for."""
+    return [row for row in rows if row.get("log_probability") is not None]
 
 
 def order(reached: Sequence[float], missed: Sequence[float]) -> float | None:
@@ -204,45 +177,55 @@ def order(reached: Sequence[float], missed: Sequence[float]) -> float | None:
     return float(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
 
 
-def _groups_and_unsayable(study: Study) -> list[tuple[str, str, list[Attempt], int]]:
-    """Attempts of each source and form, and how many more cannot be said."""
-    without = Counter((u.sentence.source, u.sentence.form) for u in study.unsayable)
-    tried: dict[tuple[str, str], list[Attempt]] = {}
-    for attempt in study.attempts:
-        key = (attempt.sentence.source, attempt.sentence.form)
-        tried.setdefault(key, []).append(attempt)
-    keys = dict.fromkeys([*tried, *without])
-    return [(*key, tried.get(key, []), without[key]) for key in keys]
+def _who(row: Row) -> tuple[str, str]:
+    return row["method"], row["victim"]
 
 
-def _form_row(
-    study: Study, source: str, form: str, some: Sequence[Attempt], without: int
-) -> tuple[Value, ...]:
-    head = (study.method, study.victim, source, form, len(some), without)
-    if not some:
+def _name(row: Row) -> str:
+    return ", ".join(_who(row))
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
+    found: dict[K, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def _shown(rows: Iterable[Row]) -> dict[tuple[str, str, str], list[Row]]:
+    """Return what captioners said of adversarial pictures, by method, source and captioner."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        for one in row.get("transfer") or ():
+            found.setdefault((*_who(row), one["victim"]), []).append(one)
+    return found
+
+
+def _mean(rows: Sequence[Row], column: str) -> float:
+    return float(np.mean([row[column] for row in rows]))
+
+
+def _form(some: Sequence[Row], actives: Mapping[tuple[str, int], Row]) -> tuple[Value, ...]:
+    """Return a form's numbers, and those of the active form of the same contents."""
+    tried = said_sentences(some)
+    head = (len(tried), len(some) - len(tried))
+    if not tried:
         return (*head, *[None] * 9)
-    actives = {
-        (a.sentence.image, a.sentence.content): a
-        for a in study.attempts
-        if a.sentence.form == "active"
-    }
-    beside = [actives[a.sentence.image, a.sentence.content] for a in some]
-
-    def both(name: str) -> tuple[float, float]:
-        own = [float(a.outcome.columns[name]) for a in some]
-        active = [float(a.outcome.columns[name]) for a in beside]
-        return float(np.mean(own)), float(np.mean(active))
-
-    instead = [
-        a.outcome.columns["said"] == b.sentence.text for a, b in zip(some, beside, strict=True)
+    active = [actives[row["image"], row["content"]] for row in tried]
+    both = [
+        _mean(of, column)
+        for column in ("success", "precision", "recall", "norm")
+        for of in (tried, active)
     ]
-    measures = (*both("success"), *both("precision"), *both("recall"), *both("norm"))
-    return (*head, *measures, None if form == "active" else float(np.mean(instead)))
+    instead = np.mean([a["said"] == b["target"] for a, b in zip(tried, active, strict=True)])
+    return (*head, *both, None if tried[0]["setting"] == "active" else float(instead))
 
 
-def _likelihood(some: Sequence[Attempt]) -> tuple[Value, ...]:
-    reached = [a.log_probability for a in some if a.outcome.columns["success"]]
-    missed = [a.log_probability for a in some if not a.outcome.columns["success"]]
+def _likelihood(some: Sequence[Row]) -> tuple[Value, ...]:
+    reached, missed = (
+        [row["log_probability"] for row in some if row["success"] is success]
+        for success in (True, False)
+    )
 
     def mean(values: Sequence[float]) -> float | None:
         return float(np.mean(values)) if values else None
@@ -251,17 +234,15 @@ def _likelihood(some: Sequence[Attempt]) -> tuple[Value, ...]:
     return (len(some), mean(every), mean(reached), mean(missed), order(reached, missed))
 
 
-def _wanting(studies: Sequence[Study]) -> tuple[str, ...]:
+def _wanting(rows: Iterable[Row]) -> tuple[str, ...]:
     """Say of each victim which sentences it cannot say, and for want of which words."""
+    unsaid = [row for row in rows if row.get("cannot_say") is not None]
     lines: dict[str, None] = {}  # in order, once for all methods
-    for study in studies:
-        groups: dict[tuple[str, str], list[Unsayable]] = {}
-        for one in study.unsayable:
-            groups.setdefault((one.sentence.form, one.sentence.source), []).append(one)
-        for (form, source), some in groups.items():
-            words = Counter(word for one in some for word in one.missing).most_common(WORDS_NAMED)
-            named = ", ".join(f"{word!r} ({count})" for word, count in words)
+    for (_, victim), some in _grouped(unsaid, _who).items():
+        for (form, source), of in _grouped(some, lambda r: (r["setting"], r["source"])).items():
+            words = Counter(word for row in of for word in row["cannot_say"])
+            named = ", ".join(f"{word!r} ({n})" for word, n in words.most_common(WORDS_NAMED))
             reason = f"for want of {named}" if named else "they are too long"
-            told = f"{study.victim} cannot say {len(some)} {form} sentences of {source}: {reason}"
+            told = f"{victim} cannot say {len(of)} {form} sentences of {source}: {reason}"
             lines[told] = None
     return tuple(lines)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxadv.experiments.curves import Panel
+from jaxadv.experiments.panels import Panel
 from jaxadv.experiments.paper_tables import TableError
 from jaxadv.reports.files import one_line
 

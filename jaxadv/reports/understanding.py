@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxadv.experiments.paper_tables import TableError
-from jaxadv.experiments.understanding import Attempt, Study
-from jaxadv.experiments.understanding_tables import Matrix
+from jaxadv.experiments.understanding_tables import Matrix, Row, said_sentences
 from jaxadv.reports.captions import Panel
 from jaxadv.reports.files import one_line
 
@@ -51,34 +51,31 @@ def _draw(axis: Axes, matrix: Matrix) -> None:
             )
 
 
-def examples_of(studies: Sequence[Study]) -> list[Panel]:
+def examples_of(rows: Sequence[Row]) -> list[Row]:
     """Choose an attempt of each form on each captioner: the clearest success, or the nearest miss.
 
-    The pictures are those of the first method.
+    They are of the first method.
     """
-    panels = []
-    for study in studies:
-        if study.method != studies[0].method:
-            continue
-        for form in dict.fromkeys(a.sentence.form for a in study.attempts):
-            some = [a for a in study.attempts if a.sentence.form == form]
-            panels.append(_panel(study, min(some, key=_clearest)))
-    return panels
+    some = said_sentences(rows)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in some:
+        if row["method"] == some[0]["method"]:
+            groups.setdefault((row["victim"], row["setting"]), []).append(row)
+    return [min(group, key=_clearest) for group in groups.values()]
 
 
-def _clearest(attempt: Attempt) -> tuple[bool, float, float]:
-    made = attempt.outcome
-    return (not made.columns["success_8bit"], -made.columns["recall"], made.columns["norm"])
+def _clearest(row: Row) -> tuple[bool, float, float]:
+    return (not row["success_8bit"], -row["recall"], row["norm"])
 
 
-def _panel(study: Study, attempt: Attempt) -> Panel:
-    made = attempt.outcome
+def panel_of(row: Row, benign: np.ndarray, adversarial: np.ndarray) -> Panel:
+    """Return an attempt to be drawn."""
     return Panel(
-        f"{study.victim} · {attempt.sentence.form}",
-        study.subject.pictures[made.request.image],
-        made.image,
-        " ".join(study.benign[made.request.image]),
-        attempt.sentence.text,
-        made.columns["said_8bit"],
-        made.columns["success_8bit"],
+        f"{row['victim']} · {row['setting']}",
+        benign,
+        adversarial,
+        row["benign"],
+        row["target"],
+        row["said_8bit"],
+        row["success_8bit"],
     )

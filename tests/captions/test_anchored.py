@@ -285,7 +285,7 @@ def test_arguments_are_checked():
     with pytest.raises(InputError, match="Known"):
         run(ATTACK, PARAMETERS, IMAGES, targets(), iterations=STEPS)
     small = anchored(VICTIM, iterations=STEPS, anchors=BANK + 1, loss=ONE_LANE)
-    with pytest.raises(InputError, match="bank: .* one an anchor"):
+    with pytest.raises(InputError, match="one an anchor"):
         run(small, KNOWN, IMAGES, targets(), iterations=STEPS)
 
 
@@ -317,4 +317,10 @@ def test_by_name_is_the_same_attack(method, attack):
 
 def test_without_a_bank_it_says_what_to_give():
     with pytest.raises(InputError, match="must be a Known"):
-        run(reliable(VICTIM, budget=2), PARAMETERS, tiny_image(1, dtype="float32"), target_of(2), iterations=2)
+        run(
+            reliable(VICTIM, budget=2),
+            PARAMETERS,
+            tiny_image(1, dtype="float32"),
+            target_of(2),
+            iterations=2,
+        )

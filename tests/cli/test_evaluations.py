@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from helpers.commands import call
 
-from jaxadv.cli.evaluations import write_results
+from jaxadv.cli.evaluations import write_table
 from jaxadv.core import stream
 from jaxadv.data import scenes
 from jaxadv.experiments import store
@@ -169,13 +169,13 @@ def test_wrong_settings_of_the_table_of_captions(tmp_path, more, line):
 
 
 def test_another_commands_results_are_not_overwritten(tagger, tmp_path):
-    write_results(tmp_path, {"command": "evaluate caption", "victim": "other"}, [{"a": 1}])
+    about = {"command": "evaluate caption", "victim": "other"}
+    write_table(tmp_path, about)
     code, _, err = labels(tagger, tmp_path, "--k", "2")
     assert code == 2 and "holds results of evaluate caption on 'other'" in err
-    assert (tmp_path / "records.jsonl").read_text() == '{"a": 1}\n'
+    assert json.loads((tmp_path / "table.json").read_text()) == about
 
 
 def test_numbers_that_json_has_not_are_null(tmp_path):
-    write_results(tmp_path, {"mean": float("nan")}, [{"norms": [1.0, float("inf")]}])
-    assert json.loads((tmp_path / "table.json").read_text()) == {"mean": None}
-    assert json.loads((tmp_path / "records.jsonl").read_text()) == {"norms": [1.0, None]}
+    write_table(tmp_path, {"mean": float("nan"), "norms": [1.0, float("inf")]})
+    assert json.loads((tmp_path / "table.json").read_text()) == {"mean": None, "norms": [1.0, None]}

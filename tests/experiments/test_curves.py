@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxadv.experiments import store
-from jaxadv.experiments.curves import by_location, by_steps, panels_of
+from jaxadv.experiments.caption_curves import by_location
+from jaxadv.experiments.curves import by_steps, panels_of
 from jaxadv.experiments.paper_tables import TableError, paper_table
 from jaxadv.experiments.plan import plan
 from jaxadv.reports.curves import draw
@@ -101,7 +102,7 @@ def test_by_another_setting(folder):
     (line,) = success.lines
     assert line.x == (10, 20, 50) and line.y == (0.5, 0.75, 0.0)
     assert [line.y for line in norm.lines] == [(3.0, 4.0, 1.0)]
-    allowed = "location, steps, iterations, .*learning_rate, .*tradeoff"
+    allowed = "steps, location, iterations, .*learning_rate, .*tradeoff"
     with pytest.raises(TableError, match=f"curve 'posterior': must be one of {allowed}"):
         panels_of(paper_table("exact-caption-1"), folder, curve="posterior")
 
@@ -116,7 +117,7 @@ def test_each_table_has_its_own(folder, tmp_path):
     assert [line.name for line in panel.lines] == ["tkmia, scenes-tagger"]
     with pytest.raises(TableError, match="tkmia-12: has no curve of its own"):
         panels_of(paper_table("tkmia-12"), folder)
-    with pytest.raises(TableError, match="in captions only"):
+    with pytest.raises(TableError, match="is a curve of captions only"):
         panels_of(paper_table("tkmia-3"), folder, curve="location")
 
 

@@ -476,7 +476,7 @@ def test_of_a_sweep_of_retrieval(tmp_path):
             pytest.approx((0, 0.7)),
         ),
     }
-    with pytest.raises(TableError, match="the frontier is of retrieval"):
+    with pytest.raises(TableError, match="frontier is a curve of retrieval only"):
         panels_of(paper_table("exact-caption-1"), tmp_path, curve="frontier")
 
 

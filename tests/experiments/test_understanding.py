@@ -1,5 +1,6 @@
 """The study of captioners that speak by a template, small enough to know what must come out."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,23 +12,25 @@ from jaxadv.captions.captioner import Captioner
 from jaxadv.captions.methods import METHODS
 from jaxadv.core.method import choose
 from jaxadv.errors import InputError
+from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.job import Shared, carry_out
 from jaxadv.experiments.subjects import Subject
-from jaxadv.experiments.transfer import compare_words, target_words, transfer
-from jaxadv.experiments.understanding import Plan, check, understand
+from jaxadv.experiments.transfer import Viewer, compare_words
+from jaxadv.experiments.understanding import UnderstandingDesign, study, understanding_job
 from jaxadv.experiments.understanding_tables import (
     likelihood_panel,
     order,
-    tables_of,
+    said_sentences,
     transfer_matrices,
+    understanding_tables,
 )
 from jaxadv.vocabulary import Vocabulary
 
 WORDS = ("a", "circle", "star", "is", "above", "below")
 PLACES = (("a",), ("circle", "star"), ("is",), ("above", "below"), ("a",), ("circle", "star"))
 SIDE = 4
-PLAN = Plan(
-    [choose(METHODS, "ssvm", learning_rate=0.05, iterations=30)], images=4, targets=2, batch=16
-)
+DESIGN = UnderstandingDesign(images=4, targets=2)
+SSVM = choose(METHODS, "ssvm", learning_rate=0.05, iterations=30)
 
 
 def template_captioner(words=WORDS, side=SIDE, name="template"):
@@ -64,100 +67,122 @@ def template_captioner(words=WORDS, side=SIDE, name="template"):
         "bias": jnp.asarray(bias[:, mine], jnp.float32),
     }
     captioner = Captioner(encode, begin, advance, logits, Vocabulary(words), 7, (side, side, 3))
-    pictures = [
-        np.kron(seen, np.ones((side // SIDE, side // SIDE, 1))).astype(np.float32)
-        for seen in np.random.default_rng(1).uniform(size=(12, SIDE, SIDE, 3))
-    ]
+    seen = np.random.default_rng(1).uniform(size=(12, SIDE, SIDE, 3))
+    pictures = {
+        f"picture {i}": np.kron(one, np.ones((side // SIDE, side // SIDE, 1))).astype(np.float32)
+        for i, one in enumerate(seen)
+    }
     return Subject(name, captioner, params, pictures)
+
+
+def records_of(subjects, method, design=DESIGN):
+    """Study the first subject, and show the others its pictures; the records, as in a store."""
+    job = study(subjects, method, design, subjects[0].params, 0, Shared())
+    made = list(carry_out(job, lambda _: True, slots=16, key=jax.random.key(0)))
+    assert sorted(done.planned.id for done in made) == list(range(len(job.planned)))
+    about = {"victim": subjects[0].name, "method": method.name}
+    return [{**about, "failed": done.failed, **done.planned.about, **done.columns} for done in made]
 
 
 @pytest.fixture(scope="module")
 def found():
     """Two captioners of one function, whose words have different numbers."""
-    subjects = [template_captioner(), template_captioner(words=WORDS[::-1], name="renumbered")]
-    news = list(understand(subjects, PLAN))
-    assert [n.done for n in news] == sorted(n.done for n in news)
-    assert news[-1].done == news[-1].total
-    studies = [study for n in news for study in n.studies]
-    return studies, [t for n in news for t in n.transfers], news[-1].total
+    pair = [template_captioner(), template_captioner(words=WORDS[::-1], name="renumbered")]
+    return [*records_of(pair, SSVM), *records_of(pair[::-1], SSVM)]
+
+
+def complete_of(rows, victim):
+    return [r for r in rows if (r["victim"], r["setting"]) == (victim, "0 latent")]
+
+
+def tables_of(rows):
+    names = ("location", "forms", "likelihood", "transfer")
+    tables = dict(zip(names, understanding_tables(rows), strict=True))
+    for table in tables.values():
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    return tables
+
+
+def rows_of(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
 def test_the_diagonal_is_the_white_box_success(found):
-    studies, transfers, _ = found
-    for study in studies:
-        (own,) = [t for t in transfers if t.source == t.victim == study.victim]
-        complete = [o for o in study.words if o.request.setting == "0 latent"]
-        assert own.attempts == len(complete) == PLAN.images * PLAN.targets
-        assert own.success == np.mean([o.columns["success"] for o in complete]) > 0.8
-        np.testing.assert_allclose(
-            own.precision, np.mean([o.columns["precision"] for o in complete])
-        )
-        assert own.benign < own.precision
+    by_pair = {(r["made on"], r["shown to"]): r for r in rows_of(tables_of(found)["transfer"])}
+    for name in ("template", "renumbered"):
+        own, complete = by_pair[name, name], complete_of(found, name)
+        assert own["n"] == len(complete) == DESIGN.images * DESIGN.targets
+        assert own["SR"] == np.mean([r["success"] for r in complete]) > 0.8
+        np.testing.assert_allclose(own["Prec"], np.mean([r["precision"] for r in complete]))
+        assert own["Prec benign"] < own["Prec"]
 
 
 def test_captioners_are_compared_by_words(found):
     """Other numbers for the same words change nothing."""
-    _, transfers, _ = found
-    by_pair = {(t.source, t.victim): t for t in transfers}
+    by_pair = {(r["made on"], r["shown to"]): r for r in rows_of(tables_of(found)["transfer"])}
+    measured = ("n", "cannot say", "SR", "Prec", "Prec benign")
     own, renumbered = by_pair["template", "template"], by_pair["template", "renumbered"]
-    assert renumbered[3:] == own[3:]
-    assert {t.unsayable for t in transfers} == {0}
-    success, precision, benign = transfer_matrices(transfers)
-    assert success.rows == success.columns == ("template", "renumbered")
-    for i, source in enumerate(success.rows):
-        for j, victim in enumerate(success.columns):
-            cell = by_pair[source, victim]
-            measured = (success.values[i, j], precision.values[i, j], benign.values[i, j])
-            assert measured == (cell.success, cell.precision, cell.benign)
+    assert [renumbered[m] for m in measured] == [own[m] for m in measured]
+    assert {r["cannot say"] for r in by_pair.values()} == {0}
+    for matrix, column in zip(transfer_matrices(found), measured[2:], strict=True):
+        assert matrix.rows == ("template", "renumbered")
+        for (source, victim), row in by_pair.items():
+            i, j = matrix.rows.index(source), matrix.columns.index(victim)
+            assert matrix.values[i, j] == row[column]
 
 
-def test_shown_at_another_resolution_to_one_who_lacks_a_word(found):
+def test_shown_at_another_resolution_to_one_who_lacks_a_word():
     """Resized for it; targets with a word that it does not know are counted, and missed."""
-    made, template = found[0][0].complete, template_captioner()
-    wanted = [target_words(o.request.target, template.captioner.vocabulary) for o in made]
     larger = template_captioner(side=2 * SIDE, name="larger")
-    cell = transfer("ssvm", "template", wanted, made, larger, [()] * 4, batch=16)
-    assert cell.success > 0.5 and cell.benign == 0 and cell.unsayable == 0
-    without = template_captioner(words=(*WORDS[:4], "over", "below"))
-    cell = transfer("ssvm", "template", wanted, made, without, [()] * 4, batch=16)
-    lacking = sum("above" in words for words in wanted)
-    assert cell.unsayable == lacking > 0
-    assert cell.success == np.mean(
-        [o.columns["success"] and "above" not in w for o, w in zip(made, wanted, strict=True)]
-    )
+    without = template_captioner(words=(*WORDS[:4], "over", "below"), name="without")
+    rows = complete_of(records_of([template_captioner(), larger, without], SSVM), "template")
+    entries = [{e["victim"]: e for e in row["transfer"]} for row in rows]
+    assert np.mean([e["larger"]["success"] for e in entries]) > 0.5
+    assert not any(e["larger"]["cannot_say"] for e in entries)
+    assert any(e["without"]["cannot_say"] for e in entries)
+    for row, entry in zip(rows, entries, strict=True):
+        lacking = "above" in row["target"].split()
+        assert entry["without"]["cannot_say"] == lacking
+        assert entry["without"]["success"] == (row["success"] and not lacking)
+
+
+def test_a_viewer_compares_with_what_it_said_before():
+    subject = template_captioner()
+    viewer = Viewer(subject, list(subject.pictures))
+    image, picture = next(iter(subject.pictures.items()))
+    said = tuple(viewer.entry(image, picture, ("a",))["said"].split())
+    entry = viewer.entry(image, 1 - picture, said)
+    assert entry["precision_benign"] == 1 and not entry["success"]
+    assert viewer.entry(image, picture, said)["success"]
 
 
 def test_forms_within_and_beyond_the_template(found):
     """The passive is reached, the reduced clause never; the attributive one is counted."""
-    studies, _, total = found
-    assert sum(len(s.words) + len(s.attempts) for s in studies) == total
-    for study in studies:
+    for name in ("template", "renumbered"):
+        mine = [r for r in found if r["victim"] == name]
         by_form = {}
-        for attempt in study.attempts:
-            assert attempt.outcome.request.image == attempt.sentence.image
-            by_form.setdefault(attempt.sentence.form, []).append(attempt)
+        for row in said_sentences(mine):
+            by_form.setdefault(row["setting"], []).append(row)
         assert set(by_form) == {"active", "passive", "reduced"}
-        assert np.mean([a.outcome.columns["success"] for a in by_form["passive"]]) > 0.8
-        assert not any(a.outcome.columns["success"] for a in by_form["reduced"])
+        assert np.mean([r["success"] for r in by_form["passive"]]) > 0.8
+        assert not any(r["success"] for r in by_form["reduced"])
         for form, least in (("passive", -20), ("reduced", -200)):
-            assert all(least < a.log_probability < 0 for a in by_form[form])
-        assert max(a.log_probability for a in by_form["reduced"]) < -20
-        wanting = [u.missing for u in study.unsayable if u.sentence.source == "captions"]
-        assert wanting == [("that",)] * (PLAN.images * PLAN.targets)
+            assert all(least < r["log_probability"] < 0 for r in by_form[form])
+        assert max(r["log_probability"] for r in by_form["reduced"]) < -20
+        unsaid = [r for r in mine if r.get("cannot_say") and r["source"] == "captions"]
+        assert [r["cannot_say"] for r in unsaid] == [["that"]] * (DESIGN.images * DESIGN.targets)
+        assert all(r["failed"] is None and not r["success"] for r in unsaid)
 
 
 def test_tables_say_all_of_it(found):
-    studies, transfers, _ = found
-    tables = tables_of(studies, transfers)
-    for table in tables.values():
-        assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
-    forms = [dict(zip(tables["forms"].columns, row, strict=True)) for row in tables["forms"].rows]
+    tables = tables_of(found)
+    assert all(table.rows for table in tables.values())
     mine = {
         row["form"]: row
-        for row in forms
+        for row in rows_of(tables["forms"])
         if (row["victim"], row["of"]) == ("renumbered", "captions")
     }
-    count = PLAN.images * PLAN.targets
+    count = DESIGN.images * DESIGN.targets
     assert (mine["attributive"]["n"], mine["attributive"]["cannot say"]) == (0, count)
     assert mine["active"]["SR"] == mine["active"]["SR active"] == mine["passive"]["SR active"]
     assert mine["reduced"]["SR"] == 0 and mine["reduced"]["Rec"] <= mine["reduced"]["Prec"]
@@ -171,36 +196,49 @@ def test_tables_say_all_of_it(found):
     assert sum(n or 0 for n in places["1 obser", "words"]) == count
     alike = [row for row in tables["likelihood"].rows if row[1:3] == ("template", "all")]
     assert alike[0][-1] > 0.9  # what can be said at all is what is reached
-    lines = likelihood_panel(studies).lines
+    lines = likelihood_panel(found).lines
     assert [len(line.x) for line in lines] == [5, 5] and lines[0].y[0] == 0
     assert all(list(line.x) == sorted(line.x) for line in lines)
 
 
-def test_what_cannot_be_studied():
-    one = template_captioner()
-    for methods in (
-        [choose(METHODS, "untargeted")],
-        [choose(METHODS, "show-and-fool", targeted=False)],
-    ):
-        with pytest.raises(InputError, match="targeted captions"):
-            check([one], Plan(methods))
-    with pytest.raises(InputError, match="'template': given twice"):
-        check([one, one], Plan())
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        (Cell("understanding", "v", 0, choose(METHODS, "untargeted"), DESIGN), "targeted captions"),
+        (
+            Cell("understanding", "v", 0, choose(METHODS, "show-and-fool", targeted=False), DESIGN),
+            "targeted captions",
+        ),
+        (
+            Cell("understanding", "v", 0, SSVM, UnderstandingDesign(transfer=("v",))),
+            "'v': given twice",
+        ),
+        (
+            Cell("understanding", "v", 0, SSVM, UnderstandingDesign(contents=("a star",))),
+            "must be a clause",
+        ),
+    ],
+)
+def test_what_cannot_be_studied(cell, line):
+    with pytest.raises(InputError, match=line):
+        understanding_job(cell, None, Shared())
 
 
 def test_without_any_sentence():
     """A captioner that says no clauses has words and transfer, but no forms."""
     victim, params = tiny_captioner(), tiny_parameters(dtype=np.float32)
     rng = np.random.default_rng(0)
-    pictures = [rng.uniform(size=(4, 4, 3)).astype(np.float32) for _ in range(6)]
-    plan = PLAN._replace(
-        methods=[choose(METHODS, "show-and-fool", iterations=3, tries=1)], images=2
+    pictures = {str(i): rng.uniform(size=(4, 4, 3)).astype(np.float32) for i in range(6)}
+    rows = records_of(
+        [Subject("tiny", victim, params, pictures)],
+        choose(METHODS, "show-and-fool", iterations=3, tries=1),
+        UnderstandingDesign(images=2, targets=2),
     )
-    news = list(understand([Subject("tiny", victim, params, pictures)], plan))
-    (study,) = [study for n in news for study in n.studies]
-    assert not study.attempts and study.unsayable
-    assert {o.request.setting for o in study.words} == {"0 latent"}  # it takes no gaps
-    assert [t.source for n in news for t in n.transfers] == ["tiny"]
+    assert not said_sentences(rows) and any(r.get("cannot_say") for r in rows)
+    assert {r["setting"] for r in rows if "source" not in r} == {"0 latent"}  # it takes no gaps
+    tables = tables_of(rows)
+    assert [row[1] for row in tables["transfer"].rows] == ["tiny"]
+    assert not tables["likelihood"].rows
 
 
 captions = st.lists(st.sampled_from(["a", "ring", "star", "is"]), max_size=5).map(tuple)

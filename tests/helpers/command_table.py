@@ -159,7 +159,7 @@ ELSEWHERE = {
     "codes arithmetic judged batch method shard pictures budget keep",
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate iterations posterior tail space structured_loss loss margin constant "
-    f"tries aim targeted arithmetic batch seed {BALL} {BANK}",
+    f"tries aim targeted arithmetic batch shard pictures seed {BALL} {BANK}",
     "port": "files architecture name vocabulary reference licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
     "processes process",

@@ -6,8 +6,8 @@ from PIL import Image
 
 from jaxadv.data.example import Example
 from jaxadv.errors import InputError
-from jaxadv.experiments.curves import Line
-from jaxadv.experiments.curves import Panel as CurvePanel
+from jaxadv.experiments.panels import Line
+from jaxadv.experiments.panels import Panel as CurvePanel
 from jaxadv.experiments.understanding_tables import Matrix
 from jaxadv.reports import captions, curves, labels, pages, retrieval, understanding
 from jaxadv.reports.files import one_line, save
