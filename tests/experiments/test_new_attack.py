@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxadv.cli.engine import attack_job
 from jaxadv.core.attack import Appraisal, Objective, Verdict, descend
 from jaxadv.core.constraints import clip
 from jaxadv.core.method import AttackOptions, Method, option, steps
@@ -23,7 +24,8 @@ from jaxadv.experiments.family import Family, column
 from jaxadv.experiments.job import Job, Planned
 from jaxadv.experiments.make import make_sweep, read_records
 from jaxadv.experiments.paper_tables import PaperRow, PaperTable
-from jaxadv.experiments.record_tables import table_of
+from jaxadv.experiments.plan import plan
+from jaxadv.experiments.record_tables import own_tables, table_of
 
 ROOT = Path(__file__).parents[2]
 FILE = '''
@@ -199,10 +201,9 @@ def test_a_family_is_a_value_and_a_line(tmp_path, monkeypatch):
     strong, paper, weak = ours
     assert strong["SR"] == 1.0 and weak["SR"] == 0.0 and paper["victim"] == "paper"
     assert strong["brightness"] > weak["brightness"] and len(found) == 2
-    assert engine.complete(engine.prepare(engine_cells(grid)), tmp_path / "out")
-
-
-def engine_cells(grid):
-    from jaxadv.experiments.plan import plan
-
-    return plan({"brightness": [grid]})
+    prepared = engine.prepare(plan({"brightness": [grid]}))
+    assert engine.complete(prepared, tmp_path / "out")
+    attacked = attack_job(prepared[-1].job, "attack brightness", 2)  # what `jaxadv attack` runs
+    assert [done.columns["success"] for done in attacked] == [True] * 3
+    (own,) = own_tables("brightness", tmp_path / "out")
+    assert own.columns[-2:] == ("SR", "brightness") and len(own.rows) == 2
