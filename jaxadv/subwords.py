@@ -23,21 +23,20 @@ class SubwordVocabulary(Vocabulary):
 
     Args:
       tokenizer: the text of a `tokenizer.json`.
-      end: the end token, as it is written there.
+      end: the id of the end token.
       rows: how many tokens the network scores.
       lead: what a caption begins with in the tokenizer's eyes, such as a blank; it is no part of
         the caption.
 
     Raises:
-      InputError: the text is no tokenizer, it has no such end, or the network has fewer rows.
+      InputError: the text is no tokenizer, or it has tokens of other numbers than the network.
     """
 
-    def __init__(self, tokenizer: str, end: str, rows: int, lead: str = "") -> None:
+    def __init__(self, tokenizer: str, end: int, rows: int, lead: str = "") -> None:
         """Read the tokenizer."""
         read = _read(tokenizer)
-        number = read.token_to_id(end)
-        if number is None:
-            raise InputError(f"tokenizer: has no token {quoted(end)}, which is to end a caption")
+        if read.id_to_token(end) is None:
+            raise InputError(f"tokenizer: has no token {end}, which is to end a caption")
         known = read.get_vocab(with_added_tokens=True)
         if (most := max(known.values(), default=0)) >= rows:
             raise InputError(
@@ -45,7 +44,7 @@ class SubwordVocabulary(Vocabulary):
             )
         texts = {token: text for text, token in known.items()}
         words = [texts.get(i, f"<unused-{i}>") for i in range(rows)]
-        words[number], words[0] = words[0], words[number]
+        words[end], words[0] = words[0], words[end]
         values = {
             "tokenizer": tokenizer,
             "end": end,
@@ -53,17 +52,15 @@ class SubwordVocabulary(Vocabulary):
             "rows": rows,
             "words": tuple(words[1:]),
             "says_unknown": False,
-            "_end": number,
             "_read": read,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     tokenizer: str
-    end: str
+    end: int
     lead: str
     rows: int
-    _end: int
     _read: Any
 
     def __eq__(self, other: object) -> bool:
@@ -79,7 +76,7 @@ class SubwordVocabulary(Vocabulary):
         return (SubwordVocabulary, self._key)
 
     @property
-    def _key(self) -> tuple[str, str, int, str]:
+    def _key(self) -> tuple[str, int, int, str]:
         return (self.tokenizer, self.end, self.rows, self.lead)
 
     @cached_property
@@ -172,7 +169,7 @@ class SubwordVocabulary(Vocabulary):
 
     def _numbers_of(self, ids: Iterable[int]) -> list[int]:
         """Swap the end token's id and 0: ids become numbers, and numbers ids."""
-        swapped = {self._end: END, END: self._end}
+        swapped = {self.end: END, END: self.end}
         return [swapped.get(i, i) for i in ids]
 
 

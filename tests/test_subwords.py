@@ -33,7 +33,7 @@ def byte_level():
         show_progress=False,
     )
     made.train_from_iterator(CAPTIONS, trainer)
-    return made.to_str(), "<|endoftext|>"
+    return made.to_str(), made.token_to_id("<|endoftext|>")
 
 
 def word_piece():
@@ -46,7 +46,7 @@ def word_piece():
         vocab_size=60, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], show_progress=False
     )
     made.train_from_iterator(CAPTIONS, trainer)
-    return made.to_str(), "[SEP]"
+    return made.to_str(), made.token_to_id("[SEP]")
 
 
 def metaspace():
@@ -58,7 +58,7 @@ def metaspace():
         vocab_size=60, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False
     )
     made.train_from_iterator(CAPTIONS, trainer)
-    return made.to_str(), "</s>"
+    return made.to_str(), made.token_to_id("</s>")
 
 
 KINDS = {make.__name__: make() for make in (byte_level, word_piece, metaspace)}
@@ -114,7 +114,8 @@ def test_the_end_is_number_0_and_its_id_stands_for_token_0(vocabulary):
         n for n in range(1, ROWS) if vocabulary.words[n - 1].startswith("<unused-")
     }
     assert vocabulary.size == ROWS and len(vocabulary.suppressed) > 0
-    assert vocabulary.end not in vocabulary.words
+    ended = tokenizers.Tokenizer.from_str(vocabulary.tokenizer).id_to_token(vocabulary.end)
+    assert ended not in vocabulary.words
 
 
 def test_what_a_caption_begins_with():
@@ -144,10 +145,10 @@ def test_keywords_are_one_token(vocabulary):
 @pytest.mark.parametrize(
     ("text", "end", "rows", "line"),
     [
-        ("{}", "x", 9, "not a tokenizer.json"),
-        ("not JSON", "x", 9, "not a tokenizer.json"),
-        (KINDS["word_piece"][0], "</s>", ROWS, "no token '</s>'"),
-        (KINDS["word_piece"][0], "[SEP]", 9, "the network scores 9"),
+        ("{}", 0, 9, "not a tokenizer.json"),
+        ("not JSON", 0, 9, "not a tokenizer.json"),
+        (KINDS["word_piece"][0], 99, ROWS, "no token 99"),
+        (KINDS["word_piece"][0], 3, 9, "the network scores 9"),
     ],
 )
 def test_what_is_no_vocabulary(text, end, rows, line):

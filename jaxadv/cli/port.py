@@ -36,6 +36,7 @@ def port(
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
     """Turn checkpoints into a victim without executing anything that they hold."""
+    from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data.lexicon import read_lexicon, read_names
     from jaxadv.porting.port import port as read_and_fit
@@ -51,7 +52,7 @@ def port(
     save(folder, ported, licence, reference)
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
     print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
-    victim = zoo.load(str(folder))
+    victim = loading.load(str(folder))
     console.print(f"{name}: a {chosen.kind}, {victim.architecture.parts}; {_sizes(victim)}")
     for source in ported.sources:
         console.print(f"from {source.file} ({source.bytes:,} bytes, SHA-256 {source.sha256})")
