@@ -14,7 +14,7 @@ from jaxadv.formats.errors import FormatError, PortingError, listed, quoted
 from jaxadv.formats.text import read_json, read_text
 from jaxadv.porting.fitting import Arrays, Entry, Keys, fit
 from jaxadv.porting.hub_tables import blip_table, git_table, vit_gpt2_table
-from jaxadv.porting.port import Ported, source_of
+from jaxadv.porting.port import Ported, Source, source_of
 from jaxadv.porting.readers import read
 from jaxadv.victims.hub_captioners import HubCaptionerArchitecture, model_of
 
@@ -58,8 +58,7 @@ def fetch(name: str) -> Snapshot:
     found = _NAME.fullmatch(name.removeprefix(PREFIX))
     if found is None:
         raise PortingError(f"{quoted(name)}: write hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-    hub = _client()
-    errors = hub.errors
+    hub, errors = _client()
     repository, revision = found.groups()
     try:
         folder = hub.snapshot_download(
@@ -85,14 +84,16 @@ def fetch(name: str) -> Snapshot:
     return Snapshot(Path(folder), Path(folder).name)
 
 
-def _client() -> Any:
+def _client() -> tuple[Any, Any]:
+    """Return the Hub's client and its errors."""
     try:
         import huggingface_hub
+        from huggingface_hub import errors
     except ModuleNotFoundError:
         raise PortingError(
             "models of the Hub: pip install 'jaxadv[hub]' brings `huggingface_hub`"
         ) from None
-    return huggingface_hub
+    return huggingface_hub, errors
 
 
 def is_published(folder: Path) -> bool:
@@ -128,8 +129,24 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
     tree = architecture.shapes(names)
     table = TABLES[config["model_type"]](tree, architecture.sizes)
     variables, mapped = fit(arrays, table, tree, name)
-    sources = [source_of(folder / part) for part in WANTED if (folder / part).is_file()]
-    return Ported(architecture, names, variables, mapped, sources + [source_of(f) for f in files])
+    others = [folder / part for part in WANTED if (folder / part).is_file()]
+    sources = [_checked(file, name) for file in (*others, *files)]
+    return Ported(architecture, names, variables, mapped, sources)
+
+
+def _checked(file: Path, name: str) -> Source:
+    """Say of a file what it is; one in the Hub's cache must have the SHA-256 it is kept under.
+
+    Raises:
+      PortingError: it has another.
+    """
+    found, kept = source_of(file), file.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", kept) and kept != found.sha256:
+        raise PortingError(
+            f"{name}: {file.name} has not the bytes that the Hub names; delete {file.resolve()} "
+            "and try again"
+        )
+    return found
 
 
 def _architecture(folder: Path, config: Mapping[str, Any]) -> HubCaptionerArchitecture:

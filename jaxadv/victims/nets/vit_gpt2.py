@@ -83,13 +83,13 @@ class ViTGPT2Config:
 
     Attributes:
       vision: the tower's sizes.
-      decoder: the decoder's sizes.
+      text: the decoder's sizes.
       begin: number of the token that begins a caption.
       end: the tokenizer's token that ends one, which has number 0.
     """
 
     vision: VisionConfig
-    decoder: GPT2Config
+    text: GPT2Config
     begin: int
     end: int
 
@@ -146,7 +146,7 @@ class ViTGPT2(CachedCaptioner):
 
     def setup(self) -> None:
         """Declare the parameters."""
-        decoder = self.config.decoder
+        decoder = self.config.text
         self.vision = VisionTower(self.config.vision)
         if self.config.vision.width != decoder.units:
             self.project = nn.Dense(decoder.units)
@@ -158,7 +158,7 @@ class ViTGPT2(CachedCaptioner):
     def see(self, image: Array) -> Memory:
         """Make every layer's keys and values of a normalised image f32[H, W, 3]."""
         cells = self.vision(image)
-        if self.config.vision.width != self.config.decoder.units:
+        if self.config.vision.width != self.config.text.units:
             cells = self.project(cells)
         return stacked([block.see(cells) for block in self.blocks])
 

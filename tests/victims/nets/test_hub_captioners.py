@@ -228,7 +228,10 @@ def victim_of(name, length=LENGTH):
     victim = as_captioner(network, words, length, (side, side, 3))
     # compiled as wholes: far quicker than op by op
     return victim._replace(
-        **{part: jax.jit(getattr(victim, part)) for part in ("encode", "begin", "advance", "logits")}
+        **{
+            part: jax.jit(getattr(victim, part))
+            for part in ("encode", "begin", "advance", "logits")
+        }
     )
 
 
