@@ -21,19 +21,19 @@ _NUMBERED = re.compile(r"(?<=blocks)_(\d+)")
 
 
 class _Part(NamedTuple):
-    """One of the maps that a checkpoint holds side by side in one, `count` of them."""
+    """One of the maps, `maps` of them, that a checkpoint holds side by side in one."""
 
     module: str
-    index: int
-    count: int
+    place: int
+    maps: int
 
 
 class _Conv1D(NamedTuple):
     """A map that GPT-2 stores as IO, or one of several side by side."""
 
     module: str
-    index: int = 0
-    count: int = 1
+    place: int = 0
+    maps: int = 1
 
 
 # the Flax module, or leaf, without the numbers of layers: where it is in the checkpoint
@@ -132,8 +132,8 @@ _BLIP: _Names = {
     **_clip_tower("vision_model"),
     "vision/positions": "vision_model.embeddings.position_embedding",
     **{
-        f"vision/blocks/attention/{part}": _Part(f"{_BLIP_VISION}.qkv", index, 3)
-        for index, part in enumerate(_BERT)
+        f"vision/blocks/attention/{part}": _Part(f"{_BLIP_VISION}.qkv", place, 3)
+        for place, part in enumerate(_BERT)
     },
     "vision/blocks/attention/out": f"{_BLIP_VISION}.projection",
     "embed": "text_decoder.bert.embeddings.word_embeddings",
@@ -220,7 +220,7 @@ def _layout(
             # linear maps OI -> IO; a patch is flattened row by row, colours last
             array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
         if not isinstance(there, str):
-            array = np.split(array, there.count, axis=-1)[there.index]
+            array = np.split(array, there.maps, axis=-1)[there.place]
         return array.reshape(shape)
 
     return transform

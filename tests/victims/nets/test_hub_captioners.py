@@ -303,14 +303,20 @@ class Pair(NamedTuple):
         return said
 
 
-def randomise(model, torch):
+#: with which captions differ, and some but not all end
+SEEDS = {"vit-gpt2": 3, "vit-gpt2-projected": 3, "blip": 2, "git": 9}
+
+
+def randomise(model, torch, seed):
     """Every parameter at random, biases and the norms' scales, too."""
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(seed)
     for name, parameter in sorted(model.named_parameters()):
         noise = rng.normal(size=parameter.shape)
         is_scale = parameter.ndim == 1 and name.endswith("weight")
-        spread = 1.4 / np.sqrt(noise.shape[-1]) if parameter.ndim == 2 else 0.3
+        spread = 1.8 / np.sqrt(noise.shape[-1]) if parameter.ndim == 2 else 0.3
         if "word_embeddings" in name or "wte" in name:
+            spread = 0.5
+        if "position_embeddings" in name or "decoder.transformer.wpe" in name:
             spread = 1.0
         parameter.data = torch.as_tensor(spread * noise + is_scale)
 
@@ -322,7 +328,9 @@ def pair(request, torch, transformers, tmp_path_factory):
     model = getattr(transformers, kind.model)(
         getattr(transformers, kind.of_torch)(**small(name))
     ).eval()
-    randomise(model, torch)
+    if name == "git":  # its other attention rounds weights to single precision
+        model.config.vision_config._attn_implementation = "sdpa"
+    randomise(model, torch, SEEDS[name])
     folder = tmp_path_factory.mktemp(name)
     model.save_pretrained(folder)
     network = network_of(name)
@@ -384,7 +392,8 @@ def test_greedy_captions_equal_those_of_transformers(pair, torch):
         return greedy(pair.victim, pair.variables, features).tokens
 
     np.testing.assert_array_equal(ours(images), expected)
-    assert len({tuple(row) for row in expected}) > 1
+    assert len({tuple(row) for row in expected}) > 3
+    assert 0 < (expected[:, -1] == END).sum() < len(expected)
 
 
 @pytest.mark.parametrize("size", [2, 4])
