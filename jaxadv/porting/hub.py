@@ -116,10 +116,12 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
     config = _object(folder / "config.json")
     architecture = _architecture(folder, config)
     names = {"tokenizer": (_tokenizer(folder, name),)}
+    vocabulary = architecture.vocabulary(names)  # before the weights, which may be large, are read
     if prompt:
-        numbers = architecture.vocabulary(names).encode(prompt)
-        architecture = replace(architecture, prompt=tuple(numbers))
+        architecture = replace(architecture, prompt=tuple(vocabulary.encode(prompt)))
     files = _weights(folder, name)
+    others = [folder / part for part in WANTED if (folder / part).is_file()]
+    sources = [_checked(file, name) for file in (*others, *files)]
     arrays: Arrays = {}
     for file in files:
         found = read(file)
@@ -129,8 +131,6 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
     tree = architecture.shapes(names)
     table = TABLES[config["model_type"]](tree, architecture.sizes)
     variables, mapped = fit(arrays, table, tree, name)
-    others = [folder / part for part in WANTED if (folder / part).is_file()]
-    sources = [_checked(file, name) for file in (*others, *files)]
     return Ported(architecture, names, variables, mapped, sources)
 
 

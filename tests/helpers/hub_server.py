@@ -71,6 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._about("/".join(parts[2:4]), parts[4:], body)
+        elif parts[2:3] != ["resolve"]:
+            self._refuse(404, "EntryNotFound")
         else:
             self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]), body)
 
