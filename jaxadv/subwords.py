@@ -137,6 +137,15 @@ class SubwordVocabulary(Vocabulary):
         is_blank = numbers and not self.decode(numbers[:1]).strip()
         return self._tokens(text, text) if is_blank else numbers
 
+    def template(self, text: str, first: bool = False) -> list[int]:
+        """Turn a part of a prompt, with the tokenizer's own marks in it, into numbers.
+
+        Args:
+          text: as it is written, blanks and ends of lines included.
+          first: whether the prompt begins with it, with the mark that begins every text.
+        """
+        return self._numbers_of(self._read.encode(text, add_special_tokens=first).ids)
+
     def encode_known(self, text: str) -> list[int]:
         """Turn a caption into numbers, as `encode`."""
         return self.encode(text)

@@ -249,7 +249,7 @@ def anchored(
       victim: the captioner.
       iterations: steps that the attack will be run.
       anchors: how many are tried, each for an equal share of the steps while nothing succeeds.
-      loss: of the features; GEM's with the joint posterior by default (`guided`'s `term`).
+      loss: of the features; the margins of the words by default (`guided`'s `term`).
       first: as `guided`.
       exclude: take no anchor whose own caption has the target already.
 
@@ -262,7 +262,7 @@ def anchored(
     share = -(-iterations // anchors)
     objective = guided(
         victim,
-        gem_term(victim, posterior="joint", lanes=9) if loss is None else loss,
+        margins_term(victim) if loss is None else loss,
         iterations=share,
         first=first,
         exclude=exclude,
@@ -303,7 +303,7 @@ class AnchoredOptions(BankOptions):
     anchors: int = option(
         1, "how many are tried while none succeeds", check=partial(checks.whole, least=1)
     )
-    objective: Loss = option("gem", "beside the pull: gem (joint posterior), ssvm or margins")
+    objective: Loss = option("margins", "beside the pull: margins, gem (joint posterior) or ssvm")
 
 
 def _make(victim: Captioner, options: AnchoredOptions) -> Attack:
@@ -332,9 +332,9 @@ METHOD = Method(
 def losses(victim: Captioner) -> dict[Loss, tuple[Term, Callable[[], Any]]]:
     """Return the losses that an anchored attack may have, and their quantities before a step."""
     return {
+        "margins": (margins_term(victim), tuple),
         "gem": (gem_term(victim, posterior="joint", lanes=9), tuple),
         "ssvm": (ssvm_term(victim), partial(ssvm_first, victim)),
-        "margins": (margins_term(victim), tuple),
     }
 
 

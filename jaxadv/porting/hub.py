@@ -13,20 +13,39 @@ from typing import Any, NamedTuple
 from jaxadv.formats.errors import FormatError, PortingError, listed, quoted
 from jaxadv.formats.text import read_json, read_text
 from jaxadv.porting.fitting import Arrays, Entry, Keys, fit
+from jaxadv.porting.hub_llava_tables import llava_table, llava_unused
 from jaxadv.porting.hub_tables import blip_table, git_table, vit_gpt2_table
 from jaxadv.porting.port import Ported, Source, source_of
 from jaxadv.porting.readers import read
-from jaxadv.victims.hub_captioners import HubCaptionerArchitecture, model_of
+from jaxadv.subwords import SubwordVocabulary
+from jaxadv.victims.hub_captioners import (
+    PICTURE,
+    HubCaptionerArchitecture,
+    default_prompt,
+    model_of,
+)
 
 PREFIX = "hf://"
 WANTED = ("config.json", "tokenizer.json", "preprocessor_config.json", "generation_config.json")
 MAX_LENGTH = 20  # tokens of a caption, where the publisher does not say: `generate`'s own
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
-TABLES: dict[str, Callable[[Any, Any], dict[Keys, Entry]]] = {
-    "vision-encoder-decoder": vit_gpt2_table,
-    "blip": blip_table,
-    "git": git_table,
+Table = Callable[[Any, HubCaptionerArchitecture, Arrays], dict[Keys, Entry]]
+"""Names every leaf of a tree of variables, and leaves out of the arrays what no caption reads."""
+
+
+def _llava(tree: Any, made: HubCaptionerArchitecture, arrays: Arrays) -> dict[Keys, Entry]:
+    for name in llava_unused(made.sizes, arrays):
+        del arrays[name]
+    return llava_table(tree, made.sizes, arrays, made.end)
+
+
+TABLES: dict[str, Table] = {
+    "vision-encoder-decoder": lambda tree, made, _: vit_gpt2_table(tree, made.sizes),
+    "blip": lambda tree, made, _: blip_table(tree, made.sizes),
+    "git": lambda tree, made, _: git_table(tree, made.sizes),
+    "llava": _llava,
+    "idefics3": _llava,
 }
 
 
@@ -106,7 +125,8 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
 
     Args:
       folder: of its files.
-      prompt: what comes before a caption, such as "a picture of"; nothing by default.
+      prompt: what comes before a caption, such as "a picture of"; by default nothing, or the chat
+        template of a model that has one. `<image>` in it is where such a model sees the picture.
       name: what messages call it; the folder by default.
 
     Raises:
@@ -116,9 +136,8 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
     config = _object(folder / "config.json")
     architecture = _architecture(folder, config)
     names = {"tokenizer": (_tokenizer(folder, name),)}
-    vocabulary = architecture.vocabulary(names)  # before the weights, which may be large, are read
-    if prompt:
-        architecture = replace(architecture, prompt=tuple(vocabulary.encode(prompt)))
+    # before the weights, which may be large, are read
+    architecture = _prompted(architecture, architecture.vocabulary(names), prompt)
     files = _weights(folder, name)
     others = [folder / part for part in WANTED if (folder / part).is_file()]
     sources = [_checked(file, name) for file in (*others, *files)]
@@ -129,7 +148,7 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
             raise PortingError(f"{file}: also in another of the files: {listed(twice)}")
         arrays |= found
     tree = architecture.shapes(names)
-    table = TABLES[config["model_type"]](tree, architecture.sizes)
+    table = TABLES[config["model_type"]](tree, architecture, arrays)
     variables, mapped = fit(arrays, table, tree, name)
     return Ported(architecture, names, variables, mapped, sources)
 
@@ -158,8 +177,50 @@ def _architecture(folder: Path, config: Mapping[str, Any]) -> HubCaptionerArchit
         dict(config),
         mean=_colour(pictures, "image_mean", model.mean),
         std=_colour(pictures, "image_std", model.std),
+        end=_end(config, speaking),
         max_length=longest if isinstance(longest, int) and longest > 1 else MAX_LENGTH,
     )
+
+
+def _prompted(
+    architecture: HubCaptionerArchitecture, vocabulary: SubwordVocabulary, prompt: str
+) -> HubCaptionerArchitecture:
+    """Take in a prompt, or the model's own.
+
+    Raises:
+      PortingError: it has not one place for the picture, where the model sees it among words.
+    """
+    own = default_prompt(architecture.config)
+    prompt = prompt or own
+    if not own:
+        return replace(architecture, prompt=tuple(vocabulary.encode(prompt)) if prompt else ())
+    before, *after = prompt.split(PICTURE)
+    if len(after) != 1:
+        raise PortingError(f"prompt {quoted(prompt)}: must have {PICTURE} once")
+    return replace(
+        architecture,
+        before=tuple(vocabulary.template(before, first=True)),
+        prompt=tuple(vocabulary.template(after[0])),
+    )
+
+
+def _end(config: Mapping[str, Any], speaking: Mapping[str, Any]) -> int:
+    """Return the id of the token that ends a caption.
+
+    Raises:
+      PortingError: nothing says it.
+    """
+    text = config.get("text_config")
+    for found in (
+        getattr(model_of(config).sizes(config), "end", None),
+        speaking.get("eos_token_id"),
+        config.get("eos_token_id"),
+        text.get("eos_token_id") if isinstance(text, Mapping) else None,
+    ):
+        first = found[0] if isinstance(found, list) and found else found
+        if isinstance(first, int):
+            return first
+    raise PortingError("config.json: nothing says which token ends a caption (eos_token_id)")
 
 
 def _colour(pictures: Mapping[str, Any], key: str, default: Any) -> Any:

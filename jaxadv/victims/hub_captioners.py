@@ -21,36 +21,110 @@ from jaxadv.victims.architectures import (
     check_sizes,
     shapes_of,
 )
+from jaxadv.victims.nets import llava
 from jaxadv.victims.nets.blip import Blip, BlipConfig
 from jaxadv.victims.nets.caption_net import as_captioner
 from jaxadv.victims.nets.git import Git, GitConfig
 from jaxadv.victims.nets.vit_gpt2 import ViTGPT2, ViTGPT2Config
+
+PICTURE = "<image>"  # where a prompt has the picture
 
 
 class Model(NamedTuple):
     """A kind of captioner.
 
     Attributes:
-      net: its Linen module.
-      config: reads its sizes from a published `config.json`.
+      sizes: reads a network's sizes from a published `config.json`.
+      side: of the square pictures, in pixels, by the sizes.
+      text: the sizes of what speaks, by the sizes.
+      net: its Linen module, by its architecture and its sizes.
       mean, std: what pictures are normalised with where the publisher does not say.
+      prompt: what comes before a caption by default, with `PICTURE` where the picture is among it.
+      lead: what a caption begins with in the tokenizer's eyes.
     """
 
-    net: Callable[..., nn.Module]
-    config: Callable[[Mapping[str, Any]], Any]
+    sizes: Callable[[Mapping[str, Any]], Any]
+    side: Callable[[Any], int]
+    text: Callable[[Any], Any]
+    net: Callable[["HubCaptionerArchitecture", Any], nn.Module]
     mean: Colour
     std: Colour
+    prompt: str = ""
+    lead: str = ""
+
+
+def _behind(
+    net: Callable[..., nn.Module],
+) -> Callable[["HubCaptionerArchitecture", Any], nn.Module]:
+    """Build a network that sees a picture apart from the words."""
+    return lambda made, sizes: net(sizes, made.mean, made.std, made.max_length, made.prompt)
+
+
+def _among(made: "HubCaptionerArchitecture", sizes: Any) -> nn.Module:
+    """Build a network that reads a picture among the words of its prompt."""
+    return llava.Llava(sizes, made.mean, made.std, made.before, made.prompt, made.max_length)
 
 
 _HALF: Colour = (0.5, 0.5, 0.5)
 _CLIP_MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD: Colour = (0.26862954, 0.26130258, 0.27577711)
+_ASK = "Describe the picture in one sentence."
 
 MODELS: dict[str, Model] = {  # by what `config.json` calls its `model_type`
-    "vision-encoder-decoder": Model(ViTGPT2, ViTGPT2Config.from_config, _HALF, _HALF),
-    "blip": Model(Blip, BlipConfig.from_config, _CLIP_MEAN, _CLIP_STD),
-    "git": Model(Git, GitConfig.from_config, _CLIP_MEAN, _CLIP_STD),
+    "vision-encoder-decoder": Model(
+        ViTGPT2Config.from_config,
+        lambda sizes: sizes.vision.side,
+        lambda sizes: sizes.text,
+        _behind(ViTGPT2),
+        _HALF,
+        _HALF,
+    ),
+    "blip": Model(
+        BlipConfig.from_config,
+        lambda sizes: sizes.vision.side,
+        lambda sizes: sizes.text,
+        _behind(Blip),
+        _CLIP_MEAN,
+        _CLIP_STD,
+    ),
+    "git": Model(
+        GitConfig.from_config,
+        lambda sizes: sizes.vision.side,
+        lambda sizes: sizes.text,
+        _behind(Git),
+        _CLIP_MEAN,
+        _CLIP_STD,
+    ),
+    "llava": Model(
+        llava.from_config,
+        lambda sizes: sizes.tower.image,
+        lambda sizes: sizes.decoder,
+        _among,
+        _CLIP_MEAN,
+        _CLIP_STD,
+        f"USER: {PICTURE}\n{_ASK} ASSISTANT:",
+    ),
+    "idefics3": Model(
+        llava.from_config,
+        lambda sizes: sizes.tower.image,
+        lambda sizes: sizes.decoder,
+        _among,
+        _HALF,
+        _HALF,
+        f"<|im_start|>User:<fake_token_around_image><global-img>{PICTURE}<fake_token_around_image>"
+        f"{_ASK}<end_of_utterance>\nAssistant:",
+        " ",
+    ),
 }
+_QWEN = f"<|im_start|>user\n{PICTURE}\n{_ASK}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def default_prompt(config: Mapping[str, Any]) -> str:
+    """Return what comes before a caption where nothing is said: a model's chat template, filled."""
+    speaks = config.get("text_config")
+    if isinstance(speaks, Mapping) and speaks.get("model_type") == "qwen2":
+        return _QWEN
+    return model_of(config).prompt
 
 
 @dataclass(frozen=True)
@@ -60,9 +134,10 @@ class HubCaptionerArchitecture:
     Attributes:
       config: the published `config.json`.
       mean, std: what pictures are normalised with, a channel each.
-      prompt: what comes before a caption, as numbers of the vocabulary.
+      end: the tokenizer's id of what ends a caption.
+      before: the prompt before a picture that is read among words, as numbers of the vocabulary.
+      prompt: what comes before a caption, likewise.
       max_length: most tokens in a caption.
-      lead: what a caption begins with in the tokenizer's eyes (`SubwordVocabulary`).
     """
 
     kind: ClassVar[str] = "captioner of the hub"
@@ -71,20 +146,23 @@ class HubCaptionerArchitecture:
     config: Mapping[str, Any]
     mean: Colour
     std: Colour
+    end: int
+    before: tuple[int, ...] = ()
     prompt: tuple[int, ...] = ()
     max_length: int = 20
-    lead: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std", "prompt"):  # JSON has lists
+        for name in ("mean", "std", "before", "prompt"):  # JSON has lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_sizes(self, max_length=MOST_WORDS)
         try:
-            side = self.sizes.vision.side
+            side, words = self.image_shape[0], self.model.text(self.sizes).vocabulary_size
         except InputError as problem:
             raise VictimError(str(problem)) from None
         if side > MOST_SIDE:
             raise VictimError(f"config.json: pictures of {side} pixels; the most is {MOST_SIDE}")
+        if not 0 <= self.end < words:
+            raise VictimError(f"the token {self.end}, which ends captions, is none of {words:,}")
 
     @property
     def model(self) -> Model:
@@ -94,29 +172,28 @@ class HubCaptionerArchitecture:
     @property
     def sizes(self) -> Any:
         """The network's sizes."""
-        return self.model.config(self.config)
+        return self.model.sizes(self.config)
 
     @property
     def parts(self) -> str:
         """What it is made of, in a few words."""
-        text = self.sizes.text
-        return f"{self.config['model_type']}, {text.layers} layers of {text.units}"
+        return f"{self.config['model_type']}, {self.model.text(self.sizes).layers} layers"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, 3)."""
-        side = self.sizes.vision.side
+        side = self.model.side(self.sizes)
         return (side, side, 3)
 
     def network(self) -> nn.Module:
         """Build the Linen module."""
-        return self.model.net(self.sizes, self.mean, self.std, self.max_length, self.prompt)
+        return self.model.net(self, self.sizes)
 
     def vocabulary(self, names: Names) -> SubwordVocabulary:
         """Make the vocabulary of a tokenizer."""
-        sizes = self.sizes
         (tokenizer,) = names["tokenizer"]
-        return SubwordVocabulary(tokenizer, sizes.end, sizes.text.vocabulary_size, self.lead)
+        rows = self.model.text(self.sizes).vocabulary_size
+        return SubwordVocabulary(tokenizer, self.end, rows, self.model.lead)
 
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""
