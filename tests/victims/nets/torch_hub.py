@@ -34,6 +34,8 @@ def random_network(config, seed=0):
         for name, value in net.named_parameters():
             if re.search(r"norm\w*\.weight$", name):
                 fill = rng.uniform(0.5, 1.5, value.shape)
+            elif "embed_tokens" in name:  # small, or a word whose score is its own says itself
+                fill = rng.normal(0, 0.2, value.shape)
             elif value.ndim > 1 and "embed" not in name:
                 fill = rng.normal(0, value[0].numel() ** -0.5, value.shape)
             else:
@@ -58,4 +60,5 @@ def published_arrays(config):
 def as_pixels(image, mean, std):
     """A picture [H, W, 3] in [0, 1] as a network's input [1, 3, H, W], and its leaf."""
     leaf = torch.tensor(image, requires_grad=True)
-    return ((leaf - torch.tensor(mean)) / torch.tensor(std)).permute(2, 0, 1)[None], leaf
+    mean, std = (torch.tensor(x, dtype=leaf.dtype) for x in (mean, std))
+    return ((leaf - mean) / std).permute(2, 0, 1)[None], leaf
