@@ -53,7 +53,7 @@ _BLOCK = {
     "widen": "mlp.up_proj",
     "narrow": "mlp.down_proj",
 }
-# counters and frequencies, which old releases stored, and the head that pools SigLIP's patches
+# numbers of positions and frequencies, which old releases stored
 _COUNTERS = re.compile(r".*\.(position_ids|rotary_emb\.inv_freq)")
 _TOWER_LAYER = re.compile(r"encoder\.layers\.(\d+)\..*")
 
@@ -94,9 +94,10 @@ def llava_table(
 
 
 def llava_unused(config: LlavaConfig, stored: Collection[str]) -> set[str]:
-    """Name what a file holds of which a caption does not depend: blocks behind those that are read.
+    """Name what a file holds and no caption depends on.
 
-    A head is not read either, where words are scored by their embeddings.
+    These are blocks and norms of the tower behind what the decoder reads, the head that pools its
+    patches for others, and scores of words where their embeddings score them.
     """
     tower, head = _prefix(_TOWERS, stored), _prefix(_HEADS, stored)
     unused = {name for name in stored if _COUNTERS.fullmatch(name)}

@@ -26,11 +26,11 @@ def section(config: Config, name: str, defaults: Config) -> dict[str, Any]:
 def whole(config: Config, name: str) -> int:
     """Return a positive whole number.
 
-    >>> whole({"hidden_size": 16}, "hidden_size")
-    16
-
     Raises:
       InputError: it is missing, or something else.
+
+    >>> whole({"hidden_size": 16}, "hidden_size")
+    16
     """
     value = _value(config, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
