@@ -81,7 +81,7 @@ _PUBLIC = {  # where it is
     "jpeg": "jaxadv.core.jpeg:jpeg",
     "labels": "jaxadv.labels",
     "largest_batch": "jaxadv.core.memory:largest_batch",
-    "load": "jaxadv.victims.zoo:load",
+    "load": "jaxadv.loading:load",
     "minimal": "jaxadv.core.minimal:minimal",
     "noise": "jaxadv.core.transformations:noise",
     "open_data": "jaxadv.data.opening:open_data",

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jaxadv.errors import InputError
@@ -102,6 +102,10 @@ class Vocabulary:
     def size(self) -> int:
         """Number of scores that a captioner gives: the words and the end of the caption."""
         return len(self.words) + 1
+
+    def with_unknown(self) -> "Vocabulary":
+        """Return the vocabulary whose captions may contain the mark of unknown words."""
+        return replace(self, says_unknown=True)
 
     @cached_property
     def suppressed(self) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ pure functions over a parameter pytree. Everything is written for one picture: `
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -81,7 +80,7 @@ def with_unknown_words(victim: Captioner) -> Captioner:
 
     For reproducing results that were made without `suppress_UNK`.
     """
-    return victim._replace(vocabulary=replace(victim.vocabulary, says_unknown=True))
+    return victim._replace(vocabulary=victim.vocabulary.with_unknown())
 
 
 class Caption(NamedTuple):

@@ -13,6 +13,7 @@ from jaxadv import checks
 from jaxadv.captions.captioner import Captioner
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
+from jaxadv.subwords import SubwordVocabulary
 from jaxadv.vocabulary import END, Vocabulary
 
 GAP = "_"
@@ -95,8 +96,9 @@ def make_target(
 def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialCaption:
     """Read a target as people write it: `_` is one free word, `...` at the end leaves it open.
 
-    A word that the victim has is that word, whatever it looks like; else punctuation around it is
-    passed over. A backslash before `_` or `...` makes it the word of the victim's that looks so.
+    For a victim that predicts sub-words `_` is one free token, and a word may be several. A word
+    that the victim has is that word, whatever it looks like; else punctuation around it is passed
+    over. A backslash before `_` or `...` makes it the word of the victim's that looks so.
 
     >>> v = Vocabulary(("a", "cat", "dog", "on", "is", "the", "grass"))
     >>> t = parse_target("a _ is on the grass", v, 8)
@@ -110,8 +112,10 @@ def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialC
       UnknownWordError: a word that the victim does not know, with the nearest ones.
     """
     body, ends = _split_end(text.strip(), vocabulary)
-    tokens: list[int] = []
-    latent: set[int] = set()
+    if isinstance(vocabulary, SubwordVocabulary):
+        tokens, latent = _subwords(body, vocabulary)
+        return make_target(tokens, max_length, latent, ends)
+    tokens, latent = [], set()
     for word in _words(body, vocabulary):
         if word not in vocabulary and OPEN in word.replace("…", OPEN) and word[:1] != ESCAPE:
             raise TargetError(
@@ -123,6 +127,20 @@ def parse_target(text: str, vocabulary: Vocabulary, max_length: int) -> PartialC
         else:
             tokens += [vocabulary.number(name) for name in _names(word, vocabulary)]
     return make_target(tokens, max_length, latent, ends)
+
+
+def _subwords(text: str, vocabulary: SubwordVocabulary) -> tuple[list[int], set[int]]:
+    """Read the tokens between the gaps, each of which is one free token."""
+    tokens: list[int] = []
+    latent: set[int] = set()
+    for part in re.split(rf"(?:^|(?<=\s)){GAP}(?=\s|$)", text):
+        if part.strip():
+            part = part.replace(ESCAPE + GAP, GAP).replace(ESCAPE + OPEN, OPEN)
+            tokens += (vocabulary.behind if tokens else vocabulary.encode)(part)
+        latent.add(len(tokens))
+        tokens.append(END)
+    latent.remove(len(tokens) - 1)  # behind the last part there is no gap
+    return tokens[:-1], latent
 
 
 def _split_end(text: str, vocabulary: Vocabulary) -> tuple[str, bool]:
@@ -164,12 +182,32 @@ def _words(text: str, vocabulary: Vocabulary) -> Iterator[str]:
 def write_target(target: PartialCaption, vocabulary: Vocabulary) -> str:
     """Write a target as `target` reads it."""
     length = int(target.length)
-    words = [
+    if isinstance(vocabulary, SubwordVocabulary):
+        words = _parts(target, length, vocabulary)
+    else:
+        words = _written(target, length, vocabulary)
+    open_end = length < len(target.tokens) and not bool(target.observed[length])
+    return " ".join(words + ([OPEN] if open_end else []))
+
+
+def _parts(target: PartialCaption, length: int, vocabulary: SubwordVocabulary) -> list[str]:
+    """Write the tokens between the gaps as text."""
+    found: list[str] = []
+    part: list[int] = []
+    for token, seen in list(zip(target.tokens, target.observed, strict=True))[:length]:
+        if seen:
+            part.append(int(token))
+            continue
+        found += [vocabulary.decode(part), GAP]
+        part = []
+    return [text for text in (*found, vocabulary.decode(part)) if text]
+
+
+def _written(target: PartialCaption, length: int, vocabulary: Vocabulary) -> list[str]:
+    return [
         _escaped(vocabulary.words[int(token) - 1]) if seen else GAP
         for token, seen in list(zip(target.tokens, target.observed, strict=True))[:length]
     ]
-    open_end = length < len(target.tokens) and not bool(target.observed[length])
-    return " ".join(words + ([OPEN] if open_end else []))
 
 
 def _escaped(word: str) -> str:

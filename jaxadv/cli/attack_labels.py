@@ -47,6 +47,7 @@ def labels(
     import jax.numpy as jnp
     import numpy as np
 
+    from jaxadv import loading
     from jaxadv.cli.inputs import read_pictures, results_folder
     from jaxadv.data.images import round_8bit, write_png
     from jaxadv.errors import InputError
@@ -57,10 +58,9 @@ def labels(
     from jaxadv.labels.target import make_label_target, parse_labels
     from jaxadv.reports.files import save
     from jaxadv.reports.labels import draw, label_panel
-    from jaxadv.victims import zoo
 
     runs = chosen(context, METHODS, method or [METHODS[0].name])
-    loaded = zoo.load(victim)
+    loaded = loading.load(victim)
     classifier, params = loaded.classifier, loaded.params
     attacks = [run.attack(classifier) for run in runs]
     classes = classifier.classes

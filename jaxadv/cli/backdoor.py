@@ -131,6 +131,7 @@ def evaluate_backdoor(
         refuse_unread(context, trigger, READS)
     _refuse_source(context, detections)
 
+    from jaxadv import loading
     from jaxadv.backdoors.poison import check_caption
     from jaxadv.cli.data_sets import open_regions
     from jaxadv.cli.inputs import results_folder
@@ -147,10 +148,9 @@ def evaluate_backdoor(
     from jaxadv.reports.backdoor import draw_curves
     from jaxadv.reports.captions import Panel, draw
     from jaxadv.reports.files import save
-    from jaxadv.victims import zoo
 
-    attacked = [zoo.load(name) for name in victim]
-    benign = zoo.load(clean)
+    attacked = [loading.load(name) for name in victim]
+    benign = loading.load(clean)
     given = {"trigger": trigger, "share": share, "size": size, "place": place, "pattern": pattern}
     cases = []
     for loaded in attacked:
@@ -251,14 +251,14 @@ def evaluate_defences(
     seed: Annotated[int, typer.Option(help="Of the clusters' starts.")] = 0,
 ) -> None:
     """Filter a poisoned data set by spectral signatures and activation clustering."""
+    from jaxadv import loading
     from jaxadv.backdoors.folder import read_record
     from jaxadv.cli.inputs import results_folder
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import FolderError, captioned
     from jaxadv.experiments.defences import measure_defences
-    from jaxadv.victims import zoo
 
-    loaded = zoo.load(victim)
+    loaded = loading.load(victim)
     record = read_record(data)
     if record is None or not record.account.poisoned:
         raise FolderError(f"{data}: no poison.json with poisoned samples; see jaxadv poison")

@@ -38,6 +38,7 @@ def demo(
     """Fool three captioners with the papers' attacks, and the hardest one with `reliable`, too."""
     import jax
 
+    from jaxadv import loading
     from jaxadv.captions.methods import METHODS
     from jaxadv.cli.inputs import writable
     from jaxadv.core.method import choose
@@ -47,7 +48,6 @@ def demo(
     from jaxadv.experiments.job import at_once
     from jaxadv.reports.captions import draw
     from jaxadv.reports.files import save
-    from jaxadv.victims import zoo
 
     writable(out)
     pictures = [e.picture for e in scenes.examples(scenes.HELD_OUT_SEED, PICTURES)]
@@ -59,7 +59,7 @@ def demo(
     reliable = choose(METHODS, "reliable", budget=BUDGET)
     parts = []
     for name in VICTIMS:
-        victim = zoo.load(name)
+        victim = loading.load(name)
         captions = say(victim.captioner, victim.params, pictures, PICTURES)
         runs = (*methods, reliable) if name == VICTIMS[-1] else methods
         parts += [_Part(victim, run, _job(victim, run, pictures, captions)) for run in runs]

@@ -91,13 +91,13 @@ def labels(
     The same command on the same folder goes on from there. Its records are those of a sweep, so
     that `jaxadv table` reads them.
     """
+    from jaxadv import loading
     from jaxadv.cli.inputs import results_folder
     from jaxadv.errors import InputError
     from jaxadv.experiments.cells import Cell
     from jaxadv.experiments.label_jobs import LabelDesign, measures_in
     from jaxadv.experiments.label_search import candidates
     from jaxadv.labels.methods import METHODS
-    from jaxadv.victims import zoo
 
     size = batch_size(batch)
     rates = _numbers("learning rate", learning_rate)
@@ -116,7 +116,7 @@ def labels(
     measures = measures_in(one_of("--form", form, ("paper", "released")))
     if delta is not None and (selection == "global" or delta > specified):
         raise InputError(f"delta {delta}: for random selection, at most |S| = {specified}")
-    victims = [zoo.load(name) for name in dict.fromkeys(victim)]
+    victims = [loading.load(name) for name in dict.fromkeys(victim)]
     largest = min(len(one.classifier.classes) for one in victims) - 1
     counts = whole_numbers("--k", k, largest, f"numbers from 1 to {largest}, such as 3,5,10")
     kinds: tuple[str, ...] = ()

@@ -74,6 +74,7 @@ def understanding(
 
 def _draw(cells: Sequence["Cell"], out: Path) -> None:
     """Draw the curves, the matrices, and an example of each form whose picture was kept."""
+    from jaxadv import loading
     from jaxadv.data.images import read_image
     from jaxadv.experiments.pictures import held_out
     from jaxadv.experiments.record_tables import own_records
@@ -87,7 +88,6 @@ def _draw(cells: Sequence["Cell"], out: Path) -> None:
     from jaxadv.reports.curves import draw as draw_curves
     from jaxadv.reports.files import save
     from jaxadv.reports.understanding import draw_matrices, examples_of, panel_of
-    from jaxadv.victims import zoo
 
     rows = [row for row in own_records("understanding", out)[2] if row["failed"] is None]
     if panels := location_panels(rows):
@@ -101,7 +101,7 @@ def _draw(cells: Sequence["Cell"], out: Path) -> None:
     for row in examples_of(rows):
         cell, kept = by_digest[row["cell"]], out / "pictures" / f"{row['cell']}-{row['id']}.png"
         if kept.exists():
-            victim = zoo.load(cell.victim)
+            victim = loading.load(cell.victim)
             benign = {p.id: p for p in held_out(victim, cell.design.data, cell.design.images)}
             drawn.append(panel_of(row, benign[row["image"]].load(), read_image(kept)))
     if drawn:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxadv import loading
 from jaxadv.data import scenes
 from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
@@ -12,7 +13,6 @@ from jaxadv.experiments.hash_attacks import Codes, encode
 from jaxadv.experiments.retrieval import Subject
 from jaxadv.hashing.metrics import Comparison, search
 from jaxadv.hashing.similarity import comparison
-from jaxadv.victims import zoo
 
 
 class Library(NamedTuple):
@@ -44,7 +44,7 @@ def scene_hasher(name: str) -> Subject:
     Raises:
       InputError: there is none of that name, or it does not know scenes.
     """
-    victim = zoo.load(name)
+    victim = loading.load(name)
     hasher = victim.hasher
     if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
         raise InputError(f"victim {victim.name!r} does not know the tags and labels of scenes")

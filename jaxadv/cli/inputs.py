@@ -153,10 +153,10 @@ def load_captioner(name: str, unknown_words: bool) -> "Victim":
     Raises:
       VictimError: it is missing, broken or no captioner.
     """
+    from jaxadv import loading
     from jaxadv.captions.captioner import with_unknown_words
-    from jaxadv.victims import zoo
 
-    loaded = zoo.load(name)
+    loaded = loading.load(name)
     if not unknown_words:
         return loaded
     return loaded._replace(functions=with_unknown_words(loaded.captioner))

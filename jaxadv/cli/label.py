@@ -16,12 +16,12 @@ def label(
     """Tag pictures: the k labels of highest score, with their probabilities."""
     import jax
 
+    from jaxadv import loading
     from jaxadv.cli.inputs import read_pictures
     from jaxadv.errors import InputError
     from jaxadv.labels.classifier import first_labels
-    from jaxadv.victims import zoo
 
-    loaded = zoo.load(victim)
+    loaded = loading.load(victim)
     classifier, params = loaded.classifier, loaded.params
     if k > len(classifier.classes):
         raise InputError(f"--k {k}: {loaded.name} has {len(classifier.classes)} labels")

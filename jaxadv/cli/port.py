@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from jaxadv.porting.port import Ported
     from jaxadv.victims.zoo import Victim
 
 from jaxadv.cli.console import console, print_table
@@ -13,10 +14,17 @@ from jaxadv.cli.console import console, print_table
 
 def port(
     files: Annotated[
-        list[Path], typer.Argument(help="Checkpoints of all its parts, in any order.")
+        list[str],
+        typer.Argument(
+            help="Checkpoints of all its parts, in any order; or hf://OWNER/NAME, or the folder of "
+            "a model as it is published there."
+        ),
     ],
-    architecture: Annotated[str, typer.Option(help="A published one; jaxadv victims lists them.")],
     name: Annotated[str, typer.Option(help="Name of the victim; written to OUT/NAME.")],
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="Of checkpoints: a published one; jaxadv victims lists them."),
+    ] = None,
     vocabulary: Annotated[
         Path | None,
         typer.Option(
@@ -31,28 +39,29 @@ def port(
             "logits; images, tokens and log_probabilities; images, image_codes, tags, text_codes."
         ),
     ] = None,
+    prompt: Annotated[
+        str,
+        typer.Option(help='Of a model of the hub: before each caption, such as "a picture of".'),
+    ] = "",
     force: Annotated[bool, typer.Option(help="Replace a victim of that name.")] = False,
     licence: Annotated[str, typer.Option(help="Of the checkpoint, for the record.")] = "unknown",
     out: Annotated[Path, typer.Option(help="Where victims are kept.")] = Path("ported_weights"),
 ) -> None:
     """Turn checkpoints into a victim without executing anything that they hold."""
+    from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
-    from jaxadv.data.lexicon import read_lexicon, read_names
-    from jaxadv.porting.port import port as read_and_fit
     from jaxadv.porting.port import save
     from jaxadv.victims import zoo
-    from jaxadv.victims.architectures import published
 
-    chosen = published(architecture)
-    read = read_lexicon if chosen.kind == "captioner" else read_names
-    ported = read_and_fit(files, chosen, None if vocabulary is None else read(vocabulary))
+    ported = _read(files, architecture, vocabulary, prompt)
     same = zoo.identity(ported.architecture, ported.names, ported.variables)
     folder = victim_folder(out, name, force, same)
     save(folder, ported, licence, reference)
     rows = [[row.name, row.leaf, "x".join(map(str, row.shape))] for row in ported.mapped]
     print_table(f"{len(rows)} entries of {name}", ["checkpoint", "victim", "shape"], rows)
-    victim = zoo.load(str(folder))
-    console.print(f"{name}: a {chosen.kind}, {victim.architecture.parts}; {_sizes(victim)}")
+    victim = loading.load(str(folder))
+    kind = victim.architecture.kind
+    console.print(f"{name}: a {kind}, {victim.architecture.parts}; {_sizes(victim)}")
     for source in ported.sources:
         console.print(f"from {source.file} ({source.bytes:,} bytes, SHA-256 {source.sha256})")
     if reference is not None:
@@ -60,11 +69,41 @@ def port(
         console.print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
     console.print(f"of a generated scene it says: {_say(victim)}")
     console.print(f"written to {folder}/")
-    console.print(f"next: {_NEXT[chosen.kind].format(folder)}")
+    console.print(f"next: {_NEXT[kind].format(folder)}")
+
+
+def _read(
+    files: list[str], architecture: str | None, vocabulary: Path | None, prompt: str
+) -> "Ported":
+    """Read checkpoints of an architecture, or a model as it is published on the Hub."""
+    from jaxadv.data.lexicon import read_lexicon, read_names
+    from jaxadv.errors import InputError
+    from jaxadv.porting.hub import PREFIX, fetch, is_published, port_published
+    from jaxadv.porting.port import port as read_and_fit
+    from jaxadv.victims.architectures import published
+
+    first = files[0]
+    if first.startswith(PREFIX) or is_published(Path(first)):
+        if len(files) > 1 or architecture is not None or vocabulary is not None:
+            raise InputError(
+                f"{first}: give it alone; its config.json says what it is, and its tokenizer.json "
+                "has its vocabulary"
+            )
+        folder = fetch(first).folder if first.startswith(PREFIX) else Path(first)
+        return port_published(folder, prompt, first)
+    if prompt:
+        raise InputError("--prompt: is of models of the Hub, not of checkpoints")
+    if architecture is None:
+        raise InputError("--architecture: say which; jaxadv victims lists those that can be ported")
+    chosen = published(architecture)
+    read = read_lexicon if chosen.kind == "captioner" else read_names
+    words = None if vocabulary is None else read(vocabulary)
+    return read_and_fit([Path(file) for file in files], chosen, words)
 
 
 _NEXT = {
     "captioner": "jaxadv caption --victim {} PICTURE",
+    "captioner of the hub": "jaxadv caption --victim {} PICTURE",
     "classifier": "jaxadv label --victim {} PICTURE",
     "hasher": "jaxadv retrieve --victim {} --help",
 }
@@ -77,6 +116,9 @@ def _sizes(victim: "Victim") -> str:
     parameters = jax.tree.leaves(victim.params["params"])
     counts = [f"{sum(leaf.size for leaf in parameters):,} parameters"]
     for name in victim.architecture.named:
+        if name == "tokenizer":
+            counts.append(f"{victim.captioner.vocabulary.size:,} tokens")
+            continue
         number = len(victim.record[name])
         counts.append(f"{number:,} {'words' if name == 'vocabulary' else name}")
     counts.append(f"pictures of {'x'.join(map(str, victim.architecture.image_shape))}")

@@ -113,11 +113,11 @@ def captioner(
     refuse_unread(context, mode, CAPTIONER_READS)
     positive("--learning-rate", learning_rate)
 
+    from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.training import captioner_recipes as recipes
     from jaxadv.training.start import from_scratch
-    from jaxadv.victims import zoo
     from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
 
     folder = victim_folder(out, name, force)
@@ -139,7 +139,7 @@ def captioner(
             seed=seed,
         )
     elif fine_tune is not None:
-        victim, rate = zoo.load(fine_tune), learning_rate
+        victim, rate = loading.load(fine_tune), learning_rate
         job = recipes.fine_tune(
             folder, victim, sources, steps=steps or 400, learning_rate=rate, **held
         )
@@ -234,13 +234,13 @@ def classifier(
     one_of("--optimiser", optimiser, ("adam", "sgd"))
     positive("--learning-rate", learning_rate)
 
+    from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
     from jaxadv.training import tagger_recipes as recipes
     from jaxadv.training.start import backbone_of
-    from jaxadv.victims import zoo
     from jaxadv.victims.architectures import ClassifierArchitecture
     from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 
@@ -250,7 +250,7 @@ def classifier(
         job = recipes.train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
     else:
         if backbone_from is not None:
-            other = zoo.load(backbone_from)
+            other = loading.load(backbone_from)
             sees, begun = backbone_of(other, backbone)
             usual, origin = other.functions.image_shape[0], backbone_from
         else:
@@ -362,14 +362,14 @@ def hasher(
     if begin is not None and backbone_weights is not None:
         raise InputError("--backbone-weights: is not read with --from; give one of them")
 
+    from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data.opening import open_data
     from jaxadv.data.records import labelled
     from jaxadv.porting.port import read_features
     from jaxadv.training import hasher_recipes as recipes
-    from jaxadv.victims import zoo
 
-    start = None if begin is None else zoo.load(begin)
+    start = None if begin is None else loading.load(begin)
     made = recipes.hasher_architecture(method, backbone, bits, like=start if adversarial else None)
     weights = backbone_weights
     features = None if weights is None else (weights.name, read_features(weights, made))

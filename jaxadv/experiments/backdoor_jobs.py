@@ -6,6 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from jaxadv import loading
 from jaxadv.backdoors.folder import poison_folder
 from jaxadv.backdoors.methods import METHODS, BackdoorOptions, trigger_of
 from jaxadv.backdoors.poison import Poison
@@ -25,7 +26,6 @@ from jaxadv.experiments.family import Family, column
 from jaxadv.experiments.job import Experiment, Shared
 from jaxadv.formats.errors import quoted
 from jaxadv.training.captioner_recipes import fine_tune
-from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 KEPT = ("success", "bleu_4", "cider_d")  # of what the clean victim does
@@ -118,7 +118,7 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
                 seed=cell.seed,
             ):
                 yield news.message
-            backdoored = zoo.load(str(trained))
+            backdoored = loading.load(str(trained))
             where = ("scenes",) if design.data == "scenes" else (design.data, *design.clean)
             unseen = unseen_examples([victim, backdoored], where, design.unseen)
             cases = [Case(victim, trigger), Case(backdoored, trigger)]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv import loading
 from jaxadv.core.method import Chosen
 from jaxadv.core.run import Result
 from jaxadv.core.stream import Request
@@ -29,7 +30,6 @@ from jaxadv.hashing.cmla import HashTarget, Modality, hash_target
 from jaxadv.hashing.methods import METHODS
 from jaxadv.hashing.metrics import Retrieval, distortion
 from jaxadv.hashing.similarity import comparison
-from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 
@@ -237,7 +237,7 @@ class Viewer:
 
 
 def _viewer(name: str, database: Pairs) -> Viewer:
-    victim = zoo.load(name)
+    victim = loading.load(name)
     return Viewer(Subject(name, victim.hasher, victim.params), database, _trained_on(victim))
 
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from jaxadv import loading
 from jaxadv.core.memory import Fit, largest_batch
 from jaxadv.core.stream import Request, pace
 from jaxadv.data.images import ImageError, write_png
@@ -90,7 +91,7 @@ def prepare(cells: Sequence[Cell]) -> list[Prepared]:
     victims: dict[str, tuple[zoo.Victim, Shared]] = {}
     for cell in cells:
         if cell.victim not in victims:
-            victims[cell.victim] = zoo.load(cell.victim), Shared()
+            victims[cell.victim] = loading.load(cell.victim), Shared()
         victim, shared = victims[cell.victim]
         job = FAMILIES[cell.task].job(cell, victim, shared)
         prepared.append(Prepared(cell, job, victim.record["weights_sha256"]))

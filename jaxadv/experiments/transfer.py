@@ -90,7 +90,7 @@ _compare = jax.jit(jax.vmap(caption_scores))
 
 def words_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Words:
     """Return the words of a caption given by numbers, in lower case."""
-    return tuple(vocabulary.words[token - 1].lower() for token in tokens)
+    return tuple(vocabulary.decode(tokens).lower().split())
 
 
 def target_words(target: PartialCaption, vocabulary: Vocabulary) -> Words:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import loading
 from jaxadv.captions.methods import METHODS
 from jaxadv.captions.options import CAPTION
 from jaxadv.captions.options import COMPLETE as NO_GAPS
@@ -36,7 +37,6 @@ from jaxadv.experiments.sentences import (
 from jaxadv.experiments.subjects import Subject, compare_on
 from jaxadv.experiments.transfer import Viewer, target_words
 from jaxadv.experiments.understanding_tables import COMPLETE, ONE_WORD, understanding_tables
-from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 
@@ -88,7 +88,7 @@ def understanding_job(cell: Cell, victim: Victim, shared: Shared) -> Job:
     check_contents(design.contents)
 
     def subjects() -> list[Subject]:
-        others = [zoo.load(name) for name in design.transfer]
+        others = [loading.load(name) for name in design.transfer]
         found = compare_on([victim, *others], design.data, design.images)
         return [one._replace(name=name) for one, name in zip(found, names, strict=True)]
 

@@ -41,11 +41,15 @@ class Misfit(PortingError):
 
 
 #: what checkpoints hold beside the network of a captioner: counters, heads of the classifier, what
-#: optimisers remember, running means of weights
+#: optimisers remember, running means of weights; of `transformers`, numbers of positions, causal
+#: masks, poolers, and the words' embeddings once more, as the output's weights, which are the same
 UNUSED = re.compile(
     r".*\.num_batches_tracked|fc\.(weight|bias)|AuxLogits\..*|\d\d\.meta"
     r"|global_step|beta[12]_power|OptimizeLoss/.*|InceptionV3/(AuxLogits|Logits)/.*"
     r"|.*/(Momentum|Adam(_1)?|RMSProp(_1)?|Adagrad|ExponentialMovingAverage)"
+    r"|.*\.position_ids|decoder\.transformer\.h\.\d+\.(attn|crossattention)\.(masked_)?bias"
+    r"|encoder\.pooler\..*|decoder\.lm_head\.weight"
+    r"|text_decoder\.cls\.predictions\.decoder\.(weight|bias)"
 )
 
 

@@ -90,7 +90,7 @@ def port(
         suits = fitting(arrays)
         hint = f"; its entries are those of {suits}" if suits else ""
         raise PortingError(f"{problem}{hint}") from None
-    return fitted._replace(sources=[_source(part) for file in files for part in parts(file)])
+    return fitted._replace(sources=[source_of(part) for file in files for part in parts(file)])
 
 
 def _fit(
@@ -255,7 +255,8 @@ def save(
     )
 
 
-def _source(file: Path) -> Source:
+def source_of(file: Path) -> Source:
+    """Say of a file that weights came from how long it is, and its SHA-256."""
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
     return Source(file.name, file.stat().st_size, digest.hexdigest())

@@ -162,9 +162,9 @@ class CaptionerArchitecture:
     def __post_init__(self) -> None:
         _known(self.decoder, DECODERS, "decoder")
         _known(self.backbone, BACKBONES, "backbone")
-        _check_sizes(self, units=MOST_UNITS, max_length=MOST_WORDS, side=MOST_SIDE)
+        check_sizes(self, units=MOST_UNITS, max_length=MOST_WORDS, side=MOST_SIDE)
         if self.grid is not None:
-            _check_sizes(self, grid=MOST_SIDE)
+            check_sizes(self, grid=MOST_SIDE)
         if not 0 <= _checked(as_number, self.dropout, "dropout") < 1:
             raise VictimError(f"dropout: must be at least 0 and below 1, not {self.dropout}")
 
@@ -194,7 +194,7 @@ class CaptionerArchitecture:
 
     def variables(self, vocabulary_size: int) -> Params:
         """Return the shapes and types of the network's variables."""
-        return _shapes(self.network(vocabulary_size), self.image_shape)
+        return shapes_of(self.network(vocabulary_size), self.image_shape)
 
     def captioner(self, vocabulary: Vocabulary) -> Captioner:
         """Build the pure functions."""
@@ -227,7 +227,7 @@ class ClassifierArchitecture:
 
     def __post_init__(self) -> None:
         _known(self.backbone, BACKBONES, "backbone")
-        _check_sizes(self, side=MOST_SIDE)
+        check_sizes(self, side=MOST_SIDE)
 
     @property
     def parts(self) -> str:
@@ -246,7 +246,7 @@ class ClassifierArchitecture:
 
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""
-        return _shapes(self.network(len(names["classes"])), self.image_shape)
+        return shapes_of(self.network(len(names["classes"])), self.image_shape)
 
     def functions(self, names: Names) -> MultiLabelClassifier:
         """Its pure functions."""
@@ -283,7 +283,7 @@ class HasherArchitecture:
         _known(self.method, METHODS, "method")
         _known(self.backbone, FEATURES, "backbone")
         most = MOST_FEATURES if self.backbone == "features" else MOST_SIDE
-        _check_sizes(self, side=most, bits=MOST_UNITS, units=MOST_UNITS, semantic=MOST_UNITS)
+        check_sizes(self, side=most, bits=MOST_UNITS, units=MOST_UNITS, semantic=MOST_UNITS)
         if not isinstance(self.windows, tuple | list) or len(self.windows) > MOST_WINDOWS:
             raise VictimError(f"windows: must be a list of at most {MOST_WINDOWS} sizes")
         for size in self.windows:
@@ -311,7 +311,7 @@ class HasherArchitecture:
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""
         net = self.network(len(names["classes"]))
-        return _shapes(net, self.image_shape, (len(names["tags"]),))
+        return shapes_of(net, self.image_shape, (len(names["tags"]),))
 
     def functions(self, names: Names) -> CrossModalHasher:
         """Its pure functions."""
@@ -353,7 +353,7 @@ METHODS: dict[str, Callable[[nn.Module, int, HasherArchitecture], HashNet]] = {
 }
 
 
-def _shapes(net: nn.Module, *inputs: tuple[int, ...]) -> Params:
+def shapes_of(net: nn.Module, *inputs: tuple[int, ...]) -> Params:
     """Shapes and types of a network's variables, given inputs of these shapes; nothing is made."""
     given = [jax.ShapeDtypeStruct(shape, jnp.zeros(()).dtype) for shape in inputs]
     return jax.eval_shape(net.init, jax.random.key(0), *given)
@@ -364,7 +364,7 @@ def _known(name: str, table: dict[str, Any], what: str) -> None:
         raise VictimError(f"unknown {what} {quoted(name)}: must be one of {', '.join(table)}")
 
 
-def _check_sizes(made: Any, **most: int) -> None:
+def check_sizes(made: Any, **most: int) -> None:
     """Check that attributes are whole numbers from 1 to the largest that is accepted."""
     for name, largest in most.items():
         _checked(as_whole, getattr(made, name), name, 1, largest)

@@ -41,9 +41,16 @@ from jaxadv.victims.architectures import (
     Params,
     VictimError,
 )
+from jaxadv.victims.hub_captioners import HubCaptionerArchitecture
 
 KINDS: dict[str, type[Any]] = {
-    made.kind: made for made in (CaptionerArchitecture, ClassifierArchitecture, HasherArchitecture)
+    made.kind: made
+    for made in (
+        CaptionerArchitecture,
+        ClassifierArchitecture,
+        HasherArchitecture,
+        HubCaptionerArchitecture,
+    )
 }
 
 

@@ -92,13 +92,13 @@ def adaptive_average_pool(grid: Array, to: tuple[int, int]) -> Array:
 
 
 def as_captioner(
-    net: CaptionNet,
+    net: nn.Module,
     vocabulary: Vocabulary,
     max_length: int,
     image_shape: tuple[int, int, int],
     rngs: dict[str, Array] | None = None,
 ) -> Captioner:
-    """Wrap the network as pure functions over its Flax variables.
+    """Wrap a network with a captioner's four methods as pure functions over its Flax variables.
 
     `rngs` feeds the dropout of a decoder in training; one key gives the same mask at every word of
     a caption (Gal and Ghahramani 2016).
@@ -122,6 +122,6 @@ def as_captioner(
     )
 
 
-def initial_variables(net: CaptionNet, image_shape: tuple[int, int, int], key: Array) -> Any:
+def initial_variables(net: nn.Module, image_shape: tuple[int, int, int], key: Array) -> Any:
     """Draw random parameters (compiled: far quicker than op by op for a large network)."""
     return jax.jit(net.init)(key, jnp.zeros(image_shape))

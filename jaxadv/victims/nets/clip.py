@@ -1,5 +1,6 @@
 """Dual encoders of pictures and texts: CLIP (Radford et al. 2021), SigLIP (Zhai et al. 2023)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from jax import Array
 from jaxadv.errors import InputError
 from jaxadv.hashing.hasher import unit
 from jaxadv.victims.nets.encoder import Encoder, EncoderConfig, Mlp
-from jaxadv.victims.nets.hub_config import Config, one_of, section, whole
+from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.inference import normalised
 from jaxadv.victims.nets.vision_towers import CLIP, SIGLIP, Tower, TowerConfig
 
@@ -54,14 +55,17 @@ class TextConfig:
     positions: int
 
     @classmethod
-    def read(cls, part: Config) -> Self:
+    def read(cls, section: Section) -> Self:
         """Read the sizes from the `text_config` of a published configuration.
 
         Raises:
           InputError: a value is missing or not supported.
         """
-        encoder = EncoderConfig.read(part)
-        return cls(encoder, whole(part, "vocab_size"), whole(part, "max_position_embeddings"))
+        return cls(
+            encoder=EncoderConfig.read(section),
+            vocabulary_size=section.size("vocab_size"),
+            positions=section.size("max_position_embeddings"),
+        )
 
 
 @dataclass(frozen=True)
@@ -94,25 +98,29 @@ class SiglipConfig:
     text: TextConfig
 
 
-def from_config(config: Config) -> ClipConfig | SiglipConfig:
+def from_config(config: Mapping[str, Any]) -> ClipConfig | SiglipConfig:
     """Read the sizes from a published `config.json`.
 
     Raises:
       InputError: a value is missing or not supported.
     """
-    if one_of(config, "model_type", ["clip", "siglip"]) == "clip":
-        part = section(config, "text_config", _CLIP_TEXT)
-        text, end = TextConfig.read(part), whole(part, "eos_token_id")
+    whole = Section(config).with_defaults({"projection_dim": 512})
+    if whole.choice("model_type", "clip", "siglip") == "clip":
+        section = whole.section("text_config").with_defaults(_CLIP_TEXT)
+        text = TextConfig.read(section)
+        end = section.token("eos_token_id", text.vocabulary_size)
         return ClipConfig(
-            tower=TowerConfig.read(config, CLIP),
+            tower=TowerConfig.read(whole, CLIP),
             text=text,
-            size=whole({"projection_dim": 512, **config}, "projection_dim"),
+            size=whole.size("projection_dim"),
             end=text.vocabulary_size - 1 if end == _OLD_END else end,
         )
-    tower = TowerConfig.read(config, SIGLIP)
-    part = section(config, "text_config", _SIGLIP_TEXT)
-    text, width = TextConfig.read(part), tower.encoder.width
-    one_of({"projection_size": text.encoder.width, **part}, "projection_size", [width])
+    tower = TowerConfig.read(whole, SIGLIP)
+    section = whole.section("text_config").with_defaults(_SIGLIP_TEXT)
+    text = TextConfig.read(section)
+    section.with_defaults({"projection_size": text.encoder.width}).expect(
+        projection_size=tower.encoder.width
+    )
     return SiglipConfig(tower, text)
 
 

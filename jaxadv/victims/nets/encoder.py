@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.errors import InputError
-from jaxadv.victims.nets.hub_config import Config, one_of, real, whole
+from jaxadv.victims.nets.hub_config import Section
 
 
 def quick_gelu(x: Array) -> Array:
@@ -48,22 +47,20 @@ class EncoderConfig:
     epsilon: float
 
     @classmethod
-    def read(cls, config: Config) -> Self:
+    def read(cls, section: Section) -> Self:
         """Read the sizes from a section of a published configuration.
 
         Raises:
           InputError: a value is missing or not supported.
         """
-        width, heads = whole(config, "hidden_size"), whole(config, "num_attention_heads")
-        if width % heads:
-            raise InputError(f"config.json: hidden_size {width}: must be a multiple of {heads}")
+        width, heads = section.parted("hidden_size", "num_attention_heads")
         return cls(
             width=width,
-            hidden=whole(config, "intermediate_size"),
-            layers=whole(config, "num_hidden_layers"),
+            hidden=section.size("intermediate_size"),
+            layers=section.size("num_hidden_layers"),
             heads=heads,
-            activation=one_of(config, "hidden_act", ACTIVATIONS),
-            epsilon=real(config, "layer_norm_eps"),
+            activation=section.choice("hidden_act", *ACTIVATIONS),
+            epsilon=section.epsilon("layer_norm_eps"),
         )
 
 

@@ -1,69 +1,99 @@
-"""Reading a network's sizes from the `config.json` that it was published with."""
+"""Reading the `config.json` that a published model comes with."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jaxadv.errors import InputError
-from jaxadv.formats.errors import quoted
-
-Config = Mapping[str, Any]
+from jaxadv.vocabulary import END
 
 
-def section(config: Config, name: str, defaults: Config) -> dict[str, Any]:
-    """Return a part of a configuration, such as `vision_config`.
+def number_of(token: int, end: int) -> int:
+    """Number a tokenizer's token as captions do, where number 0 ends a caption.
 
-    Files leave out what their writer's defaults say already, or write null for it.
+    The number of a token is the tokenizer's own, but 0 and that of the end token are exchanged.
 
-    Raises:
-      InputError: there is no such part.
+    >>> [number_of(token, end=2) for token in (0, 1, 2, 3)]
+    [2, 1, 0, 3]
     """
-    part = config.get(name)
-    if not isinstance(part, Mapping):
-        raise InputError(f"config.json: no section {name}")
-    return {**defaults, **{key: value for key, value in part.items() if value is not None}}
+    return {END: end, end: END}.get(token, token)
 
 
-def whole(config: Config, name: str) -> int:
-    """Return a positive whole number.
+@dataclass(frozen=True)
+class Section:
+    """A part of a `config.json`.
 
-    Raises:
-      InputError: it is missing, or something else.
-
-    >>> whole({"hidden_size": 16}, "hidden_size")
-    16
+    Attributes:
+      values: what it says.
+      path: the keys on the way to it, each followed by a dot; errors name values in full.
     """
-    value = _value(config, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"config.json: {name} {quoted(value)}: must be a positive whole number")
-    return value
 
+    values: Mapping[str, Any]
+    path: str = ""
 
-def real(config: Config, name: str) -> float:
-    """Return a positive number.
+    def section(self, key: str) -> "Section":
+        """Return the part that is called so."""
+        return Section(self._typed(key, Mapping, "an object"), f"{self.path}{key}.")
 
-    Raises:
-      InputError: it is missing, or something else.
-    """
-    value = _value(config, name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-        raise InputError(f"config.json: {name} {quoted(value)}: must be a positive number")
-    return float(value)
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "Section":
+        """Fill in what a file leaves out, or writes null for, because its writer's defaults say it.
 
+        >>> Section({"layers": None, "heads": 2}).with_defaults({"layers": 12, "heads": 1}).values
+        {'layers': 12, 'heads': 2}
+        """
+        said = {key: value for key, value in self.values.items() if value is not None}
+        return Section({**defaults, **said}, self.path)
 
-def one_of(config: Config, name: str, supported: Collection[Any]) -> Any:
-    """Return a value that must be one of those that a network here knows.
+    def size(self, key: str) -> int:
+        """Return a positive whole number."""
+        value = self._typed(key, int, "a whole number")
+        return value if value > 0 else self.refuse(key, "a positive whole number")
 
-    Raises:
-      InputError: it is missing, or another one.
-    """
-    value = _value(config, name)
-    if value not in supported:
-        known = " or ".join(quoted(each) for each in supported)
-        raise InputError(f"config.json: {name} {quoted(value)}: supported is {known}")
-    return value
+    def whole(self, key: str, least: int, most: int) -> int:
+        """Return a whole number in a range."""
+        value = self._typed(key, int, "a whole number")
+        inside = least <= value <= most
+        return value if inside else self.refuse(key, f"a whole number from {least} to {most}")
 
+    def token(self, key: str, vocabulary_size: int) -> int:
+        """Return a token of a vocabulary of that size."""
+        value = self._typed(key, int, "a whole number")
+        inside = 0 <= value < vocabulary_size
+        return value if inside else self.refuse(key, f"a token from 0 to {vocabulary_size - 1}")
 
-def _value(config: Config, name: str) -> Any:
-    if config.get(name) is None:
-        raise InputError(f"config.json: no {name}")
-    return config[name]
+    def epsilon(self, key: str) -> float:
+        """Return a positive number, such as the epsilon of a norm."""
+        value = self._typed(key, int | float, "a number")
+        return float(value) if value > 0 else self.refuse(key, "a positive number")
+
+    def choice(self, key: str, *known: str) -> str:
+        """Return one of the words that are known."""
+        value = self._typed(key, str, "a text")
+        return value if value in known else self.refuse(key, " or ".join(known))
+
+    def expect(self, **supported: Any) -> None:
+        """Refuse a model that differs from the network that is written; what is absent does not."""
+        for key, value in supported.items():
+            if self.values.get(key, value) != value:
+                self.refuse(key, repr(value))
+
+    def parted(self, units: str, heads: str) -> tuple[int, int]:
+        """Return a number of units, and that of the heads among which they are parted equally."""
+        of_units, of_heads = self.size(units), self.size(heads)
+        if of_units % of_heads:
+            self.refuse(units, f"a multiple of {self.path}{heads}, {of_heads}")
+        return of_units, of_heads
+
+    def refuse(self, key: str, supported: str) -> Any:
+        """Raise an error that says what a value is and what is supported instead."""
+        raise InputError(
+            f"config.json: {self.path}{key} is {self.values[key]!r:.80}, supported is {supported}"
+        )
+
+    def _typed(self, key: str, kind: Any, name: str) -> Any:
+        if key not in self.values:
+            raise InputError(f"config.json: {self.path}{key} is missing")
+        value = self.values[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            self.refuse(key, name)
+        return value

@@ -6,7 +6,7 @@ once and shared; those of a caption's own words are in the state.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -14,20 +14,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.captions.captioner import kept
-from jaxadv.errors import InputError
-from jaxadv.victims.nets.hub_config import Config, one_of, real, section, whole
+from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.transformer import Memory
 
 #: what a configuration of each kind of decoder need not say
-_DEFAULTS: dict[str, Config] = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": {
         "vocab_size": 32_000,
         "hidden_size": 4096,
         "intermediate_size": 11_008,
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
-        "attention_bias": False,
-        "mlp_bias": False,
     },
     "qwen2": {
         "vocab_size": 151_936,
@@ -35,7 +32,6 @@ _DEFAULTS: dict[str, Config] = {
         "intermediate_size": 22_016,
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
-        "use_sliding_window": False,
     },
 }
 _COMMON = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 10_000.0}
@@ -72,7 +68,7 @@ class LlamaConfig:
     tied: bool
 
     @classmethod
-    def read(cls, config: Config) -> Self:
+    def read(cls, whole: Section) -> Self:
         """Read the sizes from the `text_config` of a published configuration.
 
         Whether embeddings are tied may be said there or in the configuration itself.
@@ -80,43 +76,43 @@ class LlamaConfig:
         Raises:
           InputError: a value is missing or not supported.
         """
-        kind = one_of(
-            section(config, "text_config", {"model_type": "llama"}), "model_type", _DEFAULTS
+        section = whole.section("text_config").with_defaults({"model_type": "llama"})
+        kind = section.choice("model_type", *_DEFAULTS)
+        section = section.with_defaults({**_COMMON, **_DEFAULTS[kind]})
+        section.expect(
+            hidden_act="silu", attention_bias=False, mlp_bias=False, use_sliding_window=False
         )
-        part = section(config, "text_config", {**_COMMON, **_DEFAULTS[kind]})
-        one_of(part, "hidden_act", ["silu"])
-        for name in ("attention_bias", "mlp_bias", "use_sliding_window"):
-            one_of({name: False, **part}, name, [False])
-        width, heads = whole(part, "hidden_size"), whole(part, "num_attention_heads")
-        part = {"num_key_value_heads": heads, "head_dim": width // heads, **part}
-        key_heads = whole(part, "num_key_value_heads")
-        if heads % key_heads:
-            raise InputError(f"config.json: num_key_value_heads {key_heads}: must divide {heads}")
+        width, heads = section.size("hidden_size"), section.size("num_attention_heads")
+        section = section.with_defaults({"num_key_value_heads": heads, "head_dim": width // heads})
+        _, key_heads = section.parted("num_attention_heads", "num_key_value_heads")
         return cls(
-            vocabulary_size=whole(part, "vocab_size"),
+            vocabulary_size=section.size("vocab_size"),
             width=width,
-            hidden=whole(part, "intermediate_size"),
-            layers=whole(part, "num_hidden_layers"),
+            hidden=section.size("intermediate_size"),
+            layers=section.size("num_hidden_layers"),
             heads=heads,
             key_heads=key_heads,
-            head_size=whole(part, "head_dim"),
-            theta=_theta(part),
-            epsilon=real(part, "rms_norm_eps"),
+            head_size=section.size("head_dim"),
+            theta=_theta(section),
+            epsilon=section.epsilon("rms_norm_eps"),
             biases=kind == "qwen2",
-            tied=any(bool(c.get("tie_word_embeddings")) for c in (config, part)),
+            tied=any(bool(s.values.get("tie_word_embeddings")) for s in (whole, section)),
         )
 
 
-def _theta(config: Config) -> float:
+def _theta(section: Section) -> float:
     """Read the base of rotary embeddings, which `transformers` 5 wrote elsewhere than those before.
 
     Raises:
       InputError: wave lengths are scaled, which is not supported.
     """
-    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = {"rope_type": rotary.get("type", "default"), **rotary}
-    one_of(kind, "rope_type", ["default"])
-    return real({**config, **rotary}, "rope_theta")
+    for key in ("rope_parameters", "rope_scaling"):
+        if section.values.get(key):
+            rotary = section.section(key)
+            rotary.expect(rope_type="default", type="default")
+            if "rope_theta" in rotary.values:
+                return rotary.epsilon("rope_theta")
+    return section.epsilon("rope_theta")
 
 
 class Prefix(NamedTuple):

@@ -4,18 +4,25 @@ LLaVA (Liu et al. 2023) and Idefics3 (Laurençon et al. 2024), of which SmolVLM 
 their towers, in their decoders, and in what stands between the two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.errors import InputError
-from jaxadv.formats.errors import quoted
-from jaxadv.victims.nets.hub_config import Config, one_of, section, whole
+from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.inference import normalised
 from jaxadv.victims.nets.llama import Llama, LlamaConfig, Prefix, Said
 from jaxadv.victims.nets.vision_towers import CLIP, IDEFICS3, SIGLIP, Tower, TowerConfig
+
+#: what a configuration need not say
+_DEFAULTS = {
+    "vision_feature_layer": -2,
+    "vision_feature_select_strategy": "default",
+    "scale_factor": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -43,46 +50,35 @@ class LlavaConfig:
         return self.tower.side**2 // (self.shuffle or 1) ** 2 + self.tower.class_token - self.skip
 
 
-def from_config(config: Config) -> LlavaConfig:
+def from_config(config: Mapping[str, Any]) -> LlavaConfig:
     """Read the sizes from a published `config.json`.
 
     Raises:
       InputError: a value is missing or not supported.
     """
-    if one_of(config, "model_type", ["llava", "idefics3"]) == "llava":
-        return _llava(config)
-    tower = TowerConfig.read(config, IDEFICS3)
-    shuffle = whole({"scale_factor": 2, **config}, "scale_factor")
+    whole = Section(config).with_defaults(_DEFAULTS)
+    if whole.choice("model_type", "llava", "idefics3") == "llava":
+        return _llava(whole)
+    tower = TowerConfig.read(whole, IDEFICS3)
+    shuffle = whole.size("scale_factor")
     if tower.side % shuffle:
-        raise InputError(f"config.json: scale_factor {shuffle}: must divide {tower.side} patches")
-    return LlavaConfig(tower, tower.encoder.layers, 0, shuffle, LlamaConfig.read(config))
+        whole.refuse("scale_factor", f"a divisor of {tower.side}, the patches along a side")
+    return LlavaConfig(tower, tower.encoder.layers, 0, shuffle, LlamaConfig.read(whole))
 
 
-def _llava(config: Config) -> LlavaConfig:
-    given = {
-        "vision_feature_layer": -2,
-        "vision_feature_select_strategy": "default",
-        "projector_hidden_act": "gelu",
-        "multimodal_projector_bias": True,
-        **config,
-    }
-    one_of(given, "projector_hidden_act", ["gelu"])
-    one_of(given, "multimodal_projector_bias", [True])
-    kind = one_of(section(config, "vision_config", {}), "model_type", [CLIP, SIGLIP])
-    tower = TowerConfig.read(config, kind)
-    layer, layers = given["vision_feature_layer"], tower.encoder.layers
-    if not isinstance(layer, int) or not -layers - 1 <= layer <= layers:
-        raise InputError(
-            f"config.json: vision_feature_layer {quoted(layer)}: "
-            f"must be a whole number from {-layers - 1} to {layers}"
-        )
-    strategy = one_of(given, "vision_feature_select_strategy", ["default", "full"])
+def _llava(whole: Section) -> LlavaConfig:
+    whole.expect(projector_hidden_act="gelu", multimodal_projector_bias=True)
+    kind = whole.section("vision_config").choice("model_type", CLIP, SIGLIP)
+    tower = TowerConfig.read(whole, kind)
+    layers = tower.encoder.layers
+    layer = whole.whole("vision_feature_layer", -layers - 1, layers)
+    strategy = whole.choice("vision_feature_select_strategy", "default", "full")
     return LlavaConfig(
         tower=tower,
         tower_layers=layer % (layers + 1),  # number 0 is what goes into the first block
         skip=int(strategy == "default"),
         shuffle=None,
-        decoder=LlamaConfig.read(config),
+        decoder=LlamaConfig.read(whole),
     )
 
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxadv.errors import InputError
 from jaxadv.victims.nets.encoder import Encoder, EncoderConfig
-from jaxadv.victims.nets.hub_config import Config, section, whole
+from jaxadv.victims.nets.hub_config import Section
 
 CLIP, SIGLIP, IDEFICS3 = "clip_vision_model", "siglip_vision_model", "idefics3_vision"
 
@@ -49,17 +49,16 @@ class TowerConfig:
     class_token: bool
 
     @classmethod
-    def read(cls, config: Config, kind: str) -> Self:
-        """Read the sizes from the `vision_config` of a published configuration.
+    def read(cls, whole: Section, kind: str) -> Self:
+        """Read the sizes from the `vision_config` of a published `config.json`.
 
         Raises:
           InputError: a value is missing or not supported.
         """
-        part = section(config, "vision_config", _DEFAULTS[kind])
-        image, patch = whole(part, "image_size"), whole(part, "patch_size")
-        if image < patch:
-            raise InputError(f"config.json: image_size {image}: must be at least {patch}")
-        return cls(EncoderConfig.read(part), image, patch, class_token=kind == CLIP)
+        section = whole.section("vision_config").with_defaults(_DEFAULTS[kind])
+        image = section.size("image_size")
+        patch = section.whole("patch_size", 1, image)
+        return cls(EncoderConfig.read(section), image, patch, class_token=kind == CLIP)
 
     @property
     def side(self) -> int:

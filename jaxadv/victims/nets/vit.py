@@ -34,9 +34,9 @@ class ViT(nn.Module):
         There may be any number of batch axes. `train` changes nothing: no batch norm, no dropout.
         The positions that are learned are those of one image size.
         """
-        patches = _patches(images, self.patch)
-        *batch, height, width, _ = patches.shape
-        tokens = nn.Dense(self.width, name="embed")(patches)
+        cut = patches(images, self.patch)
+        *batch, height, width, _ = cut.shape
+        tokens = nn.Dense(self.width, name="embed")(cut)
         tokens = tokens.reshape(*batch, height * width, self.width)
         normal = nn.initializers.normal(0.02)
         first = self.param("class_token", nn.initializers.zeros, (self.width,))
@@ -69,7 +69,7 @@ class Block(nn.Module):
         return jnp.asarray(z + narrow(nn.gelu(wide, approximate=False)))  # eq. 3
 
 
-def _patches(images: Array, side: int) -> Array:
+def patches(images: Array, side: int) -> Array:
     """Cut `[..., H, W, 3]` into `[..., h, w, side * side * 3]`."""
     *batch, height, width, channels = images.shape
     if height % side or width % side:

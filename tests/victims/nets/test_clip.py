@@ -252,12 +252,24 @@ def changed(name, part, **values):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (changed("clip", "", model_type="blip"), "'blip': supported is 'clip' or 'siglip'"),
-        (changed("clip", "", text_config=None), "no section text_config"),
-        (changed("clip", "text_config", hidden_act="relu"), "hidden_act 'relu': supported is"),
-        (changed("clip", "text_config", eos_token_id=-1), "eos_token_id '-1': must be a positive"),
-        (changed("siglip", "text_config", projection_size=8), "projection_size '8': supported is"),
-        (changed("siglip", "vision_config", layer_norm_eps=0), "layer_norm_eps '0': must be"),
+        (
+            changed("clip", "", model_type="blip"),
+            "model_type is 'blip', supported is clip or siglip",
+        ),
+        (changed("clip", "", text_config=None), "text_config is missing"),
+        (
+            changed("clip", "text_config", hidden_act="relu"),
+            "text_config.hidden_act is 'relu', supported",
+        ),
+        (
+            changed("clip", "text_config", eos_token_id=-1),
+            "eos_token_id is -1, supported is a token",
+        ),
+        (
+            changed("siglip", "text_config", projection_size=8),
+            "projection_size is 8, supported is 16",
+        ),
+        (changed("siglip", "vision_config", layer_norm_eps=0), "layer_norm_eps is 0, supported is"),
     ],
 )
 def test_what_is_not_supported_is_named(config, message):
