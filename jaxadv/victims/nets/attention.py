@@ -1,4 +1,4 @@
-"""Multi-head attention of the published captioners, many rows at once, over one or more memories.
+"""Parts of the published networks; of attention, over one or more memories, many rows at once.
 
 Equations are those of Vaswani et al. (2017).
 """
@@ -18,7 +18,7 @@ from jaxadv.victims.nets.transformer import Memory
 
 
 def quick_gelu(x: Array) -> Array:
-    """Approximate GELU by a sigmoid, as CLIP does."""
+    """Approximate GELU by a sigmoid (Hendrycks and Gimpel 2016), as CLIP does."""
     return x * nn.sigmoid(1.702 * x)
 
 
@@ -26,6 +26,7 @@ def quick_gelu(x: Array) -> Array:
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": partial(nn.gelu, approximate=False),
     "gelu_new": partial(nn.gelu, approximate=True),
+    "gelu_pytorch_tanh": partial(nn.gelu, approximate=True),
     "quick_gelu": quick_gelu,
 }
 

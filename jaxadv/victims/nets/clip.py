@@ -10,10 +10,11 @@ from jax import Array
 
 from jaxadv.errors import InputError
 from jaxadv.hashing.hasher import unit
-from jaxadv.victims.nets.encoder import Encoder, EncoderConfig, Mlp
+from jaxadv.victims.nets.attention import WideAndNarrow
+from jaxadv.victims.nets.clip_encoder import Encoder, EncoderConfig
+from jaxadv.victims.nets.clip_tower import CLIP, SIGLIP, Tower, TowerConfig
 from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.inference import normalised
-from jaxadv.victims.nets.vision_towers import CLIP, SIGLIP, Tower, TowerConfig
 
 #: what the texts' part of a configuration need not say
 _CLIP_TEXT: dict[str, Any] = {
@@ -233,4 +234,5 @@ class AttentionPool(nn.Module):
         attention = nn.MultiHeadDotProductAttention(size.heads, name="attention")
         x = attention(probe[None], tokens)[0]
         normed = nn.LayerNorm(epsilon=size.epsilon, name="norm")(x)
-        return jnp.asarray(x + Mlp(size, name="mlp")(normed))
+        mlp = WideAndNarrow(size.width, size.hidden, size.activation, name="mlp")
+        return jnp.asarray(x + mlp(normed))

@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from jaxadv.victims.nets.clip_tower import CLIP, IDEFICS3, SIGLIP, Tower, TowerConfig
 from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.inference import normalised
 from jaxadv.victims.nets.llama import Llama, LlamaConfig, Prefix, Said
-from jaxadv.victims.nets.vision_towers import CLIP, IDEFICS3, SIGLIP, Tower, TowerConfig
 
 #: what a configuration need not say
 _DEFAULTS = {

@@ -1,4 +1,7 @@
-"""The Vision Transformers that the published captioners see with (Dosovitskiy et al. 2021)."""
+"""The Vision Transformers of ViT-GPT2, BLIP and GIT (Dosovitskiy et al. 2021).
+
+Those of CLIP, SigLIP and LLaVA's family are in `clip_tower`.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,7 @@
-"""The Vision Transformers of CLIP (Radford et al. 2021) and SigLIP (Zhai et al. 2023)."""
+"""The Vision Transformers of CLIP (Radford et al. 2021) and SigLIP (Zhai et al. 2023).
+
+LLaVA and Idefics3 see with them, too. That of ViT-GPT2, BLIP and GIT is in `vision_tower`.
+"""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.errors import InputError
-from jaxadv.victims.nets.encoder import Encoder, EncoderConfig
+from jaxadv.victims.nets.clip_encoder import Encoder, EncoderConfig
 from jaxadv.victims.nets.hub_config import Section
 
 CLIP, SIGLIP, IDEFICS3 = "clip_vision_model", "siglip_vision_model", "idefics3_vision"

@@ -1,29 +1,18 @@
-"""The Transformer encoder of CLIP's and SigLIP's towers, of pictures as of texts."""
+"""The Transformer encoder of CLIP's and SigLIP's towers, of pictures as of texts.
 
-from collections.abc import Callable
+The blocks in `vision_tower` are the same but for rounding: their norms compute variances otherwise,
+and their attention divides products by the root of the head size, not queries.
+"""
+
 from dataclasses import dataclass
-from functools import partial
 from typing import Self
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxadv.victims.nets.attention import ACTIVATIONS, WideAndNarrow
 from jaxadv.victims.nets.hub_config import Section
-
-
-def quick_gelu(x: Array) -> Array:
-    """Approximate GELU by `x sigmoid(1.702 x)` (Hendrycks and Gimpel 2016), as CLIP does."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-#: what `hidden_act` of a configuration calls the activations
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "quick_gelu": quick_gelu,
-    "gelu": partial(nn.gelu, approximate=False),
-    "gelu_pytorch_tanh": partial(nn.gelu, approximate=True),
-}
 
 
 @dataclass(frozen=True)
@@ -94,20 +83,10 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, seen: Array | None) -> Array:
         """Map tokens f32[n, width] to the block's output."""
-        attention = nn.MultiHeadDotProductAttention(self.config.heads, name="attention")
-        normed = nn.LayerNorm(epsilon=self.config.epsilon, name="norm1")(x)
+        size = self.config
+        attention = nn.MultiHeadDotProductAttention(size.heads, name="attention")
+        normed = nn.LayerNorm(epsilon=size.epsilon, name="norm1")(x)
         x = x + attention(normed, mask=None if seen is None else seen[None])
-        normed = nn.LayerNorm(epsilon=self.config.epsilon, name="norm2")(x)
-        return jnp.asarray(x + Mlp(self.config, name="mlp")(normed))
-
-
-class Mlp(nn.Module):
-    """Two linear maps with an activation between them."""
-
-    config: EncoderConfig
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Map tokens f32[n, width] to as many."""
-        wide = ACTIVATIONS[self.config.activation](nn.Dense(self.config.hidden, name="widen")(x))
-        return jnp.asarray(nn.Dense(self.config.width, name="narrow")(wide))
+        normed = nn.LayerNorm(epsilon=size.epsilon, name="norm2")(x)
+        mlp = WideAndNarrow(size.width, size.hidden, size.activation, name="mlp")
+        return jnp.asarray(x + mlp(normed))
