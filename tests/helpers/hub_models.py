@@ -5,12 +5,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from helpers.subword_kinds import byte_level, word_piece
+from helpers.subword_kinds import byte_level, metaspace, word_piece
 from safetensors.numpy import save
 
 KINDS = json.loads((Path(__file__).parents[1] / "porting/stored/hub_models.json").read_text())
 PICTURES = b'{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.2]}'
-TOKENIZERS = {"blip": word_piece, "git": word_piece, "vision-encoder-decoder": byte_level}
+TOKENIZERS = {"blip": word_piece, "git": word_piece, "vision-encoder-decoder": byte_level,
+    "llava": metaspace, "idefics3": metaspace,
+}  # fmt: skip
 
 
 def published(kind, seed=0):

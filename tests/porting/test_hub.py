@@ -45,7 +45,17 @@ def picture(victim, seed=0):
 
 def test_a_folder_is_a_victim(folder):
     victim = ja.load(str(folder))
-    assert victim.model.image_shape == (32, 32, 3) and victim.model.max_length == 9
+    model = victim.model
+    assert model.image_shape == (32, 32, 3) and model.max_length == 9
+    image = jax.ShapeDtypeStruct(model.image_shape, np.float32)
+    features = jax.eval_shape(model.encode, victim.params, image)
+    state = jax.eval_shape(model.begin, victim.params, features)
+    scores = jax.eval_shape(model.logits, victim.params, state)
+    assert scores.shape == (model.vocabulary.size,)
+
+
+def test_what_it_says_is_text_of_its_tokens(tmp_path):
+    victim = ja.load(str(write(tmp_path / "m", published("git"))))
     said = ja.captions.say(victim, picture(victim))
     assert said == victim.model.vocabulary.decode(victim.model.vocabulary.encode(said))
 
@@ -209,10 +219,29 @@ def test_port_makes_a_victim_of_its_own(tmp_path, monkeypatch):
     )
 
 
-def test_attacks_take_them(folder):
+def test_a_prompt_has_the_picture_once(tmp_path):
+    folder = write(tmp_path / "m", published("llava"))
+    for prompt in ("what is it", "<image> or <image>"):
+        with pytest.raises(PortingError, match="must have <image> once"):
+            port_published(folder, prompt)
+    made = port_published(folder, "a <image> dog").architecture
+    assert made.before and made.prompt
+    template = port_published(folder).architecture
+    assert len(template.before) > 1 and len(template.prompt) > len(made.prompt)
+
+
+SLOW = pytest.mark.slow
+SOME = [
+    kind if kind == "vision-encoder-decoder" else pytest.param(kind, marks=SLOW) for kind in KINDS
+]
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_attacks_take_them(kind, tmp_path):
     """GEM with a free token between words of several."""
-    victim = ja.load(str(folder))
-    target = ja.captions.target("a _ dog ...", victim.model)
+    short = {"generation_config.json": b'{"max_length": 4}'}  # fewer places compile sooner
+    victim = ja.load(str(write(tmp_path / "m", published(kind) | short)))
+    target = ja.captions.target("a _ ...", victim.model)
     attack = ja.captions.gem(victim.model)
     result = ja.run(attack, victim.params, picture(victim), target, iterations=3)
     assert np.isfinite(result.final.norm) and result.final.norm > 0
