@@ -230,13 +230,8 @@ def test_a_prompt_has_the_picture_once(tmp_path):
     assert len(template.before) > 1 and len(template.prompt) > len(made.prompt)
 
 
-SLOW = pytest.mark.slow
-SOME = [
-    kind if kind == "vision-encoder-decoder" else pytest.param(kind, marks=SLOW) for kind in KINDS
-]
-
-
-@pytest.mark.parametrize("kind", SOME)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_attacks_take_them(kind, tmp_path):
     """GEM with a free token between words of several."""
     short = {"generation_config.json": b'{"max_length": 4}'}  # fewer places compile sooner
