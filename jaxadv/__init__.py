@@ -45,10 +45,11 @@ if TYPE_CHECKING:
     from jaxadv.errors import InputError
     from jaxadv.experiments.make import make_sweep as sweep
     from jaxadv.experiments.make import read_records
+    from jaxadv.loading import load
     from jaxadv.reports.show import show
     from jaxadv.victims.conformance import check
     from jaxadv.victims.memory import rematerialised
-    from jaxadv.victims.zoo import installed, load
+    from jaxadv.victims.zoo import installed
     from jaxadv.vocabulary import Vocabulary
 
 __version__ = "0.1.0"

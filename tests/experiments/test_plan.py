@@ -60,7 +60,10 @@ def test_the_digest_tells_every_difference():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({}, r"no attack: write a table \[\[captions\]\] or \[\[labels\]\]"),
+        (
+            {},
+            r"no attack: write a table \[\[captions\]\] or \[\[understanding\]\]",
+        ),
         ({"caption": []}, "unknown key 'caption': did you mean 'captions'"),
         ({"captions": {"victim": "x"}}, r"write \[\[captions\]\]"),
         (grid(iteration=5), "number 1: unknown key 'iteration': did you mean 'iterations'"),

@@ -160,7 +160,7 @@ ELSEWHERE = {
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate iterations posterior tail space structured_loss loss margin constant "
     f"tries aim targeted arithmetic batch shard pictures seed {BALL} {BANK}",
-    "port": "files architecture name vocabulary reference licence out force",
+    "port": "files architecture name vocabulary reference prompt licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
     "processes process",
     "sweep status": "folder",
