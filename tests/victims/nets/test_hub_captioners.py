@@ -223,7 +223,7 @@ def shapes_of(network):
 def victim_of(name, length=LENGTH):
     network = network_of(name, length)
     side = side_of(network)
-    sizes = getattr(network.config, "text", None) or network.config.decoder
+    sizes = network.config.text
     words = Vocabulary(tuple(f"w{i}" for i in range(1, sizes.vocabulary_size)))
     victim = as_captioner(network, words, length, (side, side, 3))
     # compiled as wholes: far quicker than op by op
