@@ -4,9 +4,9 @@ Ours; no paper has it. A captioner is hard to move by the likelihood alone, beca
 begins in the basin of the benign picture's features. Of a *bank* of any pictures take those whose
 features make the target likely, the *anchors*. From an anchor's features plan ones near them from
 which the victim predicts the target, by the decoder alone; pull the features of the attacked
-picture toward these, let go, and finish by the words' margins. An anchor that has not led to a success
-within its share of the steps is dropped for the next likeliest, from the benign picture on. Once
-the victim is fooled the perturbation is made as small as it can be (`core.minimal`).
+picture toward these, let go, and finish by the words' margins. An anchor that has not led to a
+success within its share of the steps is dropped for the next likeliest, from the benign picture on.
+Once the victim is fooled the perturbation is made as small as it can be (`core.minimal`).
 """
 
 import dataclasses
