@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from jaxadv.porting.hub import PREFIX, fetch, is_published, port_published
+from jaxadv.porting.hub import PREFIX, is_published, port_hub, port_published
+from jaxadv.porting.port import Ported
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
@@ -18,19 +19,16 @@ def load(name: str) -> Victim:
       InputError: there is none of that name, or its files are damaged or of no known kind.
     """
     if name.startswith(PREFIX):
-        folder, revision = fetch(name)
-        return _published(folder, name, revision=revision)
-    folder = Path(name)
-    if is_published(folder) and not (folder / "record.json").is_file():
-        return _published(folder, name)
+        return _victim(name, port_hub(name))
+    if is_published(Path(name)):
+        return _victim(name, port_published(Path(name)))
     return zoo.load(name)
 
 
-def _published(folder: Path, name: str, **about: str) -> Victim:
-    ported = port_published(folder, name=name)
+def _victim(name: str, ported: Ported) -> Victim:
     record = {
         "source": name,
-        **about,
+        "revision": ported.revision,
         "files": [source._asdict() for source in ported.sources],
         **zoo.identity(ported.architecture, ported.names, ported.variables),
     }

@@ -14,6 +14,17 @@ from jaxadv.formats.errors import listed, quoted
 from jaxadv.vocabulary import END, UnknownWordError, Vocabulary
 
 
+def number_of(token: int, end: int) -> int:
+    """Number a tokenizer's token as captions do, where number 0 ends a caption.
+
+    The number of a token is the tokenizer's own, but 0 and that of the end token are exchanged.
+
+    >>> [number_of(token, end=2) for token in (0, 1, 2, 3)]
+    [2, 1, 0, 3]
+    """
+    return {END: end, end: END}.get(token, token)
+
+
 class SubwordVocabulary(Vocabulary):
     """The tokens of a tokenizer; number 0 is its end token, every other one has its own id.
 
@@ -177,9 +188,8 @@ class SubwordVocabulary(Vocabulary):
         return self._numbers_of(found.ids)
 
     def _numbers_of(self, ids: Iterable[int]) -> list[int]:
-        """Swap the end token's id and 0: ids become numbers, and numbers ids."""
-        swapped = {self.end: END, END: self.end}
-        return [swapped.get(i, i) for i in ids]
+        """Turn ids into numbers, or numbers into ids."""
+        return [number_of(i, self.end) for i in ids]
 
 
 def _read(tokenizer: str) -> Any:

@@ -78,7 +78,7 @@ def _read(
     """Read checkpoints of an architecture, or a model as it is published on the Hub."""
     from jaxadv.data.lexicon import read_lexicon, read_names
     from jaxadv.errors import InputError
-    from jaxadv.porting.hub import PREFIX, fetch, is_published, port_published
+    from jaxadv.porting.hub import PREFIX, is_published, port_hub, port_published
     from jaxadv.porting.port import port as read_and_fit
     from jaxadv.victims.architectures import published
 
@@ -89,8 +89,9 @@ def _read(
                 f"{first}: give it alone; its config.json says what it is, and its tokenizer.json "
                 "has its vocabulary"
             )
-        folder = fetch(first).folder if first.startswith(PREFIX) else Path(first)
-        return port_published(folder, prompt, first)
+        if first.startswith(PREFIX):
+            return port_hub(first, prompt)
+        return port_published(Path(first), prompt)
     if prompt:
         raise InputError("--prompt: is of models of the Hub, not of checkpoints")
     if architecture is None:

@@ -15,8 +15,7 @@ from jaxadv.formats.text import read_json, read_text
 from jaxadv.porting.fitting import Arrays, Entry, Keys, fit
 from jaxadv.porting.hub_llava_tables import llava_table, llava_unused
 from jaxadv.porting.hub_tables import blip_table, git_table, vit_gpt2_table
-from jaxadv.porting.port import Ported, Source, source_of
-from jaxadv.porting.readers import read
+from jaxadv.porting.port import Ported, Source, source_of, together
 from jaxadv.subwords import SubwordVocabulary
 from jaxadv.victims.hub_captioners import (
     PICTURE,
@@ -116,8 +115,22 @@ def _client() -> tuple[Any, Any]:
 
 
 def is_published(folder: Path) -> bool:
-    """Return whether a folder holds a model as it is published."""
-    return (folder / "config.json").is_file()
+    """Return whether a folder holds a model as it is published, and no victim of ours."""
+    return os.path.isfile(folder / "config.json") and not os.path.isfile(folder / "record.json")
+
+
+def port_hub(name: str, prompt: str = "") -> Ported:
+    """Turn a captioner of the Hub into Flax variables.
+
+    Args:
+      name: `hf://OWNER/NAME`, or `hf://OWNER/NAME@REVISION`.
+      prompt: as `port_published`.
+
+    Raises:
+      PortingError: as `fetch` and `port_published`.
+    """
+    folder, revision = fetch(name)
+    return port_published(folder, prompt, name)._replace(revision=revision)
 
 
 def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
@@ -141,12 +154,7 @@ def port_published(folder: Path, prompt: str = "", name: str = "") -> Ported:
     files = _weights(folder, name)
     others = [folder / part for part in WANTED if (folder / part).is_file()]
     sources = [_checked(file, name) for file in (*others, *files)]
-    arrays: Arrays = {}
-    for file in files:
-        found = read(file)
-        if twice := sorted(arrays.keys() & found.keys()):
-            raise PortingError(f"{file}: also in another of the files: {listed(twice)}")
-        arrays |= found
+    arrays = together(files)
     tree = architecture.shapes(names)
     table = TABLES[config["model_type"]](tree, architecture, arrays)
     variables, mapped = fit(arrays, table, tree, name)

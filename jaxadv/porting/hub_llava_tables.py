@@ -9,12 +9,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxadv.porting.fitting import Entry, Keys, keys_of
 from jaxadv.porting.hub_clip_tables import linear, tower_entry
+from jaxadv.porting.hub_tables import swapped
 from jaxadv.victims.nets.llava import LlavaConfig
-from jaxadv.vocabulary import END
 
 #: what a part's names may begin with, the longer before those that they begin with themselves; and
 #: without the `model.` that reading takes off where all names have it (`porting.wrapping`)
@@ -80,9 +79,9 @@ def llava_table(
             case "tower", *inside:
                 table[keys] = tower_entry(tuple(inside), leaf.shape, tower)
             case "decoder", "embedding", _:
-                table[keys] = Entry(f"{decoder}embed_tokens.weight", partial(_swapped, end))
+                table[keys] = Entry(f"{decoder}embed_tokens.weight", partial(swapped, end=end))
             case "decoder", "head", _:
-                table[keys] = Entry(f"{head}weight", lambda array: _swapped(end, array).T)
+                table[keys] = Entry(f"{head}weight", lambda array: swapped(array, end).T)
             case "decoder", "norm", name:
                 table[keys] = linear(f"{decoder}norm", name, leaf.shape)
             case "decoder", block, layer, name:
@@ -117,10 +116,3 @@ def _prefix(prefixes: tuple[str, ...], stored: Collection[str]) -> str:
     """Choose what the names of a part begin with in these files."""
     found = (p for p in prefixes if any(name.startswith(p) for name in stored))
     return next(found, prefixes[0])
-
-
-def _swapped(end: int, array: np.ndarray) -> np.ndarray:
-    """Let rows `end` and 0 change places."""
-    rows = array.copy()
-    rows[[END, end]] = array[[end, END]]
-    return rows

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,13 +49,17 @@ class Source(NamedTuple):
 
 
 class Ported(NamedTuple):
-    """What a victim is, what its numbers mean, how it was mapped, and where it came from."""
+    """What a victim is, what its numbers mean, how it was mapped, and where it came from.
+
+    `revision` is the commit of a model of the Hub.
+    """
 
     architecture: Architecture
     names: Names
     variables: Any
     mapped: list[Mapped]
     sources: list[Source]
+    revision: str = ""
 
 
 def port(
@@ -74,15 +78,14 @@ def port(
         architecture are known; nothing is written.
     """
     _check_known(architecture)
-    arrays: Arrays = {}
-    for file in files:
+
+    def entries(file: Path) -> Arrays:
         found = read(file)
         if isinstance(architecture, HasherArchitecture) and MEAN_IMAGE in found:
-            found = mean_image(found, str(file))
-        twice = sorted(arrays.keys() & found.keys())
-        if twice:
-            raise PortingError(f"{file}: also in another of the files: {listed(twice)}")
-        arrays |= found
+            return mean_image(found, str(file))
+        return found
+
+    arrays = together(files, entries)
     source = ", ".join(str(file) for file in files)
     try:
         fitted = _fit(arrays, architecture, words, source)
@@ -91,6 +94,21 @@ def port(
         hint = f"; its entries are those of {suits}" if suits else ""
         raise PortingError(f"{problem}{hint}") from None
     return fitted._replace(sources=[source_of(part) for file in files for part in parts(file)])
+
+
+def together(files: Sequence[Path], entries: Callable[[Path], Arrays] = read) -> Arrays:
+    """Read the parts of a checkpoint.
+
+    Raises:
+      PortingError: a file cannot be read, or has an entry that another one has.
+    """
+    arrays: Arrays = {}
+    for file in files:
+        found = entries(file)
+        if twice := sorted(arrays.keys() & found.keys()):
+            raise PortingError(f"{file}: also in another of the files: {listed(twice)}")
+        arrays |= found
+    return arrays
 
 
 def _fit(
@@ -249,6 +267,7 @@ def save(
         ported.names,
         ported.variables,
         source="jaxadv port",
+        **({"revision": ported.revision} if ported.revision else {}),
         licence=licence,
         files=[source._asdict() for source in ported.sources],
         parity_error=parity,

@@ -1,6 +1,5 @@
 """Captioners as they are published on the Hugging Face Hub: their `config.json` says all sizes."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -34,9 +33,8 @@ class Model(NamedTuple):
     """A kind of captioner.
 
     Attributes:
-      sizes: reads a network's sizes from a published `config.json`.
-      side: of the square pictures, in pixels, by the sizes.
-      text: the sizes of what speaks, by the sizes.
+      sizes: reads a network's sizes from a published `config.json`; among them are the `side` of
+        its pictures and the sizes of what reads words, `text`.
       net: its Linen module, by its architecture and its sizes.
       mean, std: what pictures are normalised with where the publisher does not say.
       prompt: what comes before a caption by default, with `PICTURE` where the picture is among it.
@@ -44,8 +42,6 @@ class Model(NamedTuple):
     """
 
     sizes: Callable[[Mapping[str, Any]], Any]
-    side: Callable[[Any], int]
-    text: Callable[[Any], Any]
     net: Callable[["HubCaptionerArchitecture", Any], nn.Module]
     mean: Colour
     std: Colour
@@ -73,32 +69,24 @@ _ASK = "Describe the picture in one sentence."
 MODELS: dict[str, Model] = {  # by what `config.json` calls its `model_type`
     "vision-encoder-decoder": Model(
         ViTGPT2Config.from_config,
-        lambda sizes: sizes.vision.side,
-        lambda sizes: sizes.text,
         _behind(ViTGPT2),
         _HALF,
         _HALF,
     ),
     "blip": Model(
         BlipConfig.from_config,
-        lambda sizes: sizes.vision.side,
-        lambda sizes: sizes.text,
         _behind(Blip),
         _CLIP_MEAN,
         _CLIP_STD,
     ),
     "git": Model(
         GitConfig.from_config,
-        lambda sizes: sizes.vision.side,
-        lambda sizes: sizes.text,
         _behind(Git),
         _CLIP_MEAN,
         _CLIP_STD,
     ),
     "llava": Model(
         llava.from_config,
-        lambda sizes: sizes.tower.image,
-        lambda sizes: sizes.decoder,
         _among,
         _CLIP_MEAN,
         _CLIP_STD,
@@ -106,8 +94,6 @@ MODELS: dict[str, Model] = {  # by what `config.json` calls its `model_type`
     ),
     "idefics3": Model(
         llava.from_config,
-        lambda sizes: sizes.tower.image,
-        lambda sizes: sizes.decoder,
         _among,
         _HALF,
         _HALF,
@@ -156,7 +142,7 @@ class HubCaptionerArchitecture:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_sizes(self, max_length=MOST_WORDS)
         try:
-            side, words = self.image_shape[0], self.model.text(self.sizes).vocabulary_size
+            side, words = self.image_shape[0], self.sizes.text.vocabulary_size
         except InputError as problem:
             raise VictimError(str(problem)) from None
         if side > MOST_SIDE:
@@ -177,12 +163,12 @@ class HubCaptionerArchitecture:
     @property
     def parts(self) -> str:
         """What it is made of, in a few words."""
-        return f"{self.config['model_type']}, {self.model.text(self.sizes).layers} layers"
+        return f"{self.config['model_type']}, {self.sizes.text.layers} layers"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, 3)."""
-        side = self.model.side(self.sizes)
+        side = self.sizes.side
         return (side, side, 3)
 
     def network(self) -> nn.Module:
@@ -192,7 +178,7 @@ class HubCaptionerArchitecture:
     def vocabulary(self, names: Names) -> SubwordVocabulary:
         """Make the vocabulary of a tokenizer."""
         (tokenizer,) = names["tokenizer"]
-        rows = self.model.text(self.sizes).vocabulary_size
+        rows = self.sizes.text.vocabulary_size
         return SubwordVocabulary(tokenizer, self.end, rows, self.model.lead)
 
     def shapes(self, names: Names) -> Params:
@@ -204,10 +190,6 @@ class HubCaptionerArchitecture:
         return as_captioner(
             self.network(), self.vocabulary(names), self.max_length, self.image_shape
         )
-
-    def __hash__(self) -> int:
-        """Hash the configuration by its text."""
-        return hash((json.dumps(self.config, sort_keys=True), self.prompt, self.max_length))
 
 
 def model_of(config: Mapping[str, Any]) -> Model:

@@ -9,12 +9,13 @@ from helpers.commands import call
 from helpers.hub_models import KINDS, published, weights, write
 from helpers.hub_server import COMMIT, serving
 from huggingface_hub import close_session, constants
-from safetensors.numpy import save
+from safetensors.numpy import save as tensors
 
 import jaxadv as ja
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import PortingError
-from jaxadv.porting.hub import fetch, port_published
+from jaxadv.porting.hub import fetch, port_hub, port_published
+from jaxadv.porting.port import save
 from jaxadv.victims import zoo
 
 NAME = "hf://somebody/tiny"
@@ -70,6 +71,18 @@ def test_fetched_once(hub):
     again = ja.load(f"{NAME}@{COMMIT}")
     assert sum(hub.asked[key] for key in files) == before
     assert victim.record["weights_sha256"] == again.record["weights_sha256"]
+
+
+def test_the_record_of_a_port_has_the_commit(hub, tmp_path):
+    hub.models["somebody/tiny"] = published("git")
+    save(tmp_path / "mine", port_hub(NAME))
+    assert ja.load(str(tmp_path / "mine")).record["revision"] == COMMIT
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_a_name_that_no_folder_has_is_no_victim(name):
+    with pytest.raises(InputError, match="no victim"):
+        ja.load(name)
 
 
 def test_offline_it_is_found_in_the_cache(hub, monkeypatch):
@@ -148,7 +161,7 @@ def shards(kind):
     of = {}
     for number, half in enumerate(halves, start=1):
         file = f"model-0000{number}-of-00002.safetensors"
-        files[file] = save({name: every[name] for name in half})
+        files[file] = tensors({name: every[name] for name in half})
         of |= dict.fromkeys(half, file)
     files["model.safetensors.index.json"] = json.dumps({"weight_map": of}).encode()
     return files

@@ -12,33 +12,13 @@ from jaxadv.victims.nets.attention import (
     WideAndNarrow,
     layer_norm,
 )
-from jaxadv.victims.nets.hub_config import Section
+from jaxadv.victims.nets.hub_config import Section, TextConfig
 from jaxadv.victims.nets.transformer import Memory
 
 
 @dataclass(frozen=True)
-class BertConfig:
-    """The sizes of the layers.
-
-    Attributes:
-      vocabulary_size: tokens.
-      units: of the model.
-      layers: how many.
-      heads: of each attention.
-      wide: units between the two linear maps of a layer.
-      positions: the most tokens that are read.
-      epsilon: of the layer norms.
-      activation: between the two linear maps, as `ACTIVATIONS` names it.
-    """
-
-    vocabulary_size: int
-    units: int
-    layers: int
-    heads: int
-    wide: int
-    positions: int
-    epsilon: float
-    activation: str
+class BertConfig(TextConfig):
+    """The sizes of BERT's layers."""
 
     @classmethod
     def from_section(cls, section: Section) -> "BertConfig":
@@ -60,7 +40,7 @@ class BertConfig:
 class PostNormAttention(nn.Module):
     """An attention whose sum with what it was given is normalised."""
 
-    config: BertConfig
+    config: TextConfig
 
     def setup(self) -> None:
         """Declare the parameters."""
@@ -79,7 +59,7 @@ class PostNormAttention(nn.Module):
 class PostNormMLP(nn.Module):
     """Two linear maps whose sum with what they were given is normalised."""
 
-    config: BertConfig
+    config: TextConfig
 
     def setup(self) -> None:
         """Declare the parameters."""

@@ -5,8 +5,8 @@ A subclass declares `blocks`, a module a layer, which maps
 of the words before and of the picture. It declares the embedding `positions`, too.
 """
 
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,8 +15,32 @@ from jax import Array
 
 from jaxadv.errors import InputError
 from jaxadv.victims.nets.attention import stacked
+from jaxadv.victims.nets.hub_config import TextConfig
 from jaxadv.victims.nets.inference import normalised
 from jaxadv.victims.nets.transformer import Memory, Said
+from jaxadv.victims.nets.vision_tower import VisionConfig
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """What a captioner is made of.
+
+    Attributes:
+      vision: the tower's sizes.
+      text: the sizes of the layers that read words.
+      begin: number of the token that begins a caption.
+      end: the tokenizer's token that ends one, which has number 0.
+    """
+
+    vision: VisionConfig
+    text: TextConfig
+    begin: int
+    end: int
+
+    @property
+    def side(self) -> int:
+        """Side of a picture, in pixels."""
+        return self.vision.side
 
 
 class CachedCaptioner(nn.Module):
@@ -32,7 +56,7 @@ class CachedCaptioner(nn.Module):
       InputError: there are fewer positions than places in a caption.
     """
 
-    config: Any
+    config: PublishedConfig
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     max_length: int

@@ -12,29 +12,18 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.captions.captioner import kept
+from jaxadv.subwords import number_of
 from jaxadv.victims.nets.attention import extended, layer_norm, stacked, to_come
 from jaxadv.victims.nets.bert import BertConfig, PostNormAttention, PostNormMLP
-from jaxadv.victims.nets.cached_captioner import CachedCaptioner
-from jaxadv.victims.nets.hub_config import Section, number_of
+from jaxadv.victims.nets.cached_captioner import CachedCaptioner, PublishedConfig
+from jaxadv.victims.nets.hub_config import Section, TextConfig
 from jaxadv.victims.nets.transformer import Memory, Said
 from jaxadv.victims.nets.vision_tower import VisionConfig, VisionTower
 
 
 @dataclass(frozen=True)
-class GitConfig:
-    """What `Git` is made of.
-
-    Attributes:
-      vision: the tower's sizes.
-      text: the sizes of the layers over the picture and the words.
-      begin: number of the token that begins a caption.
-      end: the tokenizer's token that ends one, which has number 0.
-    """
-
-    vision: VisionConfig
-    text: BertConfig
-    begin: int
-    end: int
+class GitConfig(PublishedConfig):
+    """What `Git` is made of."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "GitConfig":
@@ -56,7 +45,7 @@ class GitConfig:
 class Layer(nn.Module):
     """A layer: one attention to the cells of the picture and to words, two linear maps."""
 
-    config: BertConfig
+    config: TextConfig
 
     def setup(self) -> None:
         """Declare the parameters."""

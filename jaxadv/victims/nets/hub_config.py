@@ -5,18 +5,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxadv.errors import InputError
-from jaxadv.vocabulary import END
 
 
-def number_of(token: int, end: int) -> int:
-    """Number a tokenizer's token as captions do, where number 0 ends a caption.
+@dataclass(frozen=True)
+class TextConfig:
+    """The sizes of the layers that read words.
 
-    The number of a token is the tokenizer's own, but 0 and that of the end token are exchanged.
-
-    >>> [number_of(token, end=2) for token in (0, 1, 2, 3)]
-    [2, 1, 0, 3]
+    Attributes:
+      vocabulary_size: tokens.
+      units: of the model.
+      layers: how many.
+      heads: of each attention.
+      wide: units between the two linear maps of a layer.
+      positions: the most tokens that are read.
+      epsilon: of the layer norms.
+      activation: between the two linear maps, as `attention.ACTIVATIONS` names it.
     """
-    return {END: end, end: END}.get(token, token)
+
+    vocabulary_size: int
+    units: int
+    layers: int
+    heads: int
+    wide: int
+    positions: int
+    epsilon: float
+    activation: str
 
 
 @dataclass(frozen=True)

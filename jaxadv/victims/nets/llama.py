@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.captions.captioner import kept
+from jaxadv.victims.nets.attention import extended, to_come
 from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.transformer import Memory
 
@@ -210,8 +210,7 @@ class Block(nn.Module):
     def read(self, x: Array, angles: Angles) -> tuple[Array, Memory]:
         """Take in tokens f32[n, width], each of which sees those before it; return their memory."""
         queries, memory = self._projected(x, angles)
-        places = jnp.arange(len(x))
-        attended = attend(queries, [memory], hidden=places > places[:, None])
+        attended = attend(queries, [memory], hidden=to_come(memory, jnp.arange(len(x))))
         return self._finished(x, attended), memory
 
     def __call__(
@@ -219,12 +218,10 @@ class Block(nn.Module):
     ) -> tuple[Array, Memory]:
         """Take in the word x f32[1, width] at a position; return its output and words' memory."""
         queries, new = self._projected(x, angles)
-        places = jnp.arange(len(words.keys))
-        # chosen by a mask: an update in place becomes a scatter where lanes are batched
-        here = (places == position)[:, None, None]
-        words = jax.tree.map(lambda new, old: jnp.where(here, new, old), new, words)
-        hidden = jnp.concatenate([jnp.zeros(len(prefix.keys), bool), places > position])
-        return self._finished(x, attend(queries, [prefix, words], hidden[None])), words
+        words = extended(words, new, position)
+        later = to_come(words, position[None])
+        hidden = jnp.concatenate([jnp.zeros((1, len(prefix.keys)), bool), later], axis=-1)
+        return self._finished(x, attend(queries, [prefix, words], hidden)), words
 
     def _projected(self, x: Array, angles: Angles) -> tuple[Array, Memory]:
         """Make queries, and the keys and values to remember."""

@@ -45,6 +45,16 @@ class LlavaConfig:
     decoder: LlamaConfig
 
     @property
+    def side(self) -> int:
+        """Side of a picture, in pixels."""
+        return self.tower.image
+
+    @property
+    def text(self) -> LlamaConfig:
+        """The sizes of what reads words."""
+        return self.decoder
+
+    @property
     def tokens(self) -> int:
         """Number of tokens that a picture becomes."""
         return self.tower.side**2 // (self.shuffle or 1) ** 2 + self.tower.class_token - self.skip

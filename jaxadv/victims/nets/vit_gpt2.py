@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxadv.captions.captioner import kept
+from jaxadv.subwords import number_of
 from jaxadv.victims.nets.attention import (
     ACTIVATIONS,
     Attention,
@@ -21,35 +22,15 @@ from jaxadv.victims.nets.attention import (
     stacked,
     to_come,
 )
-from jaxadv.victims.nets.cached_captioner import CachedCaptioner
-from jaxadv.victims.nets.hub_config import Section, number_of
+from jaxadv.victims.nets.cached_captioner import CachedCaptioner, PublishedConfig
+from jaxadv.victims.nets.hub_config import Section, TextConfig
 from jaxadv.victims.nets.transformer import Memory, Said
 from jaxadv.victims.nets.vision_tower import VisionConfig, VisionTower
 
 
 @dataclass(frozen=True)
-class GPT2Config:
-    """The sizes of the decoder.
-
-    Attributes:
-      vocabulary_size: tokens.
-      units: of the model.
-      layers: blocks.
-      heads: of each attention.
-      wide: units between the two linear maps of a block.
-      positions: the most tokens that are read.
-      epsilon: of the layer norms.
-      activation: between the two linear maps, as `ACTIVATIONS` names it.
-    """
-
-    vocabulary_size: int
-    units: int
-    layers: int
-    heads: int
-    wide: int
-    positions: int
-    epsilon: float
-    activation: str
+class GPT2Config(TextConfig):
+    """The sizes of GPT-2."""
 
     @classmethod
     def from_section(cls, section: Section) -> "GPT2Config":
@@ -78,20 +59,8 @@ class GPT2Config:
 
 
 @dataclass(frozen=True)
-class ViTGPT2Config:
-    """What `ViTGPT2` is made of.
-
-    Attributes:
-      vision: the tower's sizes.
-      text: the decoder's sizes.
-      begin: number of the token that begins a caption.
-      end: the tokenizer's token that ends one, which has number 0.
-    """
-
-    vision: VisionConfig
-    text: GPT2Config
-    begin: int
-    end: int
+class ViTGPT2Config(PublishedConfig):
+    """What `ViTGPT2` is made of."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ViTGPT2Config":
@@ -113,7 +82,7 @@ class ViTGPT2Config:
 class Block(nn.Module):
     """A layer of GPT-2: words, cells of the picture, two linear maps, each with a norm before."""
 
-    config: GPT2Config
+    config: TextConfig
 
     def setup(self) -> None:
         """Declare the parameters."""

@@ -18,11 +18,11 @@ from jaxadv.captions.captioner import (
 from jaxadv.errors import InputError
 from jaxadv.porting import hub_tables, readers
 from jaxadv.porting.fitting import Misfit, fit, misfits
+from jaxadv.subwords import number_of
 from jaxadv.victims import check
 from jaxadv.victims.nets.blip import Blip, BlipConfig
 from jaxadv.victims.nets.caption_net import as_captioner
 from jaxadv.victims.nets.git import Git, GitConfig
-from jaxadv.victims.nets.hub_config import number_of
 from jaxadv.victims.nets.vit_gpt2 import ViTGPT2, ViTGPT2Config
 from jaxadv.vocabulary import END, Vocabulary
 
@@ -459,7 +459,7 @@ def parameters(name, dtype=np.float32):
 @names
 @pytest.mark.usefixtures("float64")
 def test_words_one_by_one_are_words_at_once(name):
-    """What a prompt of some words gives at once is what they give when they are said."""
+    """A prompt gives the scores that its words give one after another."""
     victim, variables = victim_of(name), parameters(name, np.float64)
     numbers, image = jnp.asarray(captions(1)[0]), pictures(name, 1)[0]
     features = victim.encode(variables, image)
