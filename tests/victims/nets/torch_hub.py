@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
-import torch
-import transformers
+import pytest
 
 from jaxadv.porting.readers import read
+
+torch = pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
+transformers = pytest.importorskip("transformers", reason="beside transformers")
 
 transformers.logging.disable_progress_bar()
 transformers.logging.set_verbosity_error()
