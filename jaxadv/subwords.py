@@ -4,6 +4,7 @@ A `tokenizer.json` is data: the package `tokenizers` reads it and executes nothi
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -190,6 +191,56 @@ class SubwordVocabulary(Vocabulary):
     def _numbers_of(self, ids: Iterable[int]) -> list[int]:
         """Turn ids into numbers, or numbers into ids."""
         return [number_of(i, self.end) for i in ids]
+
+
+@dataclass(frozen=True)
+class TextTokens:
+    """Whole texts as an encoder of texts reads them: the tokenizer's own ids, of a fixed number.
+
+    Args:
+      tokenizer: the text of a `tokenizer.json`.
+      length: tokens of a text; a longer one is cut off.
+      size: tokens that the encoder knows.
+      pad: the id that shorter texts are filled up with.
+
+    Raises:
+      InputError: the text is no tokenizer, or it has tokens that the encoder does not know.
+    """
+
+    tokenizer: str
+    length: int
+    size: int
+    pad: int
+
+    def __post_init__(self) -> None:
+        known = self._read.get_vocab(with_added_tokens=True)
+        if (most := max(known.values(), default=0)) >= self.size:
+            raise InputError(
+                f"tokenizer: its tokens go up to number {most:,}, and the network knows "
+                f"{self.size:,}"
+            )
+
+    @cached_property
+    def _read(self) -> Any:
+        read = _read(self.tokenizer)
+        read.enable_truncation(self.length)
+        read.enable_padding(length=self.length, pad_id=self.pad)
+        return read
+
+    def encode(self, text: str) -> np.ndarray:
+        """Turn a text into tokens i32[length], the marks of its beginning and end among them.
+
+        Raises:
+          InputError: there is nothing in the text.
+        """
+        if not text.strip():
+            raise InputError(f"text {quoted(text)}: must have a word")
+        return np.asarray(self._read.encode(text).ids, np.int32)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Turn tokens into a text, without marks and padding."""
+        text: str = self._read.decode([int(token) for token in tokens], skip_special_tokens=True)
+        return text.strip()
 
 
 def _read(tokenizer: str) -> Any:

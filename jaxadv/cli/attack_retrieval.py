@@ -84,6 +84,7 @@ def retrieval(
 
     from jaxadv.cli.hashers import scene_hasher, scene_library
     from jaxadv.cli.inputs import results_folder
+    from jaxadv.data.pairs import SCENE_CLASSES
     from jaxadv.experiments.hash_attacks import CONTEXT, known
     from jaxadv.hashing.methods import METHODS
     from jaxadv.labels.target import parse_labels
@@ -94,8 +95,8 @@ def retrieval(
     subject = scene_hasher(victim)
     hasher = subject.hasher
     attack = run.attack(hasher)
-    given = None if labels is None else np.asarray(parse_labels(labels, hasher.classes))
-    far = None if toward is None else np.asarray(parse_labels(toward, hasher.classes))
+    given = None if labels is None else np.asarray(parse_labels(labels, SCENE_CLASSES))
+    far = None if toward is None else np.asarray(parse_labels(toward, SCENE_CLASSES))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
     results_folder(out, COMMAND, subject.name)
     note(f"codes of the database by {subject.name}: compiling ...")
@@ -255,14 +256,12 @@ def _queries(
 ) -> Queries:
     """Read what asks: files, texts or held-out scenes."""
     from jaxadv.cli.inputs import read_pictures
-    from jaxadv.data.bags import parse_bag
-    from jaxadv.data.pairs import scene_pairs
-    from jaxadv.data.scenes import HELD_OUT_SEED
     from jaxadv.experiments.hash_attacks import examples_of
+    from jaxadv.experiments.retrieval_pools import scenes_of
 
     hasher = subject.hasher
     if scenes:
-        pairs = scene_pairs(HELD_OUT_SEED, scenes, side=hasher.image_shape[0])
+        pairs = scenes_of(hasher, scenes)
         examples = examples_of(pairs, modality, np.arange(scenes))  # type: ignore[arg-type]
         return Queries(list(pairs.ids), examples, pairs.labels)
     if images:
@@ -270,7 +269,7 @@ def _queries(
         names = unique_names([p.path for p in pictures])
         examples = np.stack([p.image for p in pictures])
     else:
-        examples = np.stack([parse_bag(text, hasher.tags) for text in texts])
+        examples = np.stack([hasher.read(text) for text in texts])
         names = [f"text-{number}" for number in range(1, len(texts) + 1)]
     labels = None if given is None else np.tile(given, (len(names), 1))
     return Queries(names, examples, labels, len(images) - len(names) if images else 0)
@@ -305,17 +304,16 @@ def _entry_and_panel(
 ) -> tuple[dict[str, Any], Any]:
     """Return the record and the panel of one attack: what its two queries find."""
     from jaxadv.cli.hashers import labels_of
-    from jaxadv.data.bags import say_bag
     from jaxadv.reports.retrieval import RetrievalPanel
 
     number, told = done.planned.id, done.columns
     benign, adversarial = queries.examples[number], done.image
     assert adversarial is not None  # it has an outcome
     codes = (_code(subject, modality, benign), told["code_8bit"])
-    records, panels = zip(*(_found(code, library, truth) for code in codes), strict=True)
+    records, panels = zip(*(_found(code, subject, library, truth) for code in codes), strict=True)
     shown: tuple[Any, Any] = (benign, adversarial)
     if modality == "text":
-        shown = (say_bag(benign, subject.hasher.tags), say_bag(adversarial, subject.hasher.tags))
+        shown = (subject.hasher.say(benign), subject.hasher.say(adversarial))
     labels = labels_of(truth)
     entry = {
         "query": queries.names[number],
@@ -328,10 +326,11 @@ def _entry_and_panel(
     return entry, RetrievalPanel(subject.name, shown, panels, told["D"], f"shows {labels}")
 
 
-def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str, Any], Any]:
+def _found(
+    code: np.ndarray, subject: Any, library: Any, truth: np.ndarray
+) -> tuple[dict[str, Any], Any]:
     """Return what a code finds in both modalities, for the record and for the figure."""
     from jaxadv.cli.hashers import find, labels_of
-    from jaxadv.data.pairs import SCENE_TAGS
     from jaxadv.reports.retrieval import retrieved
 
     record = {}
@@ -347,7 +346,8 @@ def _found(code: np.ndarray, library: Any, truth: np.ndarray) -> tuple[dict[str,
             }
             for hit, mask in zip(hits, masks, strict=True)
         ]
-    return record, retrieved(code, library.kept, library.pairs, truth, SCENE_TAGS, by=library.by)
+    say = subject.hasher.say
+    return record, retrieved(code, library.kept, library.pairs, truth, say, by=library.by)
 
 
 def _write(

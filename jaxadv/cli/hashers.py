@@ -5,12 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxadv import loading
-from jaxadv.data import scenes
-from jaxadv.data.bags import say_bag
-from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, scene_pairs
-from jaxadv.errors import InputError
+from jaxadv.data.pairs import SCENE_CLASSES, Pairs
 from jaxadv.experiments.hash_attacks import Codes, encode
 from jaxadv.experiments.retrieval import Subject
+from jaxadv.experiments.retrieval_pools import check_knows_scenes, scenes_of
 from jaxadv.hashing.metrics import Comparison, search
 from jaxadv.hashing.similarity import comparison
 
@@ -45,16 +43,13 @@ def scene_hasher(name: str) -> Subject:
       InputError: there is none of that name, or it does not know scenes.
     """
     victim = loading.load(name)
-    hasher = victim.hasher
-    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
-        raise InputError(f"victim {victim.name!r} does not know the tags and labels of scenes")
-    return Subject(victim.name, hasher, victim.params)
+    check_knows_scenes(victim.name, victim.hasher)
+    return Subject(victim.name, victim.hasher, victim.params)
 
 
 def scene_library(subject: Subject, count: int, start: int) -> Library:
     """Hash held-out scenes from number `start` on."""
-    side = subject.hasher.image_shape[0]
-    pairs = scene_pairs(scenes.HELD_OUT_SEED, count, start, side)
+    pairs = scenes_of(subject.hasher, count, start)
     codes = encode(subject.hasher, subject.params, pairs)
     by = comparison(subject.hasher)
     return Library(pairs, codes, Codes(by.keep(codes.image), by.keep(codes.text)), by)
@@ -65,11 +60,6 @@ def find(code: np.ndarray, library: Library, modality: Any, top: int) -> list[Hi
     by = library.by
     rows, values = search(by.keep(code[None])[0], getattr(library.kept, modality), top, by)
     return [Hit(row, value) for row, value in zip(rows.tolist(), values.tolist(), strict=True)]
-
-
-def text_of(library: Library, row: int) -> str:
-    """Read an item's bag of words."""
-    return say_bag(library.pairs.tags[row], SCENE_TAGS)
 
 
 def labels_of(mask: np.ndarray) -> str:

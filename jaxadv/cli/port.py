@@ -1,7 +1,7 @@
 """`jaxadv port`: foreign checkpoints to victims."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,8 @@ def port(
         Path | None,
         typer.Option(
             help="Captioners: cocotalk.json, dataset_coco.json, plain JSON or word_counts.txt. "
-            "Others: classes one a line, or JSON; numbered if not given."
+            "Others: classes one a line, or JSON; numbered if not given. With classes CLIP and "
+            "SigLIP become taggers, without they are retrievers."
         ),
     ] = None,
     reference: Annotated[
@@ -41,7 +42,10 @@ def port(
     ] = None,
     prompt: Annotated[
         str,
-        typer.Option(help='Of a model of the hub: before each caption, such as "a picture of".'),
+        typer.Option(
+            help='Of a model of the hub: before each caption, such as "a picture of"; of a tagger '
+            'what is said of a class, "a photo of a {}" if not given.'
+        ),
     ] = "",
     force: Annotated[bool, typer.Option(help="Replace a victim of that name.")] = False,
     licence: Annotated[str, typer.Option(help="Of the checkpoint, for the record.")] = "unknown",
@@ -84,14 +88,12 @@ def _read(
 
     first = files[0]
     if first.startswith(PREFIX) or is_published(Path(first)):
-        if len(files) > 1 or architecture is not None or vocabulary is not None:
-            raise InputError(
-                f"{first}: give it alone; its config.json says what it is, and its tokenizer.json "
-                "has its vocabulary"
-            )
+        if len(files) > 1 or architecture is not None:
+            raise InputError(f"{first}: give it alone; its config.json says what it is")
+        classes = () if vocabulary is None else read_names(vocabulary).get("classes", ())
         if first.startswith(PREFIX):
-            return port_hub(first, prompt)
-        return port_published(Path(first), prompt)
+            return port_hub(first, prompt, classes)
+        return port_published(Path(first), prompt, classes)
     if prompt:
         raise InputError("--prompt: is of models of the Hub, not of checkpoints")
     if architecture is None:
@@ -107,6 +109,8 @@ _NEXT = {
     "captioner of the hub": "jaxadv caption --victim {} PICTURE",
     "classifier": "jaxadv label --victim {} PICTURE",
     "hasher": "jaxadv retrieve --victim {} --help",
+    "retriever of the hub": "jaxadv retrieve --victim {} --help",
+    "tagger of the hub": "jaxadv label --victim {} PICTURE",
 }
 
 
@@ -118,12 +122,18 @@ def _sizes(victim: "Victim") -> str:
     counts = [f"{sum(leaf.size for leaf in parameters):,} parameters"]
     for name in victim.architecture.named:
         if name == "tokenizer":
-            counts.append(f"{victim.captioner.vocabulary.size:,} tokens")
+            counts.append(f"{_tokens(victim.functions):,} tokens")
             continue
         number = len(victim.record[name])
         counts.append(f"{number:,} {'words' if name == 'vocabulary' else name}")
     counts.append(f"pictures of {'x'.join(map(str, victim.architecture.image_shape))}")
     return ", ".join(counts)
+
+
+def _tokens(functions: Any) -> int:
+    """How many tokens the tokenizer of a model of the Hub has room for."""
+    texts = functions.vocabulary if hasattr(functions, "vocabulary") else functions.reader
+    return int(texts.size)
 
 
 def _say(victim: "Victim") -> str:
@@ -149,4 +159,6 @@ def _say(victim: "Victim") -> str:
             return ", ".join(functions.classes[number] for number in best)
         case CrossModalHasher():
             code = jax.jit(functions.image_code)(victim.params, picture)
+            if functions.logit_scale is not None:
+                return " ".join(f"{x:.2f}" for x in code[:8].tolist()) + " ..."
             return "".join("1" if bit >= 0 else "0" for bit in code.tolist())

@@ -12,7 +12,9 @@ from jaxadv.errors import InputError
 def retrieve(
     victim: Annotated[str, typer.Option(help="A hasher's name or folder; jaxadv victims.")],
     image: Annotated[Path | None, typer.Option(help="A JPEG or PNG file that asks.")] = None,
-    text: Annotated[str | None, typer.Option(help='Tags that ask: "big red circle grass".')] = None,
+    text: Annotated[
+        str | None, typer.Option(help='A text that asks: "big red circle grass".')
+    ] = None,
     database: Annotated[int, typer.Option(min=1, help="Held-out scenes to search in.")] = 5000,
     top: Annotated[int, typer.Option(min=1, help="Items to show.")] = 10,
 ) -> None:
@@ -26,15 +28,14 @@ def retrieve(
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxadv.cli.hashers import find, labels_of, scene_hasher, scene_library, text_of
+    from jaxadv.cli.hashers import find, labels_of, scene_hasher, scene_library
     from jaxadv.cli.inputs import read_pictures
-    from jaxadv.data.bags import parse_bag
 
     subject = scene_hasher(victim)
     hasher = subject.hasher
     if text is not None:
-        bag = jnp.asarray(parse_bag(text, hasher.tags))
-        code, asked = hasher.text_code(subject.params, bag), text
+        read = jnp.asarray(hasher.read(text))
+        code, asked = hasher.text_code(subject.params, read), text
     elif image is not None:
         picture = jnp.asarray(read_pictures([image], hasher.image_shape)[0].image)
         code, asked = hasher.image_code(subject.params, picture), str(image)
@@ -46,7 +47,7 @@ def retrieve(
                 place,
                 hit.value,
                 library.pairs.ids[hit.row],
-                text_of(library, hit.row),
+                hasher.say(library.pairs.texts[hit.row]),
                 labels_of(library.pairs.labels[hit.row]),
             ]
             for place, hit in enumerate(find(np.asarray(code), library, modality, top), start=1)

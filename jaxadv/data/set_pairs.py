@@ -1,10 +1,10 @@
-"""Pairs of a data set's pictures: with its tags, or with the words of its captions."""
+"""Pairs of a data set's pictures: with its tags, the words of its captions, or a caption."""
 
 from collections import Counter
 
 import numpy as np
 
-from jaxadv.data.pairs import Pairs, PairsError
+from jaxadv.data.pairs import Pairs, PairsError, Read
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import DataSet, Record, label_matrix, load, tag_matrix
 from jaxadv.vocabulary import tokenize
@@ -35,23 +35,29 @@ def tag_by_captions(data: DataSet, tags: tuple[str, ...]) -> DataSet:
     return data._replace(records=tuple(records), tags=tags)
 
 
-def set_pairs(data: DataSet, image_shape: tuple[int, ...]) -> Pairs:
-    """Make pairs of the records that have a label and a tag.
+def set_pairs(data: DataSet, image_shape: tuple[int, ...], read: Read | None = None) -> Pairs:
+    """Make pairs of the records that have a label and a text.
 
     Args:
       data: records with labels and tags.
       image_shape: (H, W, 3) that pictures are resized to, or (d,) where features are published.
+      read: reads a record's first caption, or its tags where it has none; without, a text is the
+        bag of its tags.
 
     Raises:
       PairsError: there is none, or the data has pictures where features are wanted, or the other
         way round, or features of another width or outside [0, 1].
       ImageError: a picture cannot be read.
     """
-    tags, labels = tag_matrix(data), label_matrix(data)
-    rows = np.flatnonzero(tags.any(axis=1) & labels.any(axis=1))
+    labels = label_matrix(data)
+    tags = tag_matrix(data)
+    captions = [(record.captions or ("",))[0] for record in data.records]
+    has_text = tags.any(axis=1) | ((read is not None) & (np.array(captions) != ""))
+    rows = np.flatnonzero(has_text & labels.any(axis=1))
     if not len(rows):
+        what = "a tag" if read is None else "a text"
         raise PairsError(
-            f"{data.name}: none of {len(data.records)} pictures has both a label and a tag"
+            f"{data.name}: none of {len(data.records)} pictures has both a label and {what}"
         )
     chosen = [data.records[row] for row in rows]
     if (width := feature_width(data)) != (image_shape[0] if len(image_shape) == 1 else None):
@@ -60,7 +66,12 @@ def set_pairs(data: DataSet, image_shape: tuple[int, ...]) -> Pairs:
             f"{_what(image_shape[0] if len(image_shape) == 1 else None)}"
         )
     pictures = _pictures(chosen, image_shape) if width is None else _features(data.name, chosen)
-    return Pairs(pictures, tags[rows], labels[rows], tuple(record.id for record in chosen))
+    if read is None:
+        texts = tags[rows]
+    else:
+        names = np.array(data.tags or (), str)
+        texts = np.stack([read(captions[row] or " ".join(names[tags[row] > 0])) for row in rows])
+    return Pairs(pictures, texts, labels[rows], tuple(record.id for record in chosen))
 
 
 def feature_width(data: DataSet) -> int | None:

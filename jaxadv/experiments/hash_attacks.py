@@ -36,7 +36,7 @@ def encode(victim: CrossModalHasher, params: Params, pairs: Pairs, batch: int = 
 def examples_of(pairs: Pairs, modality: Modality, rows: np.ndarray) -> np.ndarray:
     """Return the pictures or the texts of some pairs as they are attacked, in [0, 1]."""
     if modality == "text":
-        return pairs.tags[rows]
+        return pairs.texts[rows]
     return np.asarray(as_examples(pairs.pictures[rows]))
 
 

@@ -80,7 +80,7 @@ def check_alike(one: CrossModalHasher, other: CrossModalHasher, names: str) -> N
     Raises:
       InputError: they cannot; `names` says whose they are.
     """
-    for what in ("image_shape", "tags", "classes"):
+    for what in ("image_shape", "tags", "classes", "reader"):
         if getattr(one, what) != getattr(other, what):
             raise InputError(
                 f"victims {names} differ in their {what.replace('_', ' ')}: evaluate them one by "

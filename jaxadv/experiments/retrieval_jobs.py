@@ -81,7 +81,7 @@ def ask(subject: Subject, queries: Pairs, database: Pairs) -> Asking:
     """
     hasher = subject.hasher
     for pairs in (queries, database):
-        check_pairs(pairs, hasher.tags, hasher.classes)
+        check_pairs(pairs, hasher.text_shape, hasher.classes)
         if pairs.pictures.shape[1:] != hasher.image_shape:
             raise InputError(
                 f"pictures of shape {pairs.pictures.shape[1:]}: victim {subject.name!r} takes "

@@ -10,6 +10,7 @@ from jaxadv.data.opening import open_data
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, PairsError, scene_pairs, take
 from jaxadv.data.records import DataSet, labelled
 from jaxadv.data.set_pairs import set_pairs, tag_by_captions
+from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.victims.zoo import Victim
 
 
@@ -20,21 +21,42 @@ def retrieval_pools(
 
     Args:
       victim: a hasher.
-      data: "scenes", or what it was trained on.
+      data: "scenes", or what it was trained on; any labelled data, for one that reads any text.
       queries: the most pairs that ask.
-      database: held-out scenes that are asked; of other data all that was not held out.
+      database: held-out scenes that are asked; of other data all that was not held out, or all but
+        the first, which ask.
 
     Raises:
       InputError: the data are not there, or none of them was held out.
       PairsError: the victim has other tags or classes than the data.
     """
-    if tuple(data) != ("scenes",):
-        return held_out_pairs(victim, labelled(open_data(data)), queries)
     hasher = victim.hasher
-    if (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
-        raise PairsError(f"victim {victim.name!r} does not know the tags and labels of scenes")
-    draw = partial(scene_pairs, scenes.HELD_OUT_SEED, side=hasher.image_shape[0])
+    if tuple(data) != ("scenes",):
+        records = labelled(open_data(data))
+        if hasher.reader is None:
+            return held_out_pairs(victim, records, queries)
+        pairs = set_pairs(records, hasher.image_shape, hasher.reader.encode)
+        rows = np.arange(len(pairs.ids))
+        return take(pairs, rows[:queries]), take(pairs, rows[queries:])
+    check_knows_scenes(victim.name, hasher)
+    draw = partial(scenes_of, hasher)
     return draw(queries), draw(database, queries)
+
+
+def check_knows_scenes(name: str, hasher: CrossModalHasher) -> None:
+    """Check that a victim reads any text, or the tags of scenes.
+
+    Raises:
+      PairsError: it does not.
+    """
+    if hasher.reader is None and (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
+        raise PairsError(f"victim {name!r} does not know the tags and labels of scenes")
+
+
+def scenes_of(hasher: CrossModalHasher, count: int, start: int = 0) -> Pairs:
+    """Draw held-out scenes as a victim takes them."""
+    read = None if hasher.reader is None else hasher.reader.encode
+    return scene_pairs(scenes.HELD_OUT_SEED, count, start, hasher.image_shape[0], read)
 
 
 def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, Pairs]:

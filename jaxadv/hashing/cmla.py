@@ -334,7 +334,7 @@ def hash_judge(victim: CrossModalHasher, modality: Modality) -> Judge:
 def hash_check(victim: CrossModalHasher, modality: Modality) -> Check:
     """Refuse examples that are not of the modality, and targets for which nothing can be done."""
     _check_victim(victim, modality)
-    shape = victim.image_shape if modality == "image" else (len(victim.tags),)
+    shape = victim.image_shape if modality == "image" else victim.text_shape
 
     def check(known: Any, example: Any, target: Any) -> None:
         checks.made_of("params", known, Known, "Known(params, image_codes, text_codes)")
@@ -361,6 +361,11 @@ def hash_check(victim: CrossModalHasher, modality: Modality) -> Check:
 def _check_victim(victim: CrossModalHasher, modality: Modality) -> None:
     checks.victim(victim, CrossModalHasher, "hasher")
     checks.one_of("modality", modality, get_args(Modality))
+    if modality == "text" and victim.reader is not None:
+        raise InputError(
+            "modality: this victim's texts are sequences of tokens, which cannot be changed a "
+            "little; must be image (ja.hashing.substitution attacks such texts)"
+        )
 
 
 def _succeeds(victim: CrossModalHasher, code: Array, other: Array, target: HashTarget) -> Array:

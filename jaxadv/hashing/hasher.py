@@ -1,20 +1,44 @@
-"""The protocol of cross-modal hashers: a picture and a bag of words to codes of as many bits.
+"""The protocol of cross-modal hashers: a picture and a text to codes of as many bits.
 
 Both codes live in one space: what a picture and a text have in common brings their codes near in
 Hamming distance (CMLA, Li et al. 2019, section 3.1). One example at a time: `vmap` from outside.
 
 A **dual encoder** (CLIP, Radford et al. 2021) is one whose codes are embeddings of norm 1, compared
 by their inner product as they are, without signs: it has a `logit_scale`, and hashers have none.
+
+A text is a bag of words, 1 where a tag is given; for a victim that has a `reader`, a sequence of
+tokens.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Real
+
+from jaxadv.data.bags import parse_bag, say_bag
 
 Params = Any
+
+
+class TextReader(Protocol):
+    """Turns texts into tokens, and back."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of a text."""
+
+    @property
+    def size(self) -> int:
+        """Tokens that there are."""
+
+    def encode(self, text: str) -> np.ndarray:
+        """Turn a text into tokens i32[length]."""
+
+    def decode(self, tokens: Any) -> str:
+        """Turn tokens i32[length] into a text."""
 
 
 class CrossModalHasher(NamedTuple):
@@ -24,24 +48,45 @@ class CrossModalHasher(NamedTuple):
       image_code: `(params, image f32[H, W, 3] in [0, 1]) -> f32[K]`, the output of the hash layer
         (of its tanh, where there is one). The network's own normalisation is part of it. Of a dual
         encoder an embedding of norm 1 (`unit`).
-      text_code: `(params, bag f32[T]) -> f32[K]`, of a bag of words: 1 where a tag is given.
+      text_code: `(params, text) -> f32[K]`, of a bag of words f32[T], 1 where a tag is given, or of
+        tokens i32[length] of the `reader`.
       bits: K.
       image_shape: (H, W, 3); or (d,) where a data set publishes features, not pictures.
-      tags: the T words of the bag.
-      classes: the labels that say what is alike: two items that share one are similar.
+      tags: the T words of the bag; none where there is a `reader`.
+      classes: the labels that say what is alike: two items that share one are similar. None, for a
+        victim that was not made for a set of labels: those of the data.
       logit_scale: how two codes are compared. None: by the Hamming distance of their signs. Of a
         dual encoder `(params) -> f32[]`, the positive number by which it multiplies the inner
         product of two embeddings to have a logit (CLIP's `exp(t)`): the larger the product, the
         nearer.
+      reader: how texts become tokens; None where a text is a bag of words.
     """
 
     image_code: Callable[[Params, Float[Array, "*picture"]], Float[Array, " K"]]
-    text_code: Callable[[Params, Float[Array, " T"]], Float[Array, " K"]]
+    text_code: Callable[[Params, Real[Array, " text"]], Float[Array, " K"]]
     bits: int
     image_shape: tuple[int, ...]
     tags: tuple[str, ...]
     classes: tuple[str, ...]
     logit_scale: Callable[[Params], Float[Array, ""]] | None = None
+    reader: TextReader | None = None
+
+    @property
+    def text_shape(self) -> tuple[int]:
+        """Of a text: (T,), or (length,)."""
+        return (len(self.tags),) if self.reader is None else (self.reader.length,)
+
+    def read(self, text: str) -> np.ndarray:
+        """Turn a text that a person wrote into a bag f32[T] or tokens i32[length].
+
+        Raises:
+          InputError: the victim does not know its words.
+        """
+        return parse_bag(text, self.tags) if self.reader is None else self.reader.encode(text)
+
+    def say(self, text: Any) -> str:
+        """Turn a bag f32[T] or tokens i32[length] into a text for a person."""
+        return say_bag(text, self.tags) if self.reader is None else self.reader.decode(text)
 
 
 def binary_code(code: Float[Array, "*items K"]) -> Float[Array, "*items K"]:

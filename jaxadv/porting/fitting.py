@@ -91,7 +91,7 @@ def fit(
             odd.append(f"{quoted(entry.name)} holds {stored.dtype}, not floating-point numbers")
             return stored
         with np.errstate(over="ignore"):  # numbers that only float64 has become infinite, and named
-            value = np.ascontiguousarray(entry.transform(stored), leaf.dtype)
+            value = np.asarray(entry.transform(stored), leaf.dtype, order="C")
         if infinite := int(value.size - np.isfinite(value).sum()):
             odd.append(f"{quoted(entry.name)} holds {infinite:,} NaN or infinite of {value.size:,}")
         elif keys[-1] == "var" and (value < 0).any():

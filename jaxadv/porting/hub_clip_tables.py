@@ -43,8 +43,9 @@ _OTHERS = {
 }
 _HEAD = {"norm": "layernorm", "widen": "mlp.fc1", "narrow": "mlp.fc2", "out": "attention.out_proj"}
 _QUERY_KEY_VALUE = ("query", "key", "value")
-# temperatures, which no embedding depends on, and counters that old releases stored
-_UNUSED = re.compile(r"logit_scale|logit_bias|(text|vision)_model\.embeddings\.position_ids")
+_NUMBERS = {"log_scale": "logit_scale", "logit_bias": "logit_bias"}
+# counters that old releases stored
+_UNUSED = re.compile(r"(text|vision)_model\.embeddings\.position_ids")
 
 
 def clip_table(tree: Any) -> dict[Keys, Entry]:
@@ -61,6 +62,8 @@ def clip_table(tree: Any) -> dict[Keys, Entry]:
                 table[keys] = _text_entry(inside, leaf.shape)
             case "pool":
                 table[keys] = _pool_entry(inside, leaf.shape)
+            case "log_scale" | "logit_bias":
+                table[keys] = Entry(_NUMBERS[part], lambda array: array.reshape(()))
             case _:
                 table[keys] = linear(_OTHERS[part], inside[-1], leaf.shape)
     return table

@@ -1,13 +1,12 @@
 """Figures of fooled hashers: what a query retrieves before and after, and the paper's curves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxadv.data.bags import say_bag
 from jaxadv.data.pairs import Pairs, as_examples
 from jaxadv.experiments.hash_attacks import Codes
 from jaxadv.hashing.metrics import HAMMING, Comparison, search
@@ -54,7 +53,7 @@ def retrieved(
     kept: Codes,
     database: Pairs,
     labels: np.ndarray,
-    tags: Sequence[str],
+    say: Callable[[np.ndarray], str],
     top: int = 5,
     by: Comparison = HAMMING,
 ) -> Found:
@@ -65,7 +64,7 @@ def retrieved(
       kept: the database's codes of both modalities, as `by.keep` returns them.
       database: what is asked.
       labels: bool[c], what the query shows; what shares one of them is right.
-      tags: what the entries of bags of words mean.
+      say: turns a text of the database into one for a person.
       top: how many items of each modality.
       by: how codes are compared.
     """
@@ -75,7 +74,7 @@ def retrieved(
     def right(rows: np.ndarray) -> list[bool]:
         return [bool(good) for good in (database.labels[rows] & labels).any(axis=1)]
 
-    said = [say_bag(bag, tags) for bag in database.tags[texts]]
+    said = [say(text) for text in database.texts[texts]]
     return Found(
         said, right(texts), list(as_examples(database.pictures[pictures])), right(pictures)
     )

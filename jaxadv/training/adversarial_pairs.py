@@ -75,13 +75,13 @@ def _attacked(
 ) -> Pairs:
     """Attack one modality of some rows and return the adversarial pairs."""
     targets = _targets(jnp.asarray(pairs.labels[rows]), jnp.asarray(pairs.labels))
-    pictures, tags = pairs.pictures[rows], pairs.tags[rows]
-    examples = jnp.asarray(as_examples(pictures) if modality == "image" else tags)
+    pictures, texts = pairs.pictures[rows], pairs.texts[rows]
+    examples = jnp.asarray(as_examples(pictures) if modality == "image" else texts)
     result = run(attack, known, examples, targets, iterations=iterations, ids=jnp.asarray(rows))
     changed = np.asarray(result.final.image)
     return Pairs(
         np.round(255 * changed).astype(np.uint8) if modality == "image" else pictures,
-        changed if modality == "text" else tags,
+        changed if modality == "text" else texts,
         pairs.labels[rows],
         tuple(f"{pairs.ids[row]}-adversarial-{modality}" for row in rows),
     )

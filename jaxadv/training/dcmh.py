@@ -130,7 +130,7 @@ def fit_dcmh(
     Raises:
       PairsError: there are fewer pairs than a batch needs.
     """
-    labels, tags = jnp.asarray(pairs.labels, jnp.float32), jnp.asarray(pairs.tags)
+    labels, tags = jnp.asarray(pairs.labels, jnp.float32), jnp.asarray(pairs.texts)
     count = len(labels)
     optimiser, rng = adam(learning_rate, steps), generator(key)
 

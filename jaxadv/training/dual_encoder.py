@@ -77,7 +77,7 @@ def fit_dual_encoder(
     optimiser = adam(learning_rate, steps)
     layers, rest = split(variables, tuple(variables["params"]))
     rows = passes(len(pairs.ids), batch, generator(key))
-    batches = ((pairs.pictures[some], pairs.tags[some]) for some in rows)
+    batches = ((pairs.pictures[some], pairs.texts[some]) for some in rows)
     return fit(
         {"net": begin(optimiser, layers), "rest": rest},
         [Phase(gradient_step("net", optimiser, loss), batches)],

@@ -53,7 +53,7 @@ def hash_pairs(net: HashNet, variables: Any, pairs: Pairs, batch: int = 200) -> 
     """Return the codes f32[n, K] of pictures and of texts, before the sign."""
     starts = range(0, len(pairs.ids), batch)
     images = [_code(net, "image_code", variables, pairs.pictures[i : i + batch]) for i in starts]
-    texts = [_code(net, "text_code", variables, pairs.tags[i : i + batch]) for i in starts]
+    texts = [_code(net, "text_code", variables, pairs.texts[i : i + batch]) for i in starts]
     return jnp.concatenate(images), jnp.concatenate(texts)
 
 
@@ -195,7 +195,7 @@ def train_hasher(
         hasher of the same architecture, or takes no pictures.
     """
     for some in (training, *held_out):
-        check_pairs(some, names["tags"], names["classes"])
+        check_pairs(some, (len(names["tags"]),), names["classes"])
     parts = [training]
     if adversarial:
         start = _to_attack(architecture, start)

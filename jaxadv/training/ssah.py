@@ -175,7 +175,7 @@ def fit_ssah(
     Raises:
       PairsError: there are fewer pairs than a batch needs.
     """
-    labels, tags = jnp.asarray(pairs.labels, jnp.float32), jnp.asarray(pairs.tags)
+    labels, tags = jnp.asarray(pairs.labels, jnp.float32), jnp.asarray(pairs.texts)
     discriminator = Discriminator((net.hidden, net.hidden))
     optimiser, lasting = adam(learning_rate, steps), adam(learning_rate, LABEL_PASSES * steps)
     rows_of = partial(passes, len(labels), batch, generator(key))

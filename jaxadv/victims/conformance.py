@@ -31,6 +31,7 @@ RUNNING_STATISTICS = (
     "(`use_running_average=True`, `model.eval()`, `inference_mode`)"
 )
 UNIT_TOLERANCE = 1e-2  # of the norm of an embedding, which bfloat16 keeps
+A_TEXT = "a photo of a cat"
 LEAST_CONTRAST = 0.02  # outputs of black, grey, white and noise differ by this share of them
 
 
@@ -104,14 +105,20 @@ def _classifier(victim: MultiLabelClassifier, params: Any) -> Findings:
 def _hasher(victim: CrossModalHasher, params: Any) -> Findings:
     image, bits = _pictures(victim.image_shape)[-1], victim.bits
     codes = f"{bits} bits" if victim.logit_scale is None else f"embeddings of {bits}"
-    bag = _pictures((len(victim.tags),))[-1]
-    sides = {"image_code": (victim.image_code, image), "text_code": (victim.text_code, bag)}
+    if victim.reader is None:
+        text = _pictures(victim.text_shape)[-1]
+    else:
+        text = jnp.asarray(victim.reader.encode(A_TEXT))
+    sides = {"image_code": (victim.image_code, image), "text_code": (victim.text_code, text)}
     fine = True
     for name, (function, example) in sides.items():
         out = yield from _called(name, function, params, example)
         fits = out is not None and (yield from _fits(name, out, bits, codes))
         if fits:
-            seen = yield from _sees(name, function, params, example.shape)
+            if jnp.issubdtype(example.dtype, jnp.integer):
+                seen = yield from _reads(name, function, params, example)
+            else:
+                seen = yield from _sees(name, function, params, example.shape)
             if victim.logit_scale is not None:
                 yield from _is_unit(name, seen)
         fine = fine and bool(fits)
@@ -290,6 +297,18 @@ def _sees(name: str, function: Function, params: Any, shape: tuple[int, ...]) ->
         )
     yield from _batches(name, call, examples, alone)
     yield from _differentiable(name, function, params, examples, what)
+    return alone
+
+
+def _reads(name: str, function: Function, params: Any, tokens: Array) -> Findings:
+    """Look at the scores of some token sequences: finite, and one by one as in a batch."""
+    examples = jnp.stack([jnp.roll(tokens, shift) for shift in range(3)])
+    call = partial(jax.jit(function), params)
+    alone = np.stack([call(x) for x in examples])
+    if not np.isfinite(alone).all():
+        yield f"{name}: gives NaN or infinity on a text; must be finite"
+        return None
+    yield from _batches(name, call, examples, alone)
     return alone
 
 

@@ -42,6 +42,7 @@ from jaxadv.victims.architectures import (
     VictimError,
 )
 from jaxadv.victims.hub_captioners import HubCaptionerArchitecture
+from jaxadv.victims.hub_encoders import HubRetrieverArchitecture, HubTaggerArchitecture
 
 KINDS: dict[str, type[Any]] = {
     made.kind: made
@@ -50,6 +51,8 @@ KINDS: dict[str, type[Any]] = {
         ClassifierArchitecture,
         HasherArchitecture,
         HubCaptionerArchitecture,
+        HubRetrieverArchitecture,
+        HubTaggerArchitecture,
     )
 }
 

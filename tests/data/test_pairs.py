@@ -32,7 +32,7 @@ def some_pairs(count=3, **changed):
 
 def test_scenes_say_what_they_show():
     pairs = scene_pairs(5, 8, start=3)
-    check_pairs(pairs, SCENE_TAGS, SCENE_CLASSES)
+    check_pairs(pairs, (len(SCENE_TAGS),), SCENE_CLASSES)
     for row, (picture, tags, labels, name) in enumerate(zip(*pairs, strict=True)):
         shown = scenes.scene(5, 3 + row)
         words = {shown.ground, *(w for t in shown.things for w in (t.size, t.colour, t.shape))}
@@ -68,7 +68,7 @@ def test_similar_pairs_share_a_label(rows):
 
 def test_rows_stay_together():
     both = join(scene_pairs(0, 2), scene_pairs(1, 3))
-    check_pairs(both, SCENE_TAGS, SCENE_CLASSES)
+    check_pairs(both, (len(SCENE_TAGS),), SCENE_CLASSES)
     for row, again in enumerate(zip(*scene_pairs(1, 3), strict=True), start=2):
         for got, expected in zip((field[row] for field in both), again, strict=True):
             np.testing.assert_array_equal(got, expected)
@@ -77,22 +77,22 @@ def test_rows_stay_together():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"tags": np.zeros((3, 4), np.float32)}, r"tags of shape \(3, 4\).*need shape \(3, 3\)"),
-        ({"tags": np.zeros((2, 3), np.float32)}, r"tags of shape \(2, 3\): 3 pictures"),
+        ({"texts": np.zeros((3, 4), np.float32)}, r"texts of shape \(3, 4\).*need shape \(3, 3\)"),
+        ({"texts": np.zeros((2, 3), np.float32)}, r"texts of shape \(2, 3\): 3 pictures"),
         ({"labels": np.ones((3, 1), bool)}, r"labels of shape \(3, 1\).*need shape \(3, 2\)"),
         ({"labels": np.array([[1, 1], [0, 0], [0, 0]], bool)}, r"pair-1 has no label \(2 of 3"),
-        ({"tags": np.full((3, 3), 1.5, np.float32)}, "tags of pair-0: must be between 0 and 1"),
-        ({"tags": np.full((3, 3), np.nan, np.float32)}, "tags of pair-0: must be between"),
+        ({"texts": np.full((3, 3), 1.5, np.float32)}, "the bag of pair-0 must be between 0 and 1"),
+        ({"texts": np.full((3, 3), np.nan, np.float32)}, "the bag of pair-0 must be between"),
         ({"ids": ("one",)}, r"ids of shape \(1,\)"),
     ],
 )
 def test_what_does_not_fit_is_named(changed, message):
-    check_pairs(some_pairs(), TAGS, CLASSES)
+    check_pairs(some_pairs(), (len(TAGS),), CLASSES)
     with pytest.raises(PairsError, match=message) as caught:
-        check_pairs(some_pairs(**changed), TAGS, CLASSES)
+        check_pairs(some_pairs(**changed), (len(TAGS),), CLASSES)
     assert "\n" not in str(caught.value)
 
 
 def test_only_pairs_of_one_kind_are_joined():
-    with pytest.raises(PairsError, match=r"tags of shape \(5,\) cannot join those of shape \(3,\)"):
-        join(some_pairs(), some_pairs(tags=np.zeros((3, 5), np.float32)))
+    with pytest.raises(PairsError, match=r"texts of shape \(5,\) cannot join those of .* \(3,\)"):
+        join(some_pairs(), some_pairs(texts=np.zeros((3, 5), np.float32)))

@@ -95,7 +95,7 @@ def test_published_features_stay_as_they_are(features):
     pairs = set_pairs(features, (3,))
     assert pairs.pictures.dtype == np.float32
     np.testing.assert_array_equal(pairs.pictures[7], features.records[7].picture)
-    np.testing.assert_array_equal(pairs.tags.argmax(1), np.arange(40) % 2)
+    np.testing.assert_array_equal(pairs.texts.argmax(1), np.arange(40) % 2)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,41 @@ def byte_level():
     return made.to_str(), made.token_to_id("<|endoftext|>")
 
 
+def _ending(made, end, begin=None):
+    """A tokenizer that marks the end of a text, and its beginning."""
+    marks = [(mark, made.token_to_id(mark)) for mark in (begin, end) if mark]
+    single = f"{begin} $A {end}" if begin else f"$A {end}"
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single=single, special_tokens=marks
+    )
+    return made.to_str()
+
+
+@cache
+def clip_texts():
+    """CLIP's kind: bytes in pairs, whole words ended by `</w>`, a beginning and an end."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix="</w>"))
+    made.normalizer = tokenizers.normalizers.Lowercase()
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.decoder = tokenizers.decoders.BPEDecoder()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=90,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    made.train_from_iterator(CAPTIONS, trainer)
+    end = made.token_to_id("<|endoftext|>")
+    return _ending(made, "<|endoftext|>", "<|startoftext|>"), end
+
+
+@cache
+def siglip_texts():
+    """SigLIP's kind: a mark begins every word, and texts have an end and are padded with it."""
+    text, end = metaspace()
+    return _ending(tokenizers.Tokenizer.from_str(text), "</s>"), end
+
+
 @cache
 def word_piece():
     """BERT's kind: lower case, `##` continues a word."""

@@ -1,5 +1,7 @@
 """What a query retrieves, as it is shown: beside a literal search."""
 
+from functools import partial
+
 import numpy as np
 
 from jaxadv.data.bags import say_bag
@@ -21,7 +23,8 @@ def test_it_is_what_is_nearest():
     bags = (rng.random((count, len(TAGS))) < 0.5).astype(np.float32)
     database = Pairs(pictures, bags, labels, tuple(map(str, range(count))))
     query = rng.normal(size=bits)
-    found = retrieved(query, Codes(*map(pack, codes)), database, query_labels, TAGS, top)
+    kept = Codes(*map(pack, codes))
+    found = retrieved(query, kept, database, query_labels, partial(say_bag, tags=TAGS), top)
 
     def nearest(others):
         apart = [sum(a * b < 0 for a, b in zip(query, code, strict=True)) for code in others]

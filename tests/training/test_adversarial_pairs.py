@@ -43,7 +43,7 @@ def attacked(pairs, count, **options):
     image_code, text_code = (
         jax.vmap(code, in_axes=(None, 0)) for code in (HASHER.image_code, HASHER.text_code)
     )
-    images, texts = jnp.asarray(pairs.pictures / np.float32(255)), jnp.asarray(pairs.tags)
+    images, texts = jnp.asarray(pairs.pictures / np.float32(255)), jnp.asarray(pairs.texts)
     known = Known(params, image_code(params, images), text_code(params, texts))
     return list(adversarial_pairs(HASHER, known, pairs, count, iterations=30, **options))
 
@@ -59,7 +59,7 @@ def test_pictures_texts_and_labels_stay_together():
         row = pairs.ids.index(origin)
         np.testing.assert_array_equal(labels, pairs.labels[row])
         moved = int(np.abs(picture.astype(int) - pairs.pictures[row]).max())
-        pushed = float(np.abs(tags - pairs.tags[row]).max())
+        pushed = float(np.abs(tags - pairs.texts[row]).max())
         assert moved <= BOUNDS["image"] and pushed <= BOUNDS["text"] * 1.001
         assert (pushed == 0) if modality == "image" else (moved == 0)
         changed[modality] += bool(moved or pushed)

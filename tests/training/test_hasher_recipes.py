@@ -146,7 +146,7 @@ def test_wrong_inputs_are_one_line(tmp_path, arguments, message):
 
 def test_pairs_that_do_not_fit_are_refused(tmp_path):
     pairs = scene_pairs(0, 4)
-    short = pairs._replace(tags=pairs.tags[:, 1:])
+    short = pairs._replace(texts=pairs.texts[:, 1:])
     job = train_hasher(
         tmp_path / "x",
         hasher_architecture("dcmh", "resnet-small", 16),

@@ -43,7 +43,7 @@ class ClassifierNet(nn.Module):
 
 
 def as_classifier(
-    net: ClassifierNet, classes: tuple[str, ...], image_shape: tuple[int, int, int]
+    net: nn.Module, classes: tuple[str, ...], image_shape: tuple[int, int, int]
 ) -> MultiLabelClassifier:
     """Wrap the network as a pure function over its Flax variables."""
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxadv.errors import InputError
@@ -37,7 +39,9 @@ _SIGLIP_TEXT: dict[str, Any] = {
     "max_position_embeddings": 64,
     "hidden_act": "gelu_pytorch_tanh",
     "layer_norm_eps": 1e-6,
+    "pad_token_id": 1,
 }
+INITIAL_LOG_SCALE = np.log(1 / 0.07)
 _OLD_END = 2  # what CLIP's first configurations say by mistake: the last number ends their texts
 
 
@@ -77,13 +81,18 @@ class ClipConfig:
       tower: of what encodes pictures.
       text: of what encodes texts.
       size: of the embeddings.
-      end: number of the token that ends a text, whose place is read.
+      end: number of the token that ends a text, whose place is read; texts are filled up with it.
     """
 
     tower: TowerConfig
     text: TextConfig
     size: int
     end: int
+
+    @property
+    def pad(self) -> int:
+        """The token that texts are filled up with."""
+        return self.end
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,17 @@ class SiglipConfig:
     Attributes:
       tower: of what encodes pictures; its width is the size of the embeddings.
       text: of what encodes texts.
+      pad: the token that texts are filled up with, which is read.
     """
 
     tower: TowerConfig
     text: TextConfig
+    pad: int
+
+    @property
+    def size(self) -> int:
+        """Of the embeddings."""
+        return self.tower.encoder.width
 
 
 def from_config(config: Mapping[str, Any]) -> ClipConfig | SiglipConfig:
@@ -122,7 +138,7 @@ def from_config(config: Mapping[str, Any]) -> ClipConfig | SiglipConfig:
     section.with_defaults({"projection_size": text.encoder.width}).expect(
         projection_size=tower.encoder.width
     )
-    return SiglipConfig(tower, text)
+    return SiglipConfig(tower, text, section.token("pad_token_id", text.vocabulary_size))
 
 
 class TextTower(nn.Module):
@@ -172,6 +188,7 @@ class Clip(nn.Module):
         self.visual_projection, self.text_projection = (
             nn.Dense(size.size, use_bias=False) for _ in range(2)
         )
+        self.log_scale = self.param("log_scale", nn.initializers.constant(INITIAL_LOG_SCALE), ())
 
     def image_embedding(self, image: Array) -> Array:
         """Embed a picture f32[H, W, 3] in [0, 1] as f32[size], of length 1."""
@@ -182,6 +199,20 @@ class Clip(nn.Module):
         """Embed a text i32[T], in which the end token is, as f32[size], of length 1."""
         encoded = self.text(tokens)
         return unit(self.text_projection(encoded[jnp.argmax(tokens == self.config.end)]))
+
+    def logit_scale(self) -> Array:
+        """Return the number f32[] that the inner product of two embeddings is multiplied by."""
+        return jnp.exp(self.log_scale)
+
+    def class_logits(self, similarities: Array) -> Array:
+        """Turn a picture's similarities f32[c] to classes, at least two, into logits f32[c].
+
+        The network tells which of c texts belongs to a picture: their probabilities are a softmax.
+        A class's logit is the log-odds of its probability, `log(p / (1 - p))`.
+        """
+        scaled = self.logit_scale() * similarities
+        others = jnp.where(jnp.eye(len(scaled), dtype=bool), -jnp.inf, scaled)
+        return scaled - jax.nn.logsumexp(others, axis=-1)
 
     def __call__(self, image: Array, tokens: Array) -> tuple[Array, Array]:
         """Both embeddings; touches every parameter, for `init`."""
@@ -207,6 +238,8 @@ class Siglip(nn.Module):
         self.pool = AttentionPool(size.tower.encoder)
         self.text = TextTower(size.text, causal=False)
         self.text_head = nn.Dense(size.tower.encoder.width)
+        self.log_scale = self.param("log_scale", nn.initializers.constant(np.log(10.0)), ())
+        self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), ())
 
     def image_embedding(self, image: Array) -> Array:
         """Embed a picture f32[H, W, 3] in [0, 1] as f32[width], of length 1."""
@@ -216,9 +249,37 @@ class Siglip(nn.Module):
         """Embed a text i32[T], padded as SigLIP's are, as f32[width], of length 1."""
         return unit(self.text_head(self.text(tokens)[-1]))
 
+    def logit_scale(self) -> Array:
+        """Return the number f32[] that the inner product of two embeddings is multiplied by."""
+        return jnp.exp(self.log_scale)
+
+    def class_logits(self, similarities: Array) -> Array:
+        """Turn a picture's similarities f32[c] to classes into logits f32[c], of a sigmoid each."""
+        return self.logit_scale() * similarities + self.logit_bias
+
     def __call__(self, image: Array, tokens: Array) -> tuple[Array, Array]:
         """Both embeddings; touches every parameter, for `init`."""
         return self.image_embedding(image), self.text_embedding(tokens)
+
+
+class ZeroShot(nn.Module):
+    """A tagger of classes that are given by their names: what a picture and they have in common.
+
+    Attributes:
+      encoder: whose pictures' side is used; that of texts made the classes' embeddings.
+      classes: c.
+    """
+
+    encoder: Clip | Siglip
+    classes: int
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """Logits f32[c] of a picture f32[H, W, 3] in [0, 1]."""
+        embedding = self.encoder.image_embedding(image)
+        normal = nn.initializers.normal(0.02)
+        classes = self.param("classes", normal, (self.classes, embedding.shape[-1]))
+        return jnp.asarray(self.encoder.class_logits(classes @ embedding))
 
 
 class AttentionPool(nn.Module):

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxadv.hashing.hasher import CrossModalHasher
+from jaxadv.hashing.hasher import CrossModalHasher, TextReader
+from jaxadv.victims.nets.clip import Clip, Siglip
 from jaxadv.victims.nets.dcmh import DCMH
 from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.inference import folding, normalised
@@ -56,6 +57,16 @@ class HiddenLayer(nn.Module):
 HashNet = DCMH | SSAH | DualEncoder
 
 
+def _method(net: nn.Module, name: str) -> Any:
+    """Return a method of a network as a pure function over its Flax variables."""
+
+    def call(params: Any, *example: Any) -> Any:
+        with folding():
+            return net.apply(params, *example, method=name)
+
+    return call
+
+
 def as_hasher(
     net: HashNet,
     image_shape: tuple[int, ...],
@@ -63,27 +74,31 @@ def as_hasher(
     classes: tuple[str, ...],
 ) -> CrossModalHasher:
     """Wrap the network as pure functions over its Flax variables."""
-
-    def method(name: str) -> Any:
-        def call(params: Any, example: Any) -> Any:
-            with folding():
-                return net.apply(params, example, method=name)
-
-        return call
-
     return CrossModalHasher(
-        image_code=method("image_code"),
-        text_code=method("text_code"),
+        image_code=_method(net, "image_code"),
+        text_code=_method(net, "text_code"),
         bits=net.bits,
         image_shape=image_shape,
         tags=tags,
         classes=classes,
-        logit_scale=_logit_scale(net) if isinstance(net, DualEncoder) else None,
+        logit_scale=_method(net, "logit_scale") if isinstance(net, DualEncoder) else None,
     )
 
 
-def _logit_scale(net: DualEncoder) -> Any:
-    return lambda params: net.apply(params, method="logit_scale")
+def as_retriever(
+    net: Clip | Siglip, image_shape: tuple[int, int, int], size: int, reader: TextReader
+) -> CrossModalHasher:
+    """Wrap encoders of pictures and token sequences as pure functions over their variables."""
+    return CrossModalHasher(
+        image_code=_method(net, "image_embedding"),
+        text_code=_method(net, "text_embedding"),
+        bits=size,
+        image_shape=image_shape,
+        tags=(),
+        classes=(),
+        logit_scale=_method(net, "logit_scale"),
+        reader=reader,
+    )
 
 
 def initial_variables(net: HashNet, image_shape: tuple[int, ...], tags: int, key: Array) -> Any:
