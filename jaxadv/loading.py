@@ -1,25 +1,29 @@
-"""Victims from wherever they are: by name, from a folder, or from the Hugging Face Hub."""
+"""Victims from wherever they are: a name, a folder, the Hugging Face Hub, their publisher."""
 
 from pathlib import Path
 
 from jaxadv.porting.hub import PREFIX, is_published, port_hub, port_published
 from jaxadv.porting.port import Ported
+from jaxadv.porting.public import is_public, port_public
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 
 def load(name: str) -> Victim:
-    """Load a victim by name, from its folder, or from the Hugging Face Hub.
+    """Load a victim by name, from its folder, from the Hugging Face Hub or from its publisher.
 
     Args:
       name: of a victim (`jaxadv victims`), the path of a victim's folder or of a published model's,
-        or `hf://OWNER/NAME`, with `@REVISION` behind it for one revision.
+        `hf://OWNER/NAME`, with `@REVISION` behind it for one revision, or a public checkpoint's
+        (`jaxadv victims --available`), such as `torchvision://resnet50`.
 
     Raises:
       InputError: there is none of that name, or its files are damaged or of no known kind.
     """
     if name.startswith(PREFIX):
         return _victim(name, port_hub(name))
+    if is_public(name):
+        return _victim(name, port_public(name))
     if is_published(Path(name)):
         return _victim(name, port_published(Path(name)))
     return zoo.load(name)
@@ -28,8 +32,7 @@ def load(name: str) -> Victim:
 def _victim(name: str, ported: Ported) -> Victim:
     record = {
         "source": name,
-        "revision": ported.revision,
-        "files": [source._asdict() for source in ported.sources],
+        **ported.origin,
         **zoo.identity(ported.architecture, ported.names, ported.variables),
     }
     functions = ported.architecture.functions(ported.names)
