@@ -1,4 +1,4 @@
-"""Victims from wherever they are: by name, from a folder, or from the Hugging Face Hub."""
+"""Victims from wherever they are: a name, a folder, the Hugging Face Hub, their publisher."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,17 +6,20 @@ from pathlib import Path
 from jaxadv.errors import InputError
 from jaxadv.porting.hub import PREFIX, is_published, port_hub, port_published
 from jaxadv.porting.port import Ported
+from jaxadv.porting.public import is_public, port_public
 from jaxadv.victims import zoo
 from jaxadv.victims.zoo import Victim
 
 
 def load(name: str, *, classes: Sequence[str] = ()) -> Victim:
-    """Load a victim by name, from its folder, or from the Hugging Face Hub.
+    """Load a victim by name, from its folder, from the Hugging Face Hub or from its publisher.
 
     Args:
       name: of a victim (`jaxadv victims`), the path of a victim's folder or of a published model's,
-        or `hf://OWNER/NAME`, with `@REVISION` behind it for one revision.
-      classes: names of classes, which make a tagger of a published CLIP or SigLIP.
+        `hf://OWNER/NAME`, with `@REVISION` behind it for one revision, or a public checkpoint's
+        (`jaxadv victims --available`), such as `torchvision://resnet50`.
+      classes: names of the classes of a public checkpoint; or those that make a tagger of CLIP or
+        SigLIP as it is published.
 
     Raises:
       InputError: there is none of that name, its files are damaged or of no known kind, or it
@@ -24,18 +27,19 @@ def load(name: str, *, classes: Sequence[str] = ()) -> Victim:
     """
     if name.startswith(PREFIX):
         return _victim(name, port_hub(name, classes=classes))
+    if is_public(name):
+        return _victim(name, port_public(name, classes))
     if is_published(Path(name)):
         return _victim(name, port_published(Path(name), classes=classes))
     if classes:
-        raise InputError(f"{name}: classes are for CLIP and SigLIP as they are published")
+        raise InputError(f"{name}: has classes of its own; only published models are given some")
     return zoo.load(name)
 
 
 def _victim(name: str, ported: Ported) -> Victim:
     record = {
         "source": name,
-        "revision": ported.revision,
-        "files": [source._asdict() for source in ported.sources],
+        **ported.origin,
         **zoo.identity(ported.architecture, ported.names, ported.variables),
     }
     functions = ported.architecture.functions(ported.names)

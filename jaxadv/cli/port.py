@@ -16,14 +16,16 @@ def port(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Checkpoints of all its parts, in any order; or hf://OWNER/NAME, or the folder of "
-            "a model as it is published there."
+            help="Checkpoints of all its parts, in any order, also by name (jaxadv victims "
+            "--available); or hf://OWNER/NAME, or the folder of a model as it is published there."
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of the victim; written to OUT/NAME.")],
     architecture: Annotated[
         str | None,
-        typer.Option(help="Of checkpoints: a published one; jaxadv victims lists them."),
+        typer.Option(
+            help="Of checkpoints without a name: a published one; jaxadv victims lists them."
+        ),
     ] = None,
     vocabulary: Annotated[
         Path | None,
@@ -68,6 +70,8 @@ def port(
     console.print(f"{name}: a {kind}, {victim.architecture.parts}; {_sizes(victim)}")
     for source in ported.sources:
         console.print(f"from {source.file} ({source.bytes:,} bytes, SHA-256 {source.sha256})")
+        if source.address:
+            console.print(f"  of {source.address}, whose owner says: {source.owner_says}")
     if reference is not None:
         error = victim.record["parity_error"]
         console.print(f"its outputs differ from {reference.name}'s by at most {error:.1e}")
@@ -83,7 +87,7 @@ def _read(
     from jaxadv.data.lexicon import read_lexicon, read_names
     from jaxadv.errors import InputError
     from jaxadv.porting.hub import PREFIX, is_published, port_hub, port_published
-    from jaxadv.porting.port import port as read_and_fit
+    from jaxadv.porting.public import implied, port_files
     from jaxadv.victims.architectures import published
 
     first = files[0]
@@ -91,17 +95,20 @@ def _read(
         if len(files) > 1 or architecture is not None:
             raise InputError(f"{first}: give it alone; its config.json says what it is")
         classes = () if vocabulary is None else read_names(vocabulary).get("classes", ())
+        if vocabulary is not None and not classes:
+            raise InputError(f"{vocabulary}: has no classes")
         if first.startswith(PREFIX):
             return port_hub(first, prompt, classes)
         return port_published(Path(first), prompt, classes)
     if prompt:
         raise InputError("--prompt: is of models of the Hub, not of checkpoints")
+    architecture = implied(files, architecture)
     if architecture is None:
         raise InputError("--architecture: say which; jaxadv victims lists those that can be ported")
     chosen = published(architecture)
     read = read_lexicon if chosen.kind == "captioner" else read_names
     words = None if vocabulary is None else read(vocabulary)
-    return read_and_fit([Path(file) for file in files], chosen, words)
+    return port_files(files, chosen, words)
 
 
 _NEXT = {

@@ -20,10 +20,12 @@ def victims(
     from jaxadv.victims.public import CHECKPOINTS
 
     if available:
-        for file, ported_to, where, sha256 in CHECKPOINTS:  # lines, as a table would cut addresses
-            begins = f" (SHA-256 begins {sha256})" if sha256 else ""
-            console.print(f"{file}{begins}: --architecture {ported_to}")
-            console.print(f"  {where}")
+        for found in CHECKPOINTS:  # lines, as a table would cut addresses
+            part = f" ({found.part})" if found.part else ""
+            begins = f" (SHA-256 begins {found.sha256})" if found.sha256 else ""
+            by_hand = "" if found.is_fetched else "by hand from "
+            console.print(f"{found.name}: of the architecture {found.architecture}{part}")
+            console.print(f"  {found.file}{begins}, {by_hand}{found.address}")
         return
     rows = []
     for name, folder in zoo.installed().items():

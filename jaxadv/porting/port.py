@@ -41,11 +41,17 @@ MOST_WORDS = 1_000_000  # that a damaged file is given names for
 
 
 class Source(NamedTuple):
-    """A file that weights came from."""
+    """A file that weights came from.
+
+    A public checkpoint has the `address` that it was fetched from, and what its `owner_says` of its
+    SHA-256.
+    """
 
     file: str
     bytes: int
     sha256: str
+    address: str = ""
+    owner_says: str = ""
 
 
 class Ported(NamedTuple):
@@ -60,6 +66,13 @@ class Ported(NamedTuple):
     mapped: list[Mapped]
     sources: list[Source]
     revision: str = ""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a victim's record says of where it came from."""
+        revision = {"revision": self.revision} if self.revision else {}
+        files = [{k: v for k, v in file._asdict().items() if v != ""} for file in self.sources]
+        return {**revision, "files": files}
 
 
 def port(
@@ -267,9 +280,8 @@ def save(
         ported.names,
         ported.variables,
         source="jaxadv port",
-        **({"revision": ported.revision} if ported.revision else {}),
         licence=licence,
-        files=[source._asdict() for source in ported.sources],
+        **ported.origin,
         parity_error=parity,
     )
 
