@@ -8,6 +8,7 @@ from jaxadv.porting.hub import PREFIX, is_published, port_hub, port_published
 from jaxadv.porting.port import Ported
 from jaxadv.porting.public import is_public, port_public
 from jaxadv.victims import zoo
+from jaxadv.victims.own import is_own, make_own
 from jaxadv.victims.zoo import Victim
 
 
@@ -17,7 +18,8 @@ def load(name: str, *, classes: Sequence[str] = ()) -> Victim:
     Args:
       name: of a victim (`jaxadv victims`), the path of a victim's folder or of a published model's,
         `hf://OWNER/NAME`, with `@REVISION` behind it for one revision, or a public checkpoint's
-        (`jaxadv victims --available`), such as `torchvision://resnet50`.
+        (`jaxadv victims --available`), such as `torchvision://resnet50`; or `module:function`,
+        where a function of yours makes the victim (`jaxadv.victims.own`).
       classes: names of the classes of a public checkpoint; or those that make a tagger of CLIP or
         SigLIP as it is published.
 
@@ -33,7 +35,7 @@ def load(name: str, *, classes: Sequence[str] = ()) -> Victim:
         return _victim(name, port_published(Path(name), classes=classes))
     if classes:
         raise InputError(f"{name}: has classes of its own; only published models are given some")
-    return zoo.load(name)
+    return make_own(name) if is_own(name) else zoo.load(name)
 
 
 def _victim(name: str, ported: Ported) -> Victim:

@@ -57,14 +57,15 @@ class VictimError(InputError):
 
 
 class Architecture(Protocol):
-    """What the three kinds share.
+    """What the kinds of victims share."""
 
-    `kind` is the record's word for it, `named` the names it needs; `decoder` and `backbone` say in
-    a table what it is made of.
-    """
+    @property
+    def kind(self) -> str:
+        """The record's word for it."""
 
-    kind: ClassVar[str]
-    named: ClassVar[tuple[str, ...]]
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The names it needs."""
 
     @property
     def parts(self) -> str:
