@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jaxadv.data import scenes
     from jaxadv.data.images import read_image, resize, write_png
     from jaxadv.data.opening import open_data
+    from jaxadv.data.own_size import at_own_size
     from jaxadv.data.records import examples
     from jaxadv.data.scene_folder import write_scenes
     from jaxadv.errors import InputError
@@ -65,6 +66,7 @@ _PUBLIC = {  # where it is
     "Status": "jaxadv.core.attack:Status",
     "Verdict": "jaxadv.core.attack:Verdict",
     "Vocabulary": "jaxadv.vocabulary:Vocabulary",
+    "at_own_size": "jaxadv.data.own_size:at_own_size",
     "attack_in": "jaxadv.core.precision:attack_in",
     "backdoors": "jaxadv.backdoors",
     "ball": "jaxadv.core.constraints:ball",
@@ -119,6 +121,7 @@ __all__ = [
     "Status",
     "Verdict",
     "Vocabulary",
+    "at_own_size",
     "attack_in",
     "backdoors",
     "ball",

@@ -11,6 +11,7 @@ from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import CAPTION_METHODS, UNKNOWN_WORDS, is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
+from jaxadv.cli.own_size import NOTE, own_size_judge, shown
 
 if TYPE_CHECKING:
     from jaxadv.cli.inputs import Picture
@@ -67,6 +68,7 @@ def caption(
     title = f"{method} on {loaded.name}"
     job = caption_attacks(captioner, params_with_bank(run, loaded), run, planned)
     made = attack_job(job, title, batch)
+    at_own_size = own_size_judge(job)
     rows, panels = [], []
     names = unique_names([pictures[done.planned.id].path for done in made])
     for done, name in zip(made, names, strict=True):
@@ -81,9 +83,15 @@ def caption(
             "settings": run.used,
         }
         write_png(out / f"{name}.adversarial.png", done.image)
+        _, aimed = done.planned.load()
+        own = at_own_size(picture.path, out / f"{name}.own-size.png", done.image, aimed)
+        if own is not None:
+            tokens = own.verdict.output
+            entry |= {**own.columns, "said_own_size": captioner.vocabulary.decode(tokens)}
         write_json(out / f"{name}.json", entry)
         fooled = told["success_8bit"]
-        rows.append([name, entry["target"], told["said_8bit"], told["norm"], yes(fooled)])
+        said = [told["said_8bit"], told["norm"], yes(fooled), shown(own)]
+        rows.append([name, entry["target"], *said])
         panels.append(
             Panel(
                 f"{loaded.name} · {method}",
@@ -98,9 +106,10 @@ def caption(
     save(draw(panels[:12]), out / "figure.png")
     print_table(
         title,
-        ["picture", "target", "the saved picture is captioned", "‖ε‖₂", "fooled"],
+        ["picture", "target", "the saved picture is captioned", "‖ε‖₂", "fooled", "own size"],
         rows,
     )
+    note(NOTE)
     ends = (
         run.aims_at == CAPTION and target is not None and not target.rstrip().endswith(("...", "…"))
     )

@@ -10,6 +10,7 @@ from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
+from jaxadv.cli.own_size import NOTE, own_size_judge, shown
 
 if TYPE_CHECKING:
     pass
@@ -97,9 +98,10 @@ def labels(
         planned.append(at_hand(number, about, picture.image, target))
     if not planned:
         raise InputError("no picture can be attacked")
-    found = []
+    found, judges = [], {}
     for run in runs:
         job = label_attacks(loaded, run, planned)
+        judges[run.name] = own_size_judge(job)
         found += [(run, done) for done in attack_job(job, f"{run.name} on {loaded.name}", batch)]
     logits = jax.jit(classifier.logits)
     rows, panels = [], []
@@ -122,16 +124,19 @@ def labels(
         stem = stems[done.planned.id]
         name = stem if len(runs) == 1 else f"{stem}.{run.name}"
         write_png(out / f"{name}.adversarial.png", done.image)
+        own = judges[run.name](picture.path, out / f"{name}.own-size.png", done.image, target)
+        entry |= {} if own is None else own.columns
         write_json(out / f"{name}.json", entry)
         after = ", ".join(entry["after_8bit"])
-        rows.append([name, after, told["norm"], yes(told["success_8bit"])])
+        rows.append([name, after, told["norm"], yes(told["success_8bit"]), shown(own)])
         both = (picture.image, done.image)
         seen = tuple(np.asarray(logits(params, image)) for image in (both[0], round_8bit(both[1])))
         title = f"{loaded.name} · {run.name}"
         panels.append(label_panel(title, both, (seen[0], seen[1]), target, classes))
     save(draw(panels[:12], None if len(runs) == 1 else 100), out / "figure.png")
-    columns = ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled"]
+    columns = ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled", "own size"]
     print_table(f"{' and '.join(run.name for run in runs)} on {loaded.name}", columns, rows)
+    note(NOTE)
     advise(
         [done.columns["success_8bit"] for _, done in found],
         {

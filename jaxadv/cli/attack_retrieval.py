@@ -13,6 +13,7 @@ from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
+from jaxadv.cli.own_size import NOTE, own_size_judge, shown
 from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,18 +34,21 @@ class Queries(NamedTuple):
       examples: f32[n, H, W, 3] or f32[n, T].
       labels: bool[n, c], or None where they are not known.
       missing: how many files could not be read.
+      paths: of the photographs; none where no files ask.
     """
 
     names: list[str]
     examples: np.ndarray
     labels: np.ndarray | None
     missing: int = 0
+    paths: Sequence[Path] = ()
 
     def only(self, numbers: Sequence[int]) -> "Queries":
         """Return some of them."""
         labels = None if self.labels is None else self.labels[numbers]
         names = [self.names[number] for number in numbers]
-        return Queries(names, self.examples[numbers], labels, self.missing)
+        paths = [self.paths[number] for number in numbers] if self.paths else ()
+        return Queries(names, self.examples[numbers], labels, self.missing, paths)
 
 
 def retrieval(
@@ -110,6 +114,7 @@ def retrieval(
     queries = queries.only(able)
     job = _job(run, subject, what, library, queries, truth, far)
     made = attack_job(job, f"{run.name} on {subject.name}", batch)
+    at_own_size = own_size_judge(job)
     rows, panels = [], []
     for done in made:
         number, name = done.planned.id, done.planned.about["image"]
@@ -122,16 +127,32 @@ def retrieval(
             "iterations": run.iterations,
         }
         entry |= {"toward": toward, "labels_given": queries.labels is not None}
+        own = None
+        if queries.paths:
+            _, target = done.planned.load()
+            png = out / f"{name}.own-size.png"
+            own = at_own_size(queries.paths[number], png, done.image, target)
+            entry |= {} if own is None else own.columns
         _write(out, name, entry, modality, done.image)
         other = "texts" if modality == "image" else "pictures"
         first = entry["after"][other][0]
         rows.append(
-            [name, entry["labels"], first["labels"], entry["D"], yes(entry["success_8bit"])]
+            [
+                name,
+                entry["labels"],
+                first["labels"],
+                entry["D"],
+                yes(entry["success_8bit"]),
+                *([shown(own)] if queries.paths else []),
+            ]
         )
         panels.append(panel)
     save(draw_panels(panels[:6]), out / "figure.png")
     columns = ["query", "shows", "the saved query finds", "D", "fooled"]
+    columns += ["own size"] if queries.paths else []
     print_table(f"{run.name} on {subject.name}", columns, rows)
+    if queries.paths:
+        note(NOTE)
     advise(
         [done.columns["success_8bit"] for done in made],
         {
@@ -272,7 +293,8 @@ def _queries(
         examples = np.stack([hasher.read(text) for text in texts])
         names = [f"text-{number}" for number in range(1, len(texts) + 1)]
     labels = None if given is None else np.tile(given, (len(names), 1))
-    return Queries(names, examples, labels, len(images) - len(names) if images else 0)
+    paths = [p.path for p in pictures] if images else ()
+    return Queries(names, examples, labels, len(images) - len(names) if images else 0, paths)
 
 
 def _wanted(modality: str) -> str:
