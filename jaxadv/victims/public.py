@@ -24,6 +24,7 @@ _CIFAR = (
     "https://github.com/akamaster/pytorch_resnet_cifar10/raw/refs/heads/master/pretrained_models"
 )
 _RUOTIANLUO = "https://github.com/ruotianluo/ImageCaptioning.pytorch (pretrained models)"
+_MIIL = "https://miil-public-eu.oss-eu-central-1.aliyuncs.com/model-zoo"
 _EAGEM = "https://github.com/wubaoyuan/adversarial-attack-to-caption (pretrained models)"
 
 CHECKPOINTS = (
@@ -39,6 +40,10 @@ CHECKPOINTS = (
     Checkpoint("resnet20-12fca82f.th", "resnet20-cifar", _CIFAR, "12fca82f"),
     Checkpoint("resnet32-d509ac18.th", "resnet32-cifar", _CIFAR, "d509ac18"),
     Checkpoint("resnet56-4bfd9763.th", "resnet56-cifar", _CIFAR, "4bfd9763"),
+    Checkpoint("MS_COCO_TRresNet_M_224_81.8.pth", "tresnet-m-224", f"{_MIIL}/ASL"),
+    Checkpoint("MS_COCO_TRresNet_L_448_86.6.pth", "tresnet-l", f"{_MIIL}/ASL"),
+    Checkpoint("tresnet_m_COCO_224_84_2.pth", "ml-decoder-tresnet-m", f"{_MIIL}/ML_Decoder"),
+    Checkpoint("tresnet_l_COCO__448_90_0.pth", "ml-decoder-tresnet-l", f"{_MIIL}/ML_Decoder"),
     Checkpoint("resnet101.pth", "att2in2-resnet101 (backbone)", _RUOTIANLUO),
     Checkpoint("model-best.pth", "att2in2-resnet101 (decoder)", _RUOTIANLUO),
     Checkpoint("model-best.pth", "show-attend-tell-resnet101 (decoder)", _EAGEM),
