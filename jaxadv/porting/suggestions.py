@@ -13,10 +13,11 @@ from jaxadv.victims.architectures import (
     ClassifierArchitecture,
 )
 from jaxadv.victims.nets.resnet import ResNet
+from jaxadv.victims.nets.tresnet import TResNet
 
 MOST_CLASSES = 1_000_000
 
-# An entry that a network which is no ResNet has, and no other one.
+# An entry that a network which is no residual one has, and no other one.
 _SIGNS = {
     "inception-v3": "Mixed_7c.branch_pool.conv.weight",
     "mobilenet-v2": "51.weight",
@@ -76,14 +77,15 @@ def _is_classifier(made: object, arrays: Arrays) -> bool:
 
 def _has_sign(backbone: str, arrays: Arrays) -> bool:
     net = BACKBONES[backbone].make()
-    if not isinstance(net, ResNet):
+    if not isinstance(net, ResNet | TResNet):
         sign = _SIGNS.get(backbone.removesuffix("-half"))
         return sign in arrays
+    first, bottleneck = ("body.", net.second) if isinstance(net, TResNet) else ("", net.bottleneck)
     blocks = np.zeros(len(net.stage_sizes) + 1, int)
     for name in arrays:
-        if match := re.match(r"layer(\d)\.(\d{1,3})\.", name):
+        if match := re.match(rf"{first}layer(\d)\.(\d{{1,3}})\.", name):
             stage = int(match[1]) - 1
             if stage < len(blocks):
                 blocks[stage] = max(blocks[stage], int(match[2]) + 1)
-    bottleneck = "layer1.0.conv3.weight" in arrays
-    return blocks.tolist() == [*net.stage_sizes, 0] and bottleneck == net.bottleneck
+    found = any(name.startswith(f"{first}layer1.0.conv3.") for name in arrays)
+    return blocks.tolist() == [*net.stage_sizes, 0] and found == bottleneck

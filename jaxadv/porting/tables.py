@@ -15,8 +15,13 @@ import numpy as np
 from jaxadv.data.lexicon import Lexicon
 from jaxadv.porting.fitting import Entry, Keys, Transform, keys_of
 from jaxadv.porting.slim import SCOPES
-from jaxadv.victims.architectures import CaptionerArchitecture, ClassifierArchitecture
+from jaxadv.victims.architectures import (
+    BACKBONES,
+    CaptionerArchitecture,
+    ClassifierArchitecture,
+)
 from jaxadv.victims.nets.mobilenet_v2 import LAYERS
+from jaxadv.victims.nets.tresnet import TResNet
 
 # ---------------------------------------------------------------- layouts
 
@@ -109,9 +114,7 @@ def torchvision_vit(path: Keys, shape: tuple[int, ...], stored: Container[str]) 
     if path[0].startswith("block"):
         layer = f"encoder.layers.encoder_layer_{path[0].removeprefix('block')}."
     if module in _QUERY_KEY_VALUE:
-        third = _QUERY_KEY_VALUE.index(module)
-        name = f"{layer}self_attention.in_proj_{_LEAVES[leaf]}"
-        return Entry(name, lambda array: np.split(array, 3)[third].T.reshape(shape))
+        return _third(f"{layer}self_attention", module, leaf, shape)
     if module in _VIT_MLP:
         now, before = (f"{layer}{name}" for name in _VIT_MLP[module])
         return _torch(before if f"{before}.{_LEAVES[leaf]}" in stored else now, leaf)
@@ -121,6 +124,56 @@ def torchvision_vit(path: Keys, shape: tuple[int, ...], stored: Container[str]) 
     if leaf == "kernel" and module == "out":
         return entry._replace(transform=lambda array: array.T.reshape(shape))
     return entry
+
+
+def _third(attention: str, module: str, leaf: str, shape: tuple[int, ...]) -> Entry:
+    """Name the query, key or value of PyTorch's attention, where they are one linear map."""
+    third = _QUERY_KEY_VALUE.index(module)
+    name = f"{attention}.in_proj_{_LEAVES[leaf]}"
+    return Entry(name, lambda array: np.split(array, 3)[third].T.reshape(shape))
+
+
+_BLOCK = re.compile(r"layer(\d)_(\d+)")
+_TIMM_STEM = "body.conv1.conv.weight"
+
+
+def tresnet(net: TResNet, path: Keys, stored: Container[str]) -> Entry:
+    """Name a leaf of a TResNet in the terms of Alibaba-MIIL, or in timm's.
+
+    Alibaba-MIIL's layers are lists: a convolution and its norm are 0 and 1, and with a blur behind
+    them they are a list in a list. Its norms, InPlaceABN, multiply by `|weight| + 1e-5`; timm's are
+    batch norms, whose weights are that already.
+
+    Args:
+      net: the network.
+      path: keys of the leaf.
+      stored: the names in the file.
+    """
+    *block, layer, leaf = path
+    module, halves, blurred = "body.", False, 0
+    if block and (named := _BLOCK.fullmatch(block[0])):
+        stage, index = map(int, named.groups())
+        module += f"layer{stage}.{index}."
+        halves = stage > 1 and index == 0
+        blurred = 2 if net.second or stage > 2 else 1
+    if layer in ("fc1", "fc2"):
+        return _torch(f"{module}se.{layer}", leaf)
+    normalises = "bn" in layer
+    if layer.startswith("downsample"):
+        module += f"downsample.{int(halves)}"
+    else:
+        module += f"conv{layer[-1]}"
+    if _TIMM_STEM in stored:
+        return _torch(f"{module}.{'bn' if normalises else 'conv'}", leaf)
+    if halves and layer in (f"conv{blurred}", f"bn{blurred}"):
+        module += ".0"
+    entry = _torch(f"{module}.{int(normalises)}", leaf)
+    return entry._replace(transform=_in_place) if leaf == "scale" else entry
+
+
+def _in_place(weights: np.ndarray) -> np.ndarray:
+    """What an InPlaceABN of these weights multiplies by."""
+    return np.abs(weights) + 1e-5
 
 
 # ---------------------------------------------------------------- ruotianluo's decoders
@@ -299,32 +352,70 @@ _HEADS = {
     "vit-b16-token": "heads.head",
 }
 
+#: module of an `MLDecoder`: that of the released one
+_ML_DECODER = {
+    "embed": "embed_standart",
+    "norm1": "layers.0.norm1",
+    "norm2": "layers.0.norm2",
+    "norm3": "layers.0.norm3",
+    "out": "layers.0.multihead_attn.out_proj",
+    "widen": "layers.0.linear1",
+    "narrow": "layers.0.linear2",
+}
+_ML_DECODER_LEAVES = {
+    "queries": "query_embed.weight",
+    "pooling": "duplicate_pooling",
+    "bias": "duplicate_pooling_bias",
+}
+
+
+def ml_decoder(head: str, path: Keys, shape: tuple[int, ...]) -> Entry:
+    """Name a leaf of an `MLDecoder` of that shape, whose released names begin with `head`."""
+    *module, leaf = path
+    if not module:
+        return Entry(f"{head}.{_ML_DECODER_LEAVES[leaf]}", _as_it_is)
+    if module[-1] in _QUERY_KEY_VALUE:
+        return _third(f"{head}.layers.0.multihead_attn", module[-1], leaf, shape)
+    entry = _torch(f"{head}.{_ML_DECODER[module[-1]]}", leaf)
+    if leaf == "kernel" and module[-1] == "out":
+        return entry._replace(transform=lambda array: array.T.reshape(shape))
+    return entry
+
 
 def head_of(architecture: ClassifierArchitecture) -> str:
     """Name the entry of the biases of a classifier's last layer: it says how many classes."""
-    return f"{_HEADS.get(architecture.backbone, 'fc')}.bias"
+    alibaba = isinstance(BACKBONES[architecture.backbone].make(), TResNet)
+    if architecture.head == "ml-decoder":
+        return f"{'head' if alibaba else 'fc'}.decoder.{_ML_DECODER_LEAVES['bias']}"
+    return f"{_HEADS.get(architecture.backbone, 'head.fc' if alibaba else 'fc')}.bias"
 
 
 def classifier_table(
     architecture: ClassifierArchitecture, tree: Any, stored: Container[str]
 ) -> dict[Keys, Entry]:
-    """Name every leaf of a classifier's variables in torchvision's terms, or those of its file.
+    """Name every leaf of a classifier's variables in its authors' terms, or those of its file.
 
-    CIFAR-10's residual networks are akamaster/pytorch_resnet_cifar10's; TensorFlow's MobileNetV2 is
-    a file of numbered layers (`nets.mobilenet_v2`).
+    They are torchvision's for most. CIFAR-10's residual networks are
+    akamaster/pytorch_resnet_cifar10's; TensorFlow's MobileNetV2 is a file of numbered layers
+    (`nets.mobilenet_v2`); TResNets and ML-Decoders are Alibaba-MIIL's.
 
     Args:
       architecture: what the classifier is made of.
       tree: its variables.
-      stored: the names in the files, where torchvision renamed what it stores.
+      stored: the names in the files, where authors renamed what they store.
     """
-    head = head_of(architecture).removesuffix(".bias")
+    net = BACKBONES[architecture.backbone].make()
+    head = head_of(architecture).rpartition(".")[0]
     table = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         keys = keys_of(path)
         if keys[1] == "fc":
             entry = _torch(head, keys[-1])
             table[keys] = entry._replace(transform=_flat) if keys[-1] == "kernel" else entry
+        elif keys[1] == "head":
+            table[keys] = ml_decoder(head, keys[2:], leaf.shape)
+        elif isinstance(net, TResNet):
+            table[keys] = tresnet(net, keys[2:], stored)
         elif architecture.backbone == "mobilenet-v2":
             table[keys] = _torch(keys[-2].removeprefix("conv_"), keys[-1])
         elif architecture.backbone == "mobilenet-v2-torchvision":

@@ -89,8 +89,8 @@ def fit_head(
 
     Args:
       head: initial parameters of the head.
-      read: `(head, features f32[C]) -> logits f32[c]`.
-      features: f32[n, v, C], features of v views of each picture (itself and its mirror image); a
+      read: `(head, features f32[...]) -> logits f32[c]`.
+      features: f32[n, v, ...], features of v views of each picture (itself and its mirror image); a
         step draws one view of each of its pictures.
       labels: bool[n, c].
       steps: number of optimiser steps.

@@ -156,7 +156,7 @@ def train_tagger_on_photos(
         any), as `load_mobilenet_v2` and `backbone_of` return.
       origin: the origin of the backbone, for the record.
       steps: number of optimiser steps.
-      schedule: how all layers are trained. If None, the backbone is frozen, and the linear head is
+      schedule: how all layers are trained. If None, the backbone is frozen, and the head is
         trained on the features of each photograph and of its mirror image, computed once.
       held_out: number of photographs that are not trained on; their ids are recorded.
       seed: random seed for the head's initial weights, the order and the mirroring.
@@ -229,7 +229,7 @@ def train_tagger_on_photos(
 def _features(
     net: ClassifierNet, variables: Params, data: DataSet, shape: tuple[int, int, int], steps: int
 ) -> Generator[Progress, None, dict[str, np.ndarray]]:
-    """Return the features f32[2, C] of each photograph and its mirror image, by id."""
+    """Return the features f32[2, ...] of each photograph and its mirror image, by id."""
     see = jax.jit(partial(net.apply, method="see"))
     features: dict[str, np.ndarray] = {}
     pictures = read_pictures(data.records, shape[:2])
@@ -237,7 +237,8 @@ def _features(
         some = data.records[start : start + SEEN_TOGETHER]
         shown = list(islice(pictures, len(some)))
         both = np.stack([*shown, *(picture[:, ::-1] for picture in shown)])
-        seen = np.asarray(see(variables, both)).reshape(2, len(some), -1)
+        seen = np.asarray(see(variables, both))
+        seen = seen.reshape(2, len(some), *seen.shape[1:])
         features |= {p.id: seen[:, i] for i, p in enumerate(some)}
         message = f"features of {len(features)} photographs"
         yield Progress(len(features), len(data.records) + steps, message)
@@ -252,7 +253,7 @@ def _fit_head(
     steps: int,
     key: Array,
 ) -> Iterator[tuple[Report, Params]]:
-    """Train the linear head; yield the variables of the whole network."""
+    """Train the head; yield the variables of the whole network."""
 
     def whole(head: Any) -> Params:
         return {**variables, "params": {**variables["params"], **head}}
@@ -261,7 +262,7 @@ def _fit_head(
         return jnp.asarray(net.apply(whole(head), feature, method="read"))
 
     job = fit_head(
-        {"fc": variables["params"]["fc"]},
+        {name: part for name, part in variables["params"].items() if name != "backbone"},
         read,
         np.stack([features[p.id] for p in data.records]),
         label_matrix(data),

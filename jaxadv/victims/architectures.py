@@ -19,7 +19,7 @@ from jaxadv.formats.errors import quoted
 from jaxadv.formats.values import ValueFault, as_number, as_whole
 from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.labels.classifier import MultiLabelClassifier
-from jaxadv.victims.nets import mobilenet_v2, resnet, vit
+from jaxadv.victims.nets import mobilenet_v2, resnet, tresnet, vit
 from jaxadv.victims.nets.att2in import Att2in
 from jaxadv.victims.nets.caption_net import CaptionNet, as_captioner
 from jaxadv.victims.nets.classifier_net import ClassifierNet, as_classifier
@@ -27,6 +27,7 @@ from jaxadv.victims.nets.dcmh import DCMH
 from jaxadv.victims.nets.dual_encoder import DualEncoder
 from jaxadv.victims.nets.hash_net import HashNet, HiddenLayer, PooledFeatures, as_hasher
 from jaxadv.victims.nets.inception_v3 import InceptionV3
+from jaxadv.victims.nets.ml_decoder import MLDecoder
 from jaxadv.victims.nets.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
 from jaxadv.victims.nets.response_norm import PYTORCH_RESPONSE
 from jaxadv.victims.nets.show_attend_tell import ShowAttendTell
@@ -41,6 +42,9 @@ Colour = tuple[float, float, float]
 Names = Mapping[str, tuple[str, ...]]
 """What a victim's numbers mean: `vocabulary`, or `classes`, or `tags` and `classes`."""
 Functions = Captioner | MultiLabelClassifier | CrossModalHasher
+
+# Metadata of a field that a record lacks where it has its default: older records do not know it.
+UNRECORDED = {"unrecorded": True}
 
 # The largest sizes that are accepted: a record is a file that somebody may have damaged.
 MOST_SIDE = 4096  # pixels
@@ -120,6 +124,17 @@ BACKBONES: dict[str, Backbone] = {
     "mobilenet-v2-torchvision": Backbone(partial(mobilenet_v2.MobileNetV2, torchvision=True), 224),
     "vit-b16": Backbone(vit.vit_b16, 224),
     "vit-b16-token": Backbone(partial(vit.vit_b16, token=True), 224),
+    "tresnet-small": Backbone(
+        lambda: tresnet.TResNet((1, 1, 2, 1), width=16), 64, tresnet.MEAN, tresnet.STD
+    ),
+    "tresnet-m": Backbone(tresnet.tresnet_m, 224, tresnet.MEAN, tresnet.STD),
+    "tresnet-l": Backbone(tresnet.tresnet_l, 224, tresnet.MEAN, tresnet.STD),
+    "tresnet-l-v2": Backbone(tresnet.tresnet_l_v2, 224, tresnet.MEAN, tresnet.STD),
+}
+
+HEADS: dict[str, Callable[[int], nn.Module] | None] = {  # of taggers, by their number of classes
+    "linear": None,  # of the grid's mean, which `ClassifierNet` has itself
+    "ml-decoder": MLDecoder,
 }
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {
@@ -213,11 +228,12 @@ class CaptionerArchitecture:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierArchitecture:
-    """What a multi-label classifier is made of: a backbone and a linear map of its mean.
+    """What a multi-label classifier is made of: a backbone and a head.
 
     Attributes:
       backbone: a key of `BACKBONES`.
       side: of the square pictures, in pixels (the papers: 224, 300, 448).
+      head: a key of `HEADS`; the linear map of the grid's mean is left out of records.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -225,15 +241,17 @@ class ClassifierArchitecture:
 
     backbone: str
     side: int
+    head: str = dataclasses.field(default="linear", metadata=UNRECORDED)
 
     def __post_init__(self) -> None:
         _known(self.backbone, BACKBONES, "backbone")
+        _known(self.head, HEADS, "head")
         check_sizes(self, side=MOST_SIDE)
 
     @property
     def parts(self) -> str:
         """What it is made of, in a few words."""
-        return self.backbone
+        return self.backbone if self.head == "linear" else f"{self.head} over {self.backbone}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -242,8 +260,9 @@ class ClassifierArchitecture:
 
     def network(self, classes: int) -> ClassifierNet:
         """Build the Linen module."""
-        backbone = BACKBONES[self.backbone]
-        return ClassifierNet(backbone.make(), classes, backbone.mean, backbone.std)
+        backbone, make_head = BACKBONES[self.backbone], HEADS[self.head]
+        head = None if make_head is None else make_head(classes)
+        return ClassifierNet(backbone.make(), classes, backbone.mean, backbone.std, head)
 
     def shapes(self, names: Names) -> Params:
         """Shapes and types of the variables."""
@@ -354,6 +373,20 @@ METHODS: dict[str, Callable[[nn.Module, int, HasherArchitecture], HashNet]] = {
 }
 
 
+def recorded(architecture: Architecture) -> dict[str, Any]:
+    """Return the values of an architecture that a victim's record has.
+
+    >>> recorded(ClassifierArchitecture("resnet-small", 64))
+    {'backbone': 'resnet-small', 'side': 64}
+    """
+    values = dataclasses.asdict(architecture)  # type: ignore[call-overload]
+    return {
+        field.name: values[field.name]
+        for field in dataclasses.fields(architecture)  # type: ignore[arg-type]
+        if not (field.metadata.get("unrecorded") and values[field.name] == field.default)
+    }
+
+
 def shapes_of(net: nn.Module, *inputs: tuple[int, ...]) -> Params:
     """Shapes and types of a network's variables, given inputs of these shapes; nothing is made."""
     given = [jax.ShapeDtypeStruct(shape, jnp.zeros(()).dtype) for shape in inputs]
@@ -411,6 +444,12 @@ PUBLISHED: dict[str, Architecture] = {
     "mobilenet-v2": ClassifierArchitecture("mobilenet-v2", 224),
     "mobilenet-v2-torchvision": ClassifierArchitecture("mobilenet-v2-torchvision", 224),
     "vit-b16": ClassifierArchitecture("vit-b16-token", 224),
+    # ASL's for MS-COCO, and those of the same backbones with an ML-Decoder
+    "tresnet-m": ClassifierArchitecture("tresnet-m", 448),
+    "tresnet-m-224": ClassifierArchitecture("tresnet-m", 224),
+    "tresnet-l": ClassifierArchitecture("tresnet-l", 448),
+    "ml-decoder-tresnet-m": ClassifierArchitecture("tresnet-m", 224, "ml-decoder"),
+    "ml-decoder-tresnet-l": ClassifierArchitecture("tresnet-l-v2", 448, "ml-decoder"),
     "resnet20-cifar": ClassifierArchitecture("resnet20-cifar", 32),
     "resnet32-cifar": ClassifierArchitecture("resnet32-cifar", 32),
     "resnet56-cifar": ClassifierArchitecture("resnet56-cifar", 32),

@@ -20,6 +20,7 @@ from jaxadv.victims.nets.inception_v3 import (
     InceptionE,
 )
 from jaxadv.victims.nets.resnet import ResidualBlock
+from jaxadv.victims.nets.tresnet import TResidualBlock
 from jaxadv.victims.nets.vit import Block
 
 #: what a network is a chain of
@@ -31,6 +32,7 @@ BLOCKS: tuple[type[nn.Module], ...] = (
     InceptionD,
     InceptionE,
     Block,
+    TResidualBlock,
 )
 
 

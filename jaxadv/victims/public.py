@@ -36,6 +36,8 @@ _CIFAR = (
 )
 _MATCONVNET = "https://www.vlfeat.org/matconvnet/models"
 _RUOTIANLUO = "https://github.com/ruotianluo/ImageCaptioning.pytorch (pretrained models)"
+_MIIL = "https://miil-public-eu.oss-eu-central-1.aliyuncs.com/model-zoo"
+_ASL, _ML_DECODER = f"{_MIIL}/ASL", f"{_MIIL}/ML_Decoder"
 _EAGEM = "https://github.com/wubaoyuan/adversarial-attack-to-caption (pretrained models)"
 _KRANTHIGV = "https://github.com/KranthiGV/Pretrained-Show-and-Tell-model"
 
@@ -85,6 +87,20 @@ CHECKPOINTS = (
     ),
     Checkpoint(
         "akamaster://resnet56", "resnet56-4bfd9763.th", "resnet56-cifar", _CIFAR, "4bfd9763"
+    ),
+    Checkpoint("miil://tresnet-m", "MS_COCO_TRresNet_M_224_81.8.pth", "tresnet-m-224", _ASL),
+    Checkpoint("miil://tresnet-l", "MS_COCO_TRresNet_L_448_86.6.pth", "tresnet-l", _ASL),
+    Checkpoint(
+        "miil://ml-decoder-tresnet-m",
+        "tresnet_m_COCO_224_84_2.pth",
+        "ml-decoder-tresnet-m",
+        _ML_DECODER,
+    ),
+    Checkpoint(
+        "miil://ml-decoder-tresnet-l",
+        "tresnet_l_COCO__448_90_0.pth",
+        "ml-decoder-tresnet-l",
+        _ML_DECODER,
     ),
     Checkpoint(
         "matconvnet://imagenet-vgg-f",

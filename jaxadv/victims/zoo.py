@@ -40,6 +40,7 @@ from jaxadv.victims.architectures import (
     Names,
     Params,
     VictimError,
+    recorded,
 )
 from jaxadv.victims.hub_captioners import HubCaptionerArchitecture
 from jaxadv.victims.hub_encoders import HubRetrieverArchitecture, HubTaggerArchitecture
@@ -240,7 +241,7 @@ def identity(architecture: Architecture, names: Names, params: Params) -> dict[s
     """Return what a record says that two victims alike have in common, as JSON has it."""
     made: dict[str, Any] = {
         "kind": architecture.kind,
-        "architecture": dataclasses.asdict(architecture),  # type: ignore[call-overload]
+        "architecture": recorded(architecture),
         "weights_sha256": digest(params),
         **{f"{name}_sha256": _digest_of_names(names[name]) for name in architecture.named},
     }

@@ -76,7 +76,7 @@ def _architectures():
     for name, backbone in BACKBONES.items():
         made = ClassifierArchitecture(name, side=64 if backbone.side < 299 else 107)
         # one of each kind of layer; the rest are deeper, and take minutes to trace
-        kinds = ("resnet-small", "resnet20-cifar", "mobilenet-v2", "vit-small")
+        kinds = ("resnet-small", "resnet20-cifar", "mobilenet-v2", "vit-small", "tresnet-small")
         yield made if name in kinds else pytest.param(made, marks=pytest.mark.slow)
     for name in DECODERS_WITHOUT_ALIASES:
         yield CaptionerArchitecture(name, "resnet-small", units=16, max_length=3, side=64)

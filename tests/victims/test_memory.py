@@ -10,7 +10,7 @@ from jaxadv.victims.memory import rematerialised
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("backbone", ["resnet-small-crowd", "vit-small"])
+@pytest.mark.parametrize("backbone", ["resnet-small-crowd", "vit-small", "tresnet-small"])
 def test_values_and_gradients(backbone):
     setting = Setting(backbone, 64, batch=1, units=8)
     made, image = speaker(setting, "show-attend-tell"), jnp.asarray(setting.pictures()[0], float)

@@ -1,5 +1,6 @@
 """Victims by name, and the networks at their published sizes."""
 
+import dataclasses
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from jaxadv.victims.architectures import (
     CaptionerArchitecture,
     ClassifierArchitecture,
     VictimError,
+    recorded,
 )
 from jaxadv.victims.nets.caption_net import adaptive_average_pool, initial_variables
 from jaxadv.vocabulary import Vocabulary
@@ -153,6 +155,18 @@ def test_a_file_is_no_folder(saved):
 def test_a_large_side_needs_no_picture():
     made = ClassifierArchitecture("resnet-small", MOST_SIDE)
     assert made.shapes({"classes": ("a",)})["params"]["fc"]["bias"].shape == (1,)
+
+
+def test_records_from_before_other_heads_stay_as_they_are():
+    """A linear head is left out, so that a victim of an older record is still the same."""
+    victim = zoo.load("scenes-tagger")
+    assert "head" not in victim.record["architecture"]
+    assert victim.architecture.head == "linear"
+    names = {"classes": victim.classifier.classes}
+    same = zoo.identity(victim.architecture, names, victim.params)
+    zoo.check_free(zoo.installed()["scenes-tagger"], False, same)
+    other = dataclasses.replace(victim.architecture, head="ml-decoder")
+    assert recorded(other) == {**same["architecture"], "head": "ml-decoder"}
 
 
 def test_only_a_victim_is_replaced_and_only_by_force(saved, tmp_path):

@@ -1,3 +1,4 @@
+import importlib.util
 from types import ModuleType
 
 import pytest
@@ -18,3 +19,13 @@ def hub(torch: ModuleType) -> ModuleType:
     from . import torch_hub
 
     return torch_hub
+
+
+@pytest.fixture(scope="session")
+def timm_tresnet(torch: ModuleType) -> ModuleType:
+    """TResNets of `timm`."""
+    if not importlib.util.find_spec("timm"):
+        pytest.skip("beside timm")
+    from . import torch_timm
+
+    return torch_timm.tresnet()

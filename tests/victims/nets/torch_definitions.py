@@ -416,3 +416,140 @@ class VisionTransformer(nn.Module):
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)
         first = self.class_token.expand(len(x), 1, -1)
         return self.heads(self.encoder(torch.cat([first, patches], 1))[:, 0])
+
+
+class InPlaceABN(nn.Module):
+    """Batch norm by `|weight| + eps` and a leaky ReLU behind it, of slope 1 where there is none."""
+
+    def __init__(self, channels: int, slope: float = 1.0):
+        super().__init__()
+        self.weight, self.bias = (nn.Parameter(torch.zeros(channels)) for _ in range(2))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.slope = slope
+
+    def forward(self, x):
+        moments = (self.running_mean, self.running_var)
+        x = F.batch_norm(x, *moments, self.weight.abs() + 1e-5, self.bias, eps=1e-5)
+        return torch.where(x > 0, x, self.slope * x)
+
+
+class _Blur(nn.Module):
+    """Weights 1, 2, 1 in both directions at every other place, reflected at the border."""
+
+    def forward(self, x):
+        row = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype)
+        kernel = torch.outer(row, row).expand(x.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=x.shape[1])
+
+
+def _abn(inputs: int, outputs: int, kernel: int, slope: float = 1.0, halves: bool = False):
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    layer = nn.Sequential(conv, InPlaceABN(outputs, slope))
+    return nn.Sequential(layer, _Blur()) if halves else layer
+
+
+class _SqueezeExcite(nn.Module):
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, channels, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+class _TBlock(nn.Module):
+    def __init__(self, inputs: int, planes: int, halves: bool, bottleneck: bool, excited: bool):
+        super().__init__()
+        outputs = 4 * planes if bottleneck else planes
+        if bottleneck:
+            self.conv1 = _abn(inputs, planes, 1, 1e-3)
+            self.conv2 = _abn(planes, planes, 3, 1e-3, halves)
+            self.conv3 = _abn(planes, outputs, 1)
+            self.se = _SqueezeExcite(planes, max(planes // 2, 64)) if excited else nn.Identity()
+            self.order = (self.conv1, self.conv2, self.se, self.conv3)
+        else:
+            self.conv1 = _abn(inputs, planes, 3, 1e-3, halves)
+            self.conv2 = _abn(planes, planes, 3)
+            self.se = _SqueezeExcite(planes, max(planes // 4, 64)) if excited else nn.Identity()
+            self.order = (self.conv1, self.conv2, self.se)
+        self.downsample = nn.Identity()
+        if halves or inputs != outputs:
+            mean = [nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)] if halves else []
+            self.downsample = nn.Sequential(*mean, _abn(inputs, outputs, 1))
+
+    def forward(self, x):
+        out = x
+        for layer in self.order:
+            out = layer(out)
+        return F.relu(out + self.downsample(x))
+
+
+class TResNet(nn.Module):
+    """Alibaba-MIIL's TResNet with the names of its released checkpoints, and any head."""
+
+    def __init__(self, blocks: Sequence[int], width: int, head: Any, second: bool = False):
+        super().__init__()
+        self.body = nn.Sequential()
+        self.body.add_module("conv1", _abn(48, width, 3, 1e-2))
+        inputs = width
+        for stage, number in enumerate(blocks):
+            layers, bottleneck = [], second or stage > 1
+            for index in range(number):
+                first = stage > 0 and index == 0
+                layers.append(_TBlock(inputs, width << stage, first, bottleneck, stage < 3))
+                inputs = (width << stage) * (4 if bottleneck else 1)
+            self.body.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.head = head(inputs)
+
+    def forward(self, x):
+        cut = [x[:, :, row::4, column::4] for row in range(4) for column in range(4)]
+        return self.head(self.body(torch.cat(cut, 1)))
+
+
+class LinearHead(nn.Module):
+    def __init__(self, inputs: int, classes: int):
+        super().__init__()
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        return self.fc(x.mean((2, 3)))
+
+
+class _DecoderLayer(nn.Module):
+    def __init__(self, width: int, wide: int):
+        super().__init__()
+        self.multihead_attn = nn.MultiheadAttention(width, 8, batch_first=True)
+        self.linear1, self.linear2 = nn.Linear(width, wide), nn.Linear(wide, width)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+
+    def forward(self, z, cells):
+        z = self.norm1(z + z)
+        z = self.norm2(z + self.multihead_attn(z, cells, cells, need_weights=False)[0])
+        return self.norm3(z + self.linear2(F.relu(self.linear1(z))))
+
+
+class MLDecoder(nn.Module):
+    """The head of Ridnik et al. (2021), class by class, with its released names."""
+
+    def __init__(self, inputs: int, classes: int, width: int = 768, wide: int = 2048):
+        super().__init__()
+        groups = min(100, classes)
+        self.each = -(-classes // groups)
+        self.decoder = nn.Module()
+        self.decoder.embed_standart = nn.Linear(inputs, width)
+        self.decoder.query_embed = nn.Embedding(groups, width)
+        self.decoder.layers = nn.ModuleList([_DecoderLayer(width, wide)])
+        pooling = torch.zeros(groups, width, self.each)
+        self.decoder.duplicate_pooling = nn.Parameter(pooling)
+        self.decoder.duplicate_pooling_bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, x):
+        decoder, cells = self.decoder, x.flatten(2).transpose(1, 2)
+        queries = decoder.query_embed.weight.expand(len(x), -1, -1)
+        z = decoder.layers[0](queries, F.relu(decoder.embed_standart(cells)))
+        logits = []
+        for number, bias in enumerate(decoder.duplicate_pooling_bias):
+            group, place = divmod(number, self.each)
+            logits.append(z[:, group] @ decoder.duplicate_pooling[group, :, place] + bias)
+        return torch.stack(logits, 1)
