@@ -13,11 +13,18 @@ from helpers.commands import call
 
 from jaxadv.data import scenes
 from jaxadv.data.images import write_png
+from jaxadv.data.opening import open_data
+from jaxadv.data.records import labelled
 from jaxadv.experiments import store
 from jaxadv.training import tagger_recipes
 from jaxadv.training.classifier import LabelData, binary_cross_entropy, fit_head, fit_labels
 from jaxadv.training.optimisers import adam, constant
-from jaxadv.training.tagger_recipes import scene_precision, train_tagger_on_scenes
+from jaxadv.training.start import backbone_of
+from jaxadv.training.tagger_recipes import (
+    scene_precision,
+    train_tagger_on_photos,
+    train_tagger_on_scenes,
+)
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture
 
@@ -159,6 +166,26 @@ def test_a_head_for_photographs_is_trained_and_attacked(tmp_path, photographs, p
     records = list(store.read(tmp_path / "table"))
     assert len(records) + left_out == 3
     assert {record["image"] for record in records} <= set(victim.record["held_out"])
+
+
+def test_an_ml_decoder_is_trained_on_frozen_grids(tmp_path, yolo, ported):
+    """Its queries and the backbone stay, the rest is learned."""
+    architecture = ClassifierArchitecture("resnet-small", 32, "ml-decoder")
+    data, (_, start) = labelled(open_data([str(yolo)])), backbone_of(zoo.load(str(ported)))
+    how = {"origin": "other", "steps": 2, "held_out": 3}
+    for _ in train_tagger_on_photos(tmp_path / "mine", architecture, data, start, **how):
+        pass
+    victim = zoo.load(str(tmp_path / "mine"))
+    assert victim.architecture == architecture and victim.record["architecture"]["head"]
+    net, key = architecture.network(len(victim.classifier.classes)), jax.random.key(0)
+    begun = jax.jit(net.init)(key, jnp.zeros(architecture.image_shape))
+    for same, other in (
+        (victim.params["params"]["backbone"], start["params"]),
+        (victim.params["fixed"], begun["fixed"]),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, same, other)
+    pooling = (x["params"]["head"]["pooling"] for x in (victim.params, begun))
+    assert not np.array_equal(*pooling)
 
 
 @pytest.mark.parametrize(("optimiser", "momentum"), [("sgd", 0.9), ("adam", None)])
