@@ -82,7 +82,8 @@ def make_target(
     length = len(tokens)
     if length > max_length:
         raise TargetError(
-            f"a target of {length} words: this victim says at most {max_length} in a caption"
+            f"a target of {length} words or tokens: this victim says at most {max_length} in a "
+            "caption"
         )
     observed = np.array([t < length and t not in latent for t in range(max_length)])
     if not observed.any():
