@@ -337,25 +337,36 @@ def hash_check(victim: CrossModalHasher, modality: Modality) -> Check:
     shape = victim.image_shape if modality == "image" else (len(victim.tags),)
 
     def check(known: Any, example: Any, target: Any) -> None:
-        checks.made_of("params", known, Known, "Known(params, image_codes, text_codes)")
-        checks.made_of("target", target, HashTarget, "hash_target(labels, context)")
+        check_target(known, target)
+        if not jnp.issubdtype(np.asarray(example).dtype, jnp.floating):
+            raise InputError(f"a {modality} of {np.asarray(example).dtype}: must be of floats")
         if np.shape(example) != tuple(shape) and modality == "text":
             raise InputError(
                 f"a text of shape {np.shape(example)}: this victim reads a bag of {shape[0]} tags"
             )
         if modality == "image":
             check_size(example, victim.image_shape)
-        items = len(known.image_codes)
-        for name, of in (("similar", target.similar), ("wanted", target.wanted)):
-            if np.shape(of) != (items,):
-                raise InputError(
-                    f"target {name}: shape {np.shape(of)}; must be ({items},), one an item of the "
-                    "context"
-                )
-        if not np.any(target.wanted):
-            raise InputError("no item of the context is wanted: there is nothing to be found")
 
     return check
+
+
+def check_target(known: Any, target: Any) -> None:
+    """Refuse what is no target over a context, or one for which nothing can be done.
+
+    Raises:
+      InputError: it is one of these.
+    """
+    checks.made_of("params", known, Known, "Known(params, image_codes, text_codes)")
+    checks.made_of("target", target, HashTarget, "hash_target(labels, context)")
+    items = len(known.image_codes)
+    for name, of in (("similar", target.similar), ("wanted", target.wanted)):
+        if np.shape(of) != (items,):
+            raise InputError(
+                f"target {name}: shape {np.shape(of)}; must be ({items},), one an item of the "
+                "context"
+            )
+    if not np.any(target.wanted):
+        raise InputError("no item of the context is wanted: there is nothing to be found")
 
 
 def _check_victim(victim: CrossModalHasher, modality: Modality) -> None:

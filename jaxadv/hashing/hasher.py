@@ -24,7 +24,9 @@ class CrossModalHasher(NamedTuple):
       image_code: `(params, image f32[H, W, 3] in [0, 1]) -> f32[K]`, the output of the hash layer
         (of its tanh, where there is one). The network's own normalisation is part of it. Of a dual
         encoder an embedding of norm 1 (`unit`).
-      text_code: `(params, bag f32[T]) -> f32[K]`, of a bag of words: 1 where a tag is given.
+      text_code: `(params, bag f32[T]) -> f32[K]`, of a bag of words: 1 where a tag is given. Where
+        texts are tokens i32[T] it takes these, and, so that words have a slope, weights over all V
+        tokens f32[T, V], of which one-hot rows are tokens.
       bits: K.
       image_shape: (H, W, 3); or (d,) where a data set publishes features, not pictures.
       tags: the T words of the bag.
