@@ -14,6 +14,8 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import listed, quoted
 from jaxadv.vocabulary import END, UnknownWordError, Vocabulary
 
+_BEGINS = ("\u2581", "\u0120")  # how tokenizers write that a word begins
+
 
 def number_of(token: int, end: int) -> int:
     """Number a tokenizer's token as captions do, where number 0 ends a caption.
@@ -226,6 +228,36 @@ class TextTokens:
         read.enable_truncation(self.length)
         read.enable_padding(length=self.length, pad_id=self.pad)
         return read
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """What each token is written as; nothing for marks and for rows without a token."""
+        marks = self._read.get_added_tokens_decoder()
+        texts = [""] * self.size
+        for text, token in self._read.get_vocab(with_added_tokens=True).items():
+            texts[token] = "" if token in marks else text
+        return texts
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """Which tokens no word goes on with from the one before, bool[size]."""
+        # of tokenizers that mark where a word begins; CLIP's marks its end
+        marked = any(text.startswith(_BEGINS) for text in self._texts)
+        return np.array([not marked or not t or t.startswith(_BEGINS) for t in self._texts])
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Which tokens no word goes on from to the one behind, bool[size]."""
+        suffix = getattr(self._read.model, "end_of_word_suffix", None) or ""
+        return np.array([not text or text.endswith(suffix) for text in self._texts])
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """Which tokens are whole words of letters, bool[size]."""
+        suffix = getattr(self._read.model, "end_of_word_suffix", None) or ""
+        letters = [t.removesuffix(suffix).lstrip("".join(_BEGINS)) for t in self._texts]
+        are_letters = np.array([text.isalpha() for text in letters])
+        return are_letters & self.starts & self.ends
 
     def encode(self, text: str) -> np.ndarray:
         """Turn a text into tokens i32[length], the marks of its beginning and end among them.

@@ -64,7 +64,7 @@ def retrieval(
     scenes: Annotated[
         int, typer.Option(min=0, help="Let the first held-out scenes ask, instead of your own.")
     ] = 0,
-    method: Annotated[str, typer.Option(help="cmla or reliable.")] = "cmla",
+    method: Annotated[str, typer.Option(help="cmla, reliable or substitution.")] = "cmla",
     modality: Annotated[str, typer.Option(help="What is attacked: image or text.")] = "image",
     labels: Annotated[
         list[str] | None,
@@ -380,5 +380,5 @@ def _write(
     if modality == "image":
         write_png(out / f"{name}.adversarial.png", adversarial)
     else:
-        entry["adversarial"] = [float(x) for x in adversarial]
+        entry["adversarial"] = adversarial.tolist()
     write_json(out / f"{name}.json", entry)

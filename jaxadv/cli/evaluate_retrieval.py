@@ -26,7 +26,9 @@ def retrieval(
         typer.Option(help="A hasher's name or folder; jaxadv victims; repeat for several."),
     ] = None,
     victims: Annotated[str | None, typer.Option(hidden=True)] = None,
-    method: Annotated[list[str] | None, typer.Option(help="cmla or reliable; repeatable.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="cmla, reliable or substitution; repeatable.")
+    ] = None,
     iterations: Annotated[str, typer.Option(help="Steps of the attacks.")] = "100,200,500",
     modality: Annotated[str, typer.Option(help="What is attacked: image, text or both.")] = "both",
     queries: Annotated[int, typer.Option(min=1, help="Held-out pairs that ask, at most.")] = 300,

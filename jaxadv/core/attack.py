@@ -16,7 +16,7 @@ from jax import Array
 
 from jaxadv import checks
 from jaxadv.core.constraints import Constraint
-from jaxadv.core.norms import l2_norm
+from jaxadv.core.norms import l2_norm, measured
 
 Params = Any
 Target = Any
@@ -63,7 +63,8 @@ class AttackState(NamedTuple):
     """Where the attack on one example stands.
 
     Attributes:
-      perturbation: adversarial minus benign picture, f32[H, W, 3] (or bag of words, f32[T]).
+      perturbation: adversarial minus benign picture, f32[H, W, 3] (or bag of words, f32[T], or
+        tokens, i32[T]).
       variable: what the optimiser moves (the constraint's coordinates of the picture).
       optimiser: the state of the `optax.GradientTransformation`.
       latent: the method's own quantities.
@@ -264,7 +265,7 @@ def end_step(
     Returns:
       the new state, and the norm of the perturbation that the step began from.
     """
-    norm = l2_norm(state.perturbation)
+    norm = l2_norm(measured(state.perturbation))
     better = success & (norm < state.best_norm)
     stop = success & stop_at_success
     stopped = jnp.where(finite, Status.FOOLED, Status.DIVERGED).astype(jnp.int32)

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from jaxadv import checks
 
@@ -15,6 +15,17 @@ def l2_norm(perturbation: Float[Array, "*picture"]) -> Float[Array, ""]:
     """‖ε‖₂, with a gradient of zero at zero."""
     square = jnp.sum(perturbation**2)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def measured(perturbation: Real[Array, "*picture"]) -> Float[Array, "*picture"]:
+    """Return what norms are taken of: the perturbation; of tokens, 1 where another one stands.
+
+    >>> measured(jnp.array([0, 7, -2])).tolist()
+    [0.0, 1.0, 1.0]
+    """
+    if jnp.issubdtype(perturbation.dtype, jnp.floating):
+        return perturbation
+    return (perturbation != 0).astype(jnp.float32)
 
 
 def length(perturbation: Float[Array, "*picture"], norm: Norm) -> Float[Array, ""]:

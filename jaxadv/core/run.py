@@ -22,7 +22,7 @@ from jaxadv.core.attack import (
     accept,
     keep_where,
 )
-from jaxadv.core.norms import l2_norm
+from jaxadv.core.norms import l2_norm, measured
 from jaxadv.data.images import ImageError, check_image, round_8bit
 from jaxadv.errors import InputError
 
@@ -31,9 +31,10 @@ class Iterate(NamedTuple):
     """One adversarial picture and how it does, on its own and as a user would save it.
 
     Attributes:
-      image: f32[H, W, 3] in [0, 1]; or a bag of words f32[T], which is saved as it is.
-      norm: ‖ε‖₂ of the float picture.
-      linf: ‖ε‖∞ of the float picture.
+      image: f32[H, W, 3] in [0, 1]; or a text, a bag of words f32[T] or tokens i32[T], which is
+        saved as it is.
+      norm: ‖ε‖₂ of the float picture; of tokens, with 1 where another one stands.
+      linf: ‖ε‖∞ of it, likewise.
       success: whether the float picture fools the victim.
       success_8bit: whether it still does after rounding to 8 bits (a saved PNG).
       output: what the victim makes of the float picture (the tokens it says, its scores, its code).
@@ -96,7 +97,7 @@ def run(
       attack: any attack.
       params: the victim's parameters.
       images: one picture f32[H, W, 3] in [0, 1], or a batch f32[B, H, W, 3]; or bags of words,
-        f32[T] or f32[B, T], likewise.
+        f32[T] or f32[B, T], or texts of tokens, i32[T] or i32[B, T], likewise.
       targets: one target, for all pictures; a list of targets, one for each picture, or all for the
         one picture; or targets that are stacked along a leading axis already.
       iterations: most steps an example.
@@ -109,9 +110,9 @@ def run(
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
-      InputError: a bag of words does; what is given is no batch, or has not a target an example;
-        an example that cannot be attacked (`Attack.check`); another argument is of another kind,
-        or outside its range.
+      InputError: a bag of words holds NaN, or values outside [0, 1]; what is given is no batch, or
+        has not a target an example; an example that cannot be attacked (`Attack.check`); another
+        argument is of another kind, or outside its range.
     """
     check_attack(attack, params)
     checks.in_range(iterations=iterations)
@@ -231,7 +232,8 @@ def check_batch(images: Any, targets: Target) -> Array:
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
-      InputError: a text does; no batch, an empty one, or one with another number of targets.
+      InputError: a bag of words does; no batch, an empty one, or one with another number of
+        targets.
     """
     try:
         images = jnp.asarray(images)
@@ -242,7 +244,7 @@ def check_batch(images: Any, targets: Target) -> Array:
             f"images: shape {images.shape}; must be a picture [H, W, 3] or a batch "
             "[B, H, W, 3]; or texts, [T] or [B, T]"
         )
-    if not jnp.issubdtype(images.dtype, jnp.floating):
+    if not (jnp.issubdtype(images.dtype, jnp.floating) or _are_tokens(images)):
         raise ImageError(
             f"images: {images.dtype}; must be floats in [0, 1] (8-bit pictures divided by 255)"
         )
@@ -263,12 +265,14 @@ def check_batch(images: Any, targets: Target) -> Array:
 
 
 def check_pictures(images: Any, names: Sequence[str]) -> None:
-    """Refuse what is no picture, or no bag of words, by its name.
+    """Refuse what is no picture, or no text, by its name.
 
     Raises:
       ImageError: a picture holds NaN, or values outside [0, 1], or whole numbers.
-      InputError: a bag of words does.
+      InputError: a bag of words holds NaN, or values outside [0, 1].
     """
+    if _are_tokens(images):
+        return
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ImageError(
             f"{names[0]}: {images.dtype}; must be floats in [0, 1] (8-bit pictures divided by 255)"
@@ -285,8 +289,13 @@ def check_pictures(images: Any, names: Sequence[str]) -> None:
 
 
 def _is_picture(example: Array) -> bool:
-    """Whether an example is a picture; what else is attacked is a bag of words."""
+    """Whether an example is a picture; what else is attacked is a text."""
     return example.ndim == 3
+
+
+def _are_tokens(examples: Array) -> bool:
+    """Whether a batch is of texts of tokens, which attacks know the range of (`Attack.check`)."""
+    return examples.ndim == 2 and jnp.issubdtype(examples.dtype, jnp.signedinteger)
 
 
 def compiled(
@@ -332,7 +341,7 @@ def initialise(
     """Begin an attack of at most `iterations` steps on one example."""
     return Course(
         attack.init(params, image, target, key),
-        jnp.full(iterations, jnp.nan, image.dtype),
+        jnp.full(iterations, jnp.nan, jnp.result_type(image.dtype, 1.0)),
         jnp.zeros((), jnp.int32),
     )
 
@@ -482,14 +491,16 @@ def unroll(
 def _judge(
     attack: Attack, params: Params, image: Array, target: Target, perturbation: Array
 ) -> Iterate:
-    adversarial = jnp.clip(image + perturbation, 0.0, 1.0)  # within rounding already
+    adversarial, change = image + perturbation, measured(perturbation)
+    if jnp.issubdtype(image.dtype, jnp.floating):
+        adversarial = jnp.clip(adversarial, 0.0, 1.0)  # within rounding already
     exact = attack.judge(params, adversarial, target)
     as_saved = round_8bit(adversarial) if _is_picture(adversarial) else adversarial
     saved = attack.judge(params, as_saved, target)
     return Iterate(
         image=adversarial,
-        norm=l2_norm(perturbation),
-        linf=jnp.max(jnp.abs(perturbation)),
+        norm=l2_norm(change),
+        linf=jnp.max(jnp.abs(change)),
         success=exact.success,
         success_8bit=saved.success,
         output=exact.output,

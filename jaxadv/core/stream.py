@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
     Attributes:
       id: its own number, below 2³¹; what is drawn for it follows from this alone.
-      image: f32[H, W, 3] in [0, 1].
+      image: f32[H, W, 3] in [0, 1]; or a text, as `run` takes them.
       target: what to aim at, arrays.
     """
 

@@ -269,14 +269,14 @@ def _setting(of: Row, column: str) -> Any:
 
 def _attack_of(row: Row) -> str:
     """Return what a record's attack is called: CMLA with or without a term, or a method's name."""
-    if "intra" not in row:
+    if row["method"] != "cmla":
         return str(row["method"])
     return FULL if row["intra"] else ABLATED
 
 
 def _steps_of(row: Row) -> int:
     """Return the most steps of a record's attack."""
-    return int(row["iterations"] if "iterations" in row else row["budget"])
+    return next(int(row[name]) for name in ("iterations", "budget", "words") if name in row)
 
 
 def _retrieved(

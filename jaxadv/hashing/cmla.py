@@ -332,40 +332,56 @@ def hash_judge(victim: CrossModalHasher, modality: Modality) -> Judge:
 
 
 def hash_check(victim: CrossModalHasher, modality: Modality) -> Check:
-    """Refuse examples that are not of the modality, and targets for which nothing can be done."""
+    """Refuse examples that are not of the modality, and targets for which nothing can be done.
+
+    Raises:
+      InputError: the victim reads texts of tokens, which cannot be changed a little, and they are
+        to be attacked.
+    """
     _check_victim(victim, modality)
+    if modality == "text" and victim.reader is not None:
+        raise InputError(
+            "modality: this victim's texts are sequences of tokens, which cannot be changed a "
+            "little; must be image (the method substitution attacks such texts)"
+        )
     shape = victim.image_shape if modality == "image" else victim.text_shape
 
     def check(known: Any, example: Any, target: Any) -> None:
-        checks.made_of("params", known, Known, "Known(params, image_codes, text_codes)")
-        checks.made_of("target", target, HashTarget, "hash_target(labels, context)")
+        check_target(known, target)
+        if not jnp.issubdtype(np.asarray(example).dtype, jnp.floating):
+            raise InputError(f"a {modality} of {np.asarray(example).dtype}: must be of floats")
         if np.shape(example) != tuple(shape) and modality == "text":
             raise InputError(
                 f"a text of shape {np.shape(example)}: this victim reads a bag of {shape[0]} tags"
             )
         if modality == "image":
             check_size(example, victim.image_shape)
-        items = len(known.image_codes)
-        for name, of in (("similar", target.similar), ("wanted", target.wanted)):
-            if np.shape(of) != (items,):
-                raise InputError(
-                    f"target {name}: shape {np.shape(of)}; must be ({items},), one an item of the "
-                    "context"
-                )
-        if not np.any(target.wanted):
-            raise InputError("no item of the context is wanted: there is nothing to be found")
 
     return check
+
+
+def check_target(known: Any, target: Any) -> None:
+    """Refuse what is no target over a context, or one for which nothing can be done.
+
+    Raises:
+      InputError: it is one of these.
+    """
+    checks.made_of("params", known, Known, "Known(params, image_codes, text_codes)")
+    checks.made_of("target", target, HashTarget, "hash_target(labels, context)")
+    items = len(known.image_codes)
+    for name, of in (("similar", target.similar), ("wanted", target.wanted)):
+        if np.shape(of) != (items,):
+            raise InputError(
+                f"target {name}: shape {np.shape(of)}; must be ({items},), one an item of the "
+                "context"
+            )
+    if not np.any(target.wanted):
+        raise InputError("no item of the context is wanted: there is nothing to be found")
 
 
 def _check_victim(victim: CrossModalHasher, modality: Modality) -> None:
     checks.victim(victim, CrossModalHasher, "hasher")
     checks.one_of("modality", modality, get_args(Modality))
-    if modality == "text" and victim.reader is not None:
-        raise InputError(
-            "modality: this victim's texts are sequences of tokens, which cannot be changed a "
-            "little; must be image (ja.hashing.substitution attacks such texts)"
-        )
 
 
 def _succeeds(victim: CrossModalHasher, code: Array, other: Array, target: HashTarget) -> Array:

@@ -34,6 +34,18 @@ class TextReader(Protocol):
     def size(self) -> int:
         """Tokens that there are."""
 
+    @property
+    def words(self) -> np.ndarray:
+        """Which tokens are whole words, bool[size]."""
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Which tokens no word goes on with from the one before, bool[size]."""
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Which tokens no word goes on from to the one behind, bool[size]."""
+
     def encode(self, text: str) -> np.ndarray:
         """Turn a text into tokens i32[length]."""
 
@@ -49,7 +61,8 @@ class CrossModalHasher(NamedTuple):
         (of its tanh, where there is one). The network's own normalisation is part of it. Of a dual
         encoder an embedding of norm 1 (`unit`).
       text_code: `(params, text) -> f32[K]`, of a bag of words f32[T], 1 where a tag is given, or of
-        tokens i32[length] of the `reader`.
+        tokens i32[length] of the `reader`. Of tokens it also takes, so that words have a slope,
+        weights over all V of them f32[length, V], of which one-hot rows are tokens.
       bits: K.
       image_shape: (H, W, 3); or (d,) where a data set publishes features, not pictures.
       tags: the T words of the bag; none where there is a `reader`.

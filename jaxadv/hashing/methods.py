@@ -20,6 +20,7 @@ from jaxadv.hashing.cmla import (
 from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.hashing.options import HashOptions
 from jaxadv.hashing.reliable import METHOD as RELIABLE
+from jaxadv.hashing.substitution import METHOD as SUBSTITUTION
 
 
 def _bound(options: "CmlaOptions") -> float:
@@ -90,4 +91,4 @@ CMLA = Method(
     aims_at=lambda options: options.modality,
     derived=(("bound", _bound), ("learning_rate", _learning_rate)),
 )
-METHODS: tuple[Method, ...] = (CMLA, RELIABLE)
+METHODS: tuple[Method, ...] = (CMLA, RELIABLE, SUBSTITUTION)

@@ -36,6 +36,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Float64, Int, Integer, Num, Real, Shaped, UInt, UInt32
 
 from jaxadv import checks
+from jaxadv.core.norms import measured
 from jaxadv.errors import InputError
 
 
@@ -273,12 +274,13 @@ def effective_dimensions(codes: Num[np.ndarray, "n K"]) -> float:
 
 
 def distortion(
-    original: Float[Array, "*example"], distorted: Float[Array, "*example"]
+    original: Real[Array, "*example"], distorted: Real[Array, "*example"]
 ) -> Float[Array, ""]:
     """Return the root of the mean squared change of one example (D, `f32[]`).
 
     The paper's M is the number of components. Its image distortions (0.02-0.05, Table 2, where the
-    released code changes a pixel of 0-255 by up to 10) are of pixels in [0, 1].
+    released code changes a pixel of 0-255 by up to 10) are of pixels in [0, 1]. Of tokens a change
+    is 1 where another one stands.
 
     >>> float(distortion(jnp.zeros((2, 2)), jnp.array([[1.0, 1.0], [1.0, 1.0]])))
     1.0
@@ -291,7 +293,7 @@ def distortion(
             f"distorted {list(distorted.shape)}: must be of the original's shape "
             f"{list(original.shape)}"
         )
-    return jnp.sqrt(jnp.mean((distorted - original) ** 2))
+    return jnp.sqrt(jnp.mean(measured(distorted - original) ** 2))
 
 
 def _check_rows(

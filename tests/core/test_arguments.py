@@ -34,8 +34,24 @@ from jaxadv.core import run as drive
 from jaxadv.core.constraints import ball, clip
 from jaxadv.core.expectation import over_transformations
 from jaxadv.errors import InputError
-from jaxadv.hashing.cmla import Weights, bounded, cmla, codes_of, hash_check, hash_judge, released
+from jaxadv.hashing.cmla import (
+    Weights,
+    bounded,
+    check_target,
+    cmla,
+    codes_of,
+    hash_check,
+    hash_judge,
+    released,
+)
 from jaxadv.hashing.cmla import objective as cmla_objective
+from jaxadv.hashing.substitution import (
+    as_weights,
+    estimates,
+    permitted,
+    substitute,
+    substitution,
+)
 from jaxadv.labels import judging as labels
 from jaxadv.labels.kfool import kfool, to_boundaries
 from jaxadv.labels.ml_cw_u import ml_cw_u
@@ -175,6 +191,20 @@ TABLE = {
     cmla_objective: (
         {"victim": tiny_hasher.HASHER},
         {**ON_HASHES, "weights": WEIGHTS, "norm": WORD, "codes": WORD},
+    ),
+    substitution: (
+        {"victim": tiny_hasher.HASHER, "words": 1},
+        {
+            "victim": NOT["hasher"],
+            "words": COUNT,
+            "allowed": [np.ones(3), np.zeros(3, bool), np.ones((2, 2), bool), "all"],
+            "candidates": COUNT,
+            "beam": COUNT,
+            "inter": NOT_NEGATIVE,
+            "intra": NOT_NEGATIVE,
+            "codes": WORD,
+            "stop_at_success": BOOL,
+        },
     ),
     hash_judge: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
     hash_check: ({"victim": tiny_hasher.HASHER, "modality": "text"}, ON_HASHES),
@@ -411,7 +441,7 @@ MODULES = {  # whose constructors people call
     ),
     "captions": ("gem", "judging", "show_and_fool", "ssvm", "untargeted"),
     "labels": ("judging", "kfool", "ml_cw_u", "reliable", "tkmia", "tkml_ap_u"),
-    "hashing": ("cmla",),
+    "hashing": ("cmla", "substitution"),
 }
 INNER = {
     *(attacks.accept, attacks.end_step, attacks.keep_where),
@@ -421,7 +451,8 @@ INNER = {
     *(drive.initialise, drive.is_running, drive.take_step, drive.finalise, drive.why_nothing_moved),
     *(to_boundaries, memory.free_bytes),
     *(arithmetic.checked, arithmetic.functions_of, arithmetic.changed_in, arithmetic.in_arithmetic),
-    *(triggers.strength, codes_of),
+    *(triggers.strength, codes_of, check_target, norms.measured),
+    *(as_weights, estimates, permitted, substitute),
     arithmetic.attack_in,  # looks at no more than the two arithmetics, as `in_arithmetic` does
 }
 

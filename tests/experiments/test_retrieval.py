@@ -151,7 +151,7 @@ def test_codes_of_different_lengths_are_refused():
 @pytest.mark.parametrize(
     ("queries", "line"),
     [
-        (QUERIES._replace(tags=QUERIES.tags[:, 1:]), "tags of shape"),
+        (QUERIES._replace(texts=QUERIES.texts[:, 1:]), "texts of shape"),
         (QUERIES._replace(pictures=QUERIES.pictures[:, 1:]), "pictures of shape"),
     ],
 )

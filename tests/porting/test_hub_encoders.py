@@ -155,6 +155,39 @@ def test_cmla_takes_pictures_and_refuses_texts(folder):
         ja.hashing.cmla(model, "text")
 
 
+def test_words_that_are_one_token(folder):
+    """A part of a longer word is none, whether a tokenizer marks where words begin or end."""
+    reader = ja.load(str(folder)).hasher.reader
+    tokens = reader.encode("a brown dog runs")
+    pieces = [reader.decode([token]) for token in tokens]
+    whole = [bool(reader.words[token]) for token in tokens]
+    assert whole[pieces.index("a")]
+    for token in np.flatnonzero(reader.words):
+        assert reader.decode([int(token)]).isalpha()
+        assert reader.starts[token] and reader.ends[token]
+    assert not reader.words[reader.pad] and reader.starts[reader.pad] and reader.ends[reader.pad]
+
+
+def test_texts_are_attacked_word_for_word(folder):
+    """Marks, padding and parts of words stay as they are."""
+    victim = ja.load(str(folder))
+    model, reader = victim.model, victim.model.reader
+    queries, database = retrieval_pools(victim, ("scenes",), 1, 20)
+    known = ja.hashing.known(victim, database.pictures / np.float32(255), database.texts)
+    labels = jnp.asarray(database.labels)
+    target = ja.hashing.target(jnp.asarray(queries.labels[0]), labels)
+    text = jnp.asarray(reader.encode("a man on a wave"))
+    attack = ja.hashing.substitution(model, words=2)
+    result = ja.run(attack, known, text, target, iterations=2)
+    places = np.flatnonzero(np.asarray(result.final.image != text))
+    assert len(places) <= 2
+    assert result.losses[1] <= result.losses[0]
+    for place in places:
+        assert reader.words[text[place]] and reader.words[result.final.image[place]]
+        assert reader.ends[text[place - 1]] and reader.starts[text[place + 1]]
+    assert len(model.say(result.final.image).split()) == 5
+
+
 def test_tkmia_takes_a_tagger(folder):
     victim = ja.load(str(folder), classes=CLASSES)
     image = picture(victim)
@@ -175,3 +208,14 @@ def test_commands_take_a_retriever(folder, tmp_path):
     code, said, err = call("attack", "retrieval", *asked, "--scenes", 8, "--out", out)
     assert code in (0, 2), err  # of random weights, some queries are wrong as they are
     assert (out / "figure.png").is_file()
+
+
+def test_the_method_of_texts_is_in_the_commands(folder, tmp_path):
+    given = ("--victim", folder, "--modality", "text", "--method", "substitution")
+    few = ("--queries", 6, "--database", 30, "--words", 1, "--out", tmp_path / "out")
+    code, said, err = call("evaluate", "retrieval", *given, *few)
+    assert code == 0, err
+    assert "texts attacked" in said
+    rows = [row for row in ja.read_records(tmp_path / "out") if not row["failed"]]
+    assert len(rows) == 6
+    assert {round(row["norm"] ** 2) for row in rows} <= {0, 1}

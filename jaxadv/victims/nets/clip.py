@@ -154,14 +154,16 @@ class TextTower(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array) -> Array:
-        """Encode tokens i32[T] as f32[T, width]."""
+        """Encode tokens i32[T], or weights over all V tokens f32[T, V], as f32[T, width]."""
         size, width = self.config, self.config.encoder.width
         length = len(tokens)
         if length > size.positions:
             raise InputError(f"text of {length} tokens: the most are {size.positions}")
         normal = nn.initializers.normal(0.02)
         positions = self.param("positions", normal, (size.positions, width))
-        x = nn.Embed(size.vocabulary_size, width, name="embed")(tokens) + positions[:length]
+        embed = nn.Embed(size.vocabulary_size, width, name="embed")
+        x = embed(tokens) if tokens.ndim == 1 else tokens @ embed.embedding
+        x = x + positions[:length]
         seen = jnp.tril(jnp.ones((length, length), bool)) if self.causal else None
         x = Encoder(size.encoder, size.encoder.layers, name="encoder")(x, seen)
         return nn.LayerNorm(epsilon=size.encoder.epsilon, name="norm")(x)
@@ -196,9 +198,13 @@ class Clip(nn.Module):
         return unit(self.visual_projection(self.norm(tokens[0])))
 
     def text_embedding(self, tokens: Array) -> Array:
-        """Embed a text i32[T], in which the end token is, as f32[size], of length 1."""
-        encoded = self.text(tokens)
-        return unit(self.text_projection(encoded[jnp.argmax(tokens == self.config.end)]))
+        """Embed a text i32[T], in which the end token is, as f32[size], of length 1.
+
+        Weights f32[T, V] are read where the end token's is first the largest.
+        """
+        end = self.config.end
+        place = jnp.argmax(tokens == end if tokens.ndim == 1 else tokens[:, end])
+        return unit(self.text_projection(self.text(tokens)[place]))
 
     def logit_scale(self) -> Array:
         """Return the number f32[] that the inner product of two embeddings is multiplied by."""
@@ -246,7 +252,7 @@ class Siglip(nn.Module):
         return unit(self.pool(self.tower(normalised(image, self.mean, self.std))))
 
     def text_embedding(self, tokens: Array) -> Array:
-        """Embed a text i32[T], padded as SigLIP's are, as f32[width], of length 1."""
+        """Embed a text i32[T] or weights f32[T, V], padded as SigLIP's are, as f32[width]."""
         return unit(self.text_head(self.text(tokens)[-1]))
 
     def logit_scale(self) -> Array:
