@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from jaxadv.loading import load
     from jaxadv.reports.show import show
     from jaxadv.victims.conformance import check
+    from jaxadv.victims.from_torch import from_torch
     from jaxadv.victims.memory import rematerialised
     from jaxadv.victims.zoo import installed
     from jaxadv.vocabulary import Vocabulary
@@ -78,6 +79,7 @@ _PUBLIC = {  # where it is
     "descend": "jaxadv.core.attack:descend",
     "examples": "jaxadv.data.records:examples",
     "fooled_by": "jaxadv.core.universal:fooled_by",
+    "from_torch": "jaxadv.victims.from_torch:from_torch",
     "hashing": "jaxadv.hashing",
     "in_turn": "jaxadv.core.transformations:in_turn",
     "installed": "jaxadv.victims.zoo:installed",
@@ -133,6 +135,7 @@ __all__ = [
     "descend",
     "examples",
     "fooled_by",
+    "from_torch",
     "hashing",
     "in_turn",
     "installed",

@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 
 from jaxadv.captions.captioner import Captioner, teacher_forced_logits
+from jaxadv.errors import InputError
 from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.labels.classifier import MultiLabelClassifier
 from jaxadv.vocabulary import Vocabulary
@@ -54,7 +55,7 @@ def check(victim: Victim, params: Any) -> list[str]:
     ... )
     >>> check(victim, jnp.arange(6.0).reshape(2, 3))
     ['logits: the gradient to the picture is 0 everywhere; must be differentiable (no rounding, \
-sign, argmax or stop_gradient)']
+sign, argmax, stop_gradient or detach)']
     """
     looks: dict[type, Callable[[Any, Any], Findings]] = {
         Captioner: _captioner,
@@ -235,7 +236,9 @@ def _why_it_fails(
     function: Function, params: Any, arguments: tuple[Any, ...], problem: Exception
 ) -> str:
     """Say what an exception is a sign of. Libraries' own errors are known by their names."""
-    kind, line = type(problem).__name__, str(problem).strip().split("\n")[0]
+    kind, line = type(problem).__name__, _line(problem)
+    if isinstance(problem, InputError):  # says all
+        return line
     if isinstance(problem, NameError) and "axis name" in line:
         return f"takes a mean over a batch, as batch norm in training; {RUNNING_STATISTICS}"
     if kind in ("TraceContextError", "ModifyScopeVariableError", "UnexpectedTracerError"):
@@ -254,6 +257,12 @@ def _why_it_fails(
         example = f" and one example, {shapes}" if arguments else ""
         return f"fails ({kind}: {line}); must accept the parameters{example}"
     return "takes a batch; must take one example, without a batch axis"
+
+
+def _line(problem: Exception) -> str:
+    """Return the line of an exception that says what is wrong; a callback's comes last."""
+    lines = str(problem).strip().split("\n")
+    return lines[-1 if "CpuCallback" in lines[0] else 0]
 
 
 def _fits(name: str, out: Any, size: int, known: str) -> Findings:
@@ -324,8 +333,8 @@ def _batches(name: str, call: Function, examples: Array, alone: np.ndarray) -> F
     try:
         together = np.asarray(jax.vmap(call)(examples))
     except Exception as problem:
-        line = str(problem).strip().split("\n")[0]
-        yield f"{name}: cannot be batched ({type(problem).__name__}: {line}); must work in jax.vmap"
+        kind = type(problem).__name__
+        yield f"{name}: cannot be batched ({kind}: {_line(problem)}); must work in jax.vmap"
         return
     tolerance = 1e-2 * float(np.abs(alone).max()) + 1e-6
     if not np.allclose(alone, together, rtol=0, atol=tolerance):
@@ -342,10 +351,9 @@ def _differentiable(
     try:
         found = np.stack([gradient(params, x) for x in examples])
     except Exception as problem:
-        line = str(problem).strip().split("\n")[0]
         yield (
-            f"{name}: has no gradient ({type(problem).__name__}: {line}); must be differentiable "
-            "in reverse (no while_loop, no callback without a rule)"
+            f"{name}: has no gradient ({type(problem).__name__}: {_line(problem)}); must be "
+            "differentiable in reverse (no while_loop, no callback without a rule)"
         )
         return
     if not np.isfinite(found).all():
@@ -356,7 +364,7 @@ def _differentiable(
     elif not found.any():
         yield (
             f"{name}: the gradient to the {what} is 0 everywhere; must be differentiable "
-            "(no rounding, sign, argmax or stop_gradient)"
+            "(no rounding, sign, argmax, stop_gradient or detach)"
         )
 
 

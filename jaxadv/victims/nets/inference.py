@@ -5,7 +5,7 @@ attack nothing: the products below are the same in every step, and XLA takes the
 Neither the networks' definitions nor their parameters change.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -15,9 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def normalised(
-    images: Array, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Array:
+def normalised(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
     """Return `(images - mean) / std` a channel, in the type of the images.
 
     Constants in float32 would turn images in bfloat16, and every product after them, to float32.
