@@ -98,6 +98,7 @@ def stream_over_run(setting: Setting) -> Iterator[Figure]:
 PARTS: dict[str, Part] = {
     "labels": steps.label_steps,
     "captions": steps.caption_steps,
+    "hub": steps.hub_steps,
     "hashing": steps.hash_steps,
     "passes": passes.victim_passes,
     "pytorch": over_pytorch,

@@ -1,5 +1,6 @@
 """What is measured on: full-size victims with random weights, random pictures, fixed targets."""
 
+import json
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -22,6 +23,7 @@ from jaxadv.victims.architectures import (
     ClassifierArchitecture,
     HasherArchitecture,
 )
+from jaxadv.victims.hub_captioners import HubCaptionerArchitecture
 from jaxadv.vocabulary import Vocabulary
 
 LABELS, WORDS, LENGTH, CONTEXT, BITS, TAGS, CLASSES = 80, 9487, 10, 10_000, 32, 1386, 24
@@ -107,14 +109,69 @@ def speaker(setting: Setting, decoder: str) -> Speaker:
     return Speaker(setting.of(made.captioner(vocabulary)), params)
 
 
-def sentences(setting: Setting, latent: int) -> Target:
+def hub_speaker(setting: Setting) -> Speaker:
+    """ViT-GPT2 of its published sizes, ViT-B/16 and GPT-2 of 50,257 tokens; small for small sides.
+
+    It says at most 16 tokens, as the other captioners say words.
+    """
+    whole = setting.side >= 224
+    units, layers, tokens = (768, 12, 50_257) if whole else (32, 2, 300)
+    decoder = {
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "add_cross_attention": True,
+        "layer_norm_epsilon": 1e-5,
+        "n_embd": units,
+        "n_head": units // 16 if not whole else 12,
+        "n_layer": layers,
+        "n_positions": 1024,
+        "vocab_size": tokens,
+    }
+    encoder = {
+        "model_type": "vit",
+        "hidden_act": "gelu",
+        "hidden_size": units,
+        "image_size": setting.side,
+        "intermediate_size": 4 * units,
+        "layer_norm_eps": 1e-12,
+        "num_attention_heads": 12 if whole else 2,
+        "num_hidden_layers": layers,
+        "patch_size": 16,
+        "qkv_bias": True,
+    }
+    config = {
+        "model_type": "vision-encoder-decoder",
+        "decoder_start_token_id": tokens - 1,
+        "eos_token_id": tokens - 1,
+        "encoder": encoder,
+        "decoder": decoder,
+    }
+    half = (0.5, 0.5, 0.5)
+    made = HubCaptionerArchitecture(config, half, half, end=tokens - 1, max_length=16)
+    names = {"tokenizer": (_tokenizer(tokens),)}
+    rng = np.random.default_rng(0)  # to compile `init` would take minutes
+    params = jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(0, 0.02, x.shape), x.dtype), made.shapes(names)
+    )
+    functions = made.functions(names)
+    return Speaker(setting.of(functions), params)
+
+
+def _tokenizer(tokens: int) -> str:
+    """A `tokenizer.json` of so many words."""
+    words = {f"w{i}": i for i in range(tokens)}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "w0"}
+    return json.dumps({"version": "1.0", "model": model, "pre_tokenizer": {"type": "Whitespace"}})
+
+
+def sentences(setting: Setting, latent: int, words: int = WORDS) -> Target:
     """A target of ten words a picture, so many of them latent, the same places in all.
 
     The places are spread over the caption, as the paper's are in the mean.
     """
-    words = np.random.default_rng(0).integers(1, WORDS, (setting.batch, LENGTH))
+    drawn = np.random.default_rng(0).integers(1, words, (setting.batch, LENGTH))
     places = set(np.linspace(1, LENGTH - 2, latent).round().astype(int).tolist())
-    return stack_targets([make_target(row.tolist(), 16, places) for row in words])
+    return stack_targets([make_target(row.tolist(), 16, places) for row in drawn])
 
 
 def hasher(setting: Setting) -> Hasher:

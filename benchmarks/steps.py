@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from benchmarks.setting import Setting, hashable, hasher, sentences, speaker, tagger
+from benchmarks.setting import (
+    Setting,
+    hashable,
+    hasher,
+    hub_speaker,
+    sentences,
+    speaker,
+    tagger,
+)
 from benchmarks.timing import Figure, attack_steps, bare_steps, compare, first_states
 from jaxadv.captions.captioner import (
     Captioner,
@@ -61,10 +69,7 @@ def caption_steps(setting: Setting, decoder: str = "att2in2") -> Iterator[Figure
     """Show-and-Fool, latent SSVM, and GEM by its number of latent words."""
     made = speaker(setting, decoder)
     victim = made.functions
-
-    def encoder(params: Params, image: Array) -> Array:
-        leaves = jax.tree.leaves(victim.encode(params, image))
-        return jnp.asarray(sum(jnp.sum(x**2) for x in leaves))
+    encoder = _encoder(victim)
 
     def timed(name: str, attack: Attack, target: Target, aim: float | None) -> Iterator[Figure]:
         steps = _steps(setting, attack, made.params, target)
@@ -86,6 +91,27 @@ def caption_steps(setting: Setting, decoder: str = "att2in2") -> Iterator[Figure
         yield from timed(name, gem(victim, lanes=lanes), target, aim)
     yield from _beyond_the_decoder(setting, victim, made.params)
     yield from _trie_over_enumeration(setting, victim, made.params)
+
+
+def hub_steps(setting: Setting) -> Iterator[Figure]:
+    """GEM on a captioner of the Hub, ViT-B/16 and GPT-2, over its bare encoder."""
+    made = hub_speaker(setting)
+    victim = made.functions
+    for latent, aim in ((0, None), (3, 1.35)):
+        target = sentences(setting, latent, victim.vocabulary.size)
+        steps = _steps(setting, gem(victim), made.params, target)
+        name = f"GEM on ViT-GPT2, {latent} latent tokens"
+        yield from _over_bare(setting, name, steps, _encoder(victim), made.params, aim)
+
+
+def _encoder(victim: Captioner) -> Loss:
+    """What a captioner sees, as a loss."""
+
+    def encoder(params: Params, image: Array) -> Array:
+        leaves = jax.tree.leaves(victim.encode(params, image))
+        return jnp.asarray(sum(jnp.sum(x**2) for x in leaves))
+
+    return encoder
 
 
 def _beyond_the_decoder(setting: Setting, victim: Captioner, params: Params) -> Iterator[Figure]:

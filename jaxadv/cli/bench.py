@@ -13,8 +13,10 @@ from jaxadv.errors import InputError
 _ALL = ("backbone", "side", "batch", "steps", "arithmetic")
 READS = {
     **dict.fromkeys(
-        ("labels", "captions", "hashing", "passes", "pytorch", "utilisation", "compilation"), _ALL
+        ("labels", "captions", "hashing", "passes", "pytorch", "utilisation", "compilation"),
+        _ALL,
     ),
+    "hub": ("side", "batch", "steps", "arithmetic"),
     "memory": ("backbone", "side", "arithmetic"),
     "throughput": ("backbone", "side", "steps", "arithmetic", "picture"),
     "accelerator": ("backbone", "side", "steps", "arithmetic"),
@@ -27,7 +29,7 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="labels, captions, hashing (an attack's step over its victim's bare "
+            help="labels, captions, hub, hashing (an attack's step over its victim's bare "
             "value_and_grad), passes (a victim's pass over plain lax and over PyTorch), pytorch "
             "(images a second over one-image PyTorch loops), utilisation, memory, compilation, "
             "throughput (by batch), accelerator (what is aimed at on a GPU), stream; all by "

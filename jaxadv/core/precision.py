@@ -42,6 +42,29 @@ def in_arithmetic(victim: Victim, arithmetic: Arithmetic) -> Victim:
     return changed_in(victim, names, change)
 
 
+def with_weights_in_bfloat16(victim: Victim, params: Any) -> tuple[Victim, Any]:
+    """Store a victim's weights in bfloat16, half as large; it computes with them in float32.
+
+    Args:
+      victim: its functions.
+      params: its parameters.
+
+    Returns:
+      functions that take the smaller parameters, and these.
+    """
+
+    def change(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def raised(params: Any, *arguments: Any) -> Any:
+            return function(_cast(params, jnp.bfloat16, jnp.float32), *arguments)
+
+        return raised
+
+    return changed_in(victim, functions_of(victim), change), _cast(
+        params, jnp.float32, jnp.bfloat16
+    )
+
+
 def functions_of(victim: Victim) -> tuple[str, ...]:
     """Name a victim's functions, which compute; its other fields say what they compute."""
     fields: tuple[str, ...] = getattr(victim, "_fields")  # noqa: B009  # of every NamedTuple

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 
 from jaxadv.core.precision import Victim, changed_in, functions_of
+from jaxadv.victims.nets import clip_encoder, llama, vision_tower
 from jaxadv.victims.nets.inception_v3 import (
     InceptionA,
     InceptionB,
@@ -33,7 +34,12 @@ BLOCKS: tuple[type[nn.Module], ...] = (
     InceptionE,
     Block,
     TResidualBlock,
+    vision_tower.Block,
+    clip_encoder.Block,
+    llama.Block,
 )
+#: of a block, what maps pictures on their way: of a decoder's, what reads a prompt with a picture
+METHODS = ("__call__", "read")
 
 
 def rematerialised(victim: Victim) -> Victim:
@@ -60,13 +66,13 @@ def _compute_again(
     call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
 ) -> Any:
     block = context.module
-    if not isinstance(block, BLOCKS) or context.method_name != "__call__" or not block.name:
+    if not isinstance(block, BLOCKS) or context.method_name not in METHODS or not block.name:
         return call(*args, **kwargs)
     alone = block.clone(parent=None, name=None)
-    grid, *fixed = args
+    first, *fixed = args  # what is fixed may be no array
 
     @jax.checkpoint
-    def run(variables: Any, grid: Any) -> Any:
-        return alone.apply(variables, grid, *fixed, **kwargs)
+    def run(variables: Any, first: Any) -> Any:
+        return alone.apply(variables, first, *fixed, **kwargs, method=context.method_name)
 
-    return run(block.variables, grid)
+    return run(block.variables, first)

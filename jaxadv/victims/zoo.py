@@ -233,7 +233,7 @@ def digest(params: Params) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.ascontiguousarray(leaf)
         total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        total.update(array.data)
+        total.update(array.reshape(-1).view(np.uint8).data)  # bfloat16 is no buffer
     return total.hexdigest()
 
 

@@ -55,6 +55,29 @@ def test_a_folder_is_a_victim(folder):
     assert scores.shape == (model.vocabulary.size,)
 
 
+def test_weights_in_bfloat16_are_rounded_and_nothing_else_is(tmp_path):
+    """Half as large; captions are scored as by float32 weights of the rounded values."""
+    name = str(write(tmp_path / "m", published("git")))
+    whole, half = ja.load(name), ja.load(name, weights="bfloat16")
+    assert {x.dtype for x in jax.tree.leaves(half.params)} == {np.dtype("bfloat16")}
+    assert half.record["weights_sha256"] != whole.record["weights_sha256"]
+    rounded = jax.tree.map(lambda x: x.astype(np.float32), half.params)
+
+    def score(victim, params, image):
+        features = victim.model.encode(params, image)
+        return victim.model.logits(params, victim.model.begin(params, features))
+
+    image = picture(whole)
+    expected = jax.jit(lambda x: score(whole, rounded, x))(image)
+    found = jax.jit(lambda x: score(half, half.params, x))(image)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    slope = jax.jit(jax.grad(lambda x: score(half, half.params, x)[5]))(image)
+    assert slope.dtype == np.float32 and np.isfinite(slope).all() and slope.any()
+    with pytest.raises(InputError, match=r"weights.*float32.*bfloat16"):
+        ja.load(name, weights="float16")
+
+
 def test_what_it_says_is_text_of_its_tokens(tmp_path):
     victim = ja.load(str(write(tmp_path / "m", published("git"))))
     said = ja.captions.say(victim, picture(victim))
