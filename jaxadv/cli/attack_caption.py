@@ -11,7 +11,7 @@ from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import CAPTION_METHODS, UNKNOWN_WORDS, is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
-from jaxadv.cli.own_size import NOTE, own_size_judge, shown
+from jaxadv.cli.own_size import explain, own_size_judge, shown
 
 if TYPE_CHECKING:
     from jaxadv.cli.inputs import Picture
@@ -109,7 +109,7 @@ def caption(
         ["picture", "target", "the saved picture is captioned", "‖ε‖₂", "fooled", "own size"],
         rows,
     )
-    note(NOTE)
+    explain(rows)
     ends = (
         run.aims_at == CAPTION and target is not None and not target.rstrip().endswith(("...", "…"))
     )

@@ -10,7 +10,7 @@ from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
-from jaxadv.cli.own_size import NOTE, own_size_judge, shown
+from jaxadv.cli.own_size import explain, own_size_judge, shown
 
 if TYPE_CHECKING:
     pass
@@ -136,7 +136,7 @@ def labels(
     save(draw(panels[:12], None if len(runs) == 1 else 100), out / "figure.png")
     columns = ["picture", f"first {k} of the saved picture", "‖ε‖₂", "fooled", "own size"]
     print_table(f"{' and '.join(run.name for run in runs)} on {loaded.name}", columns, rows)
-    note(NOTE)
+    explain(rows)
     advise(
         [done.columns["success_8bit"] for _, done in found],
         {

@@ -13,7 +13,7 @@ from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
-from jaxadv.cli.own_size import NOTE, own_size_judge, shown
+from jaxadv.cli.own_size import explain, own_size_judge, shown
 from jaxadv.errors import InputError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def retrieval(
     columns += ["own size"] if queries.paths else []
     print_table(f"{run.name} on {subject.name}", columns, rows)
     if queries.paths:
-        note(NOTE)
+        explain(rows)
     advise(
         [done.columns["success_8bit"] for done in made],
         {

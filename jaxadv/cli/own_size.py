@@ -1,6 +1,6 @@
 """What `jaxadv attack` writes of a photograph at its own size, and what the victim makes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jaxadv.core.attack import Verdict
     from jaxadv.experiments.job import Job
 
+SAME = "same"  # the size of the victim's pictures
 NOTE = "own size: the photograph itself changed, saved as NAME.own-size.png and resized again"
 
 
@@ -67,4 +68,12 @@ def shown(found: OwnSize | None) -> str:
     """Say in a table whether the victim was fooled at a photograph's own size."""
     from jaxadv.cli.outputs import yes
 
-    return "same" if found is None else yes(bool(found.verdict.success))
+    return SAME if found is None else yes(bool(found.verdict.success))
+
+
+def explain(rows: Sequence[Sequence[Any]]) -> None:
+    """Print what the last column of a table means, where it means something."""
+    from jaxadv.cli.console import note
+
+    if any(row[-1] != SAME for row in rows):
+        note(NOTE)

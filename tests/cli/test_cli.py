@@ -12,7 +12,7 @@ from PIL import Image
 from jaxadv import __version__
 from jaxadv.cli.main import app
 from jaxadv.data import scenes
-from jaxadv.data.images import read_image, write_png
+from jaxadv.data.images import read_image, round_8bit, write_png
 from jaxadv.experiments import store
 from jaxadv.experiments.captions import TABLE_1
 
@@ -191,7 +191,29 @@ def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
     assert code == 2
     assert err.count("error:") == 1 and "broken.png" in err
     names = {p.name for p in out.glob("*.png")}
-    assert names == {"scene.adversarial.png", "grey.adversarial.png", "figure.png"}
+    assert names == {
+        "scene.adversarial.png", "grey.adversarial.png", "grey.own-size.png", "figure.png",
+    }  # fmt: skip
+
+
+def test_a_photograph_is_changed_at_its_own_size_too(tmp_path):
+    """And what is recorded of it is what the victim says of the saved file."""
+    picture = scenes.example(scenes.HELD_OUT_SEED, 0, side=150).picture
+    write_png(tmp_path / "large.png", picture)
+    out = tmp_path / "out"
+    code, said, err = call(
+        *attack("--target", "a red ring ...", "--out", out), tmp_path / "large.png"
+    )
+    assert code == 0, err
+    assert "own size" in said
+    entry = json.loads((out / "large.json").read_text())
+    own = read_image(out / "large.own-size.png")
+    assert own.shape == picture.shape and entry["own_size"] == [150, 150]
+    assert entry["norm_own_size"] == pytest.approx(
+        np.linalg.norm(own - round_8bit(picture)), rel=1e-4
+    )
+    code, said, _ = call("caption", "--victim", VICTIM, out / "large.own-size.png")
+    assert code == 0 and entry["said_own_size"] in " ".join(said.split())
 
 
 def test_a_bank_too_small_for_the_anchors_is_two_lines(scene_png, tmp_path):
