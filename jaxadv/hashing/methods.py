@@ -11,14 +11,13 @@ from jaxadv.hashing.cmla import (
     ITERATIONS,
     LEARNING_RATES,
     RELEASED_BOUNDS,
-    Codes,
     Weights,
     bounded,
     cmla,
     released,
 )
 from jaxadv.hashing.hasher import CrossModalHasher
-from jaxadv.hashing.options import HashOptions
+from jaxadv.hashing.options import HashOptions, TermOptions
 from jaxadv.hashing.reliable import METHOD as RELIABLE
 from jaxadv.hashing.substitution import METHOD as SUBSTITUTION
 
@@ -32,15 +31,14 @@ def _learning_rate(options: "CmlaOptions") -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CmlaOptions(HashOptions):
+class CmlaOptions(HashOptions, TermOptions):
     """What CMLA can be told (CMLA paper, section 4.1).
 
     Attributes:
       learning_rate: Adam's, in the same units.
       norm: p of the distortion term.
-      inter, intra, distortion: the terms' weights.
+      distortion: the term's weight.
       non_negative: only add, as in the released code.
-      codes: of the context.
       iterations: steps.
     """
 
@@ -48,21 +46,10 @@ class CmlaOptions(HashOptions):
         None, "of Adam (0.5 for pictures, 0.002 for texts)", check=checks.positive
     )
     norm: Norm = option("l2", "of the distortion term: l1, l2 or linf", symbol="p")
-    inter: float = option(
-        1.0, "weight of the inter-modal term", symbol="α, λ", check=checks.not_negative
-    )
-    intra: float = option(
-        1.0, "weight of the intra-modal term", symbol="β, ξ", check=checks.not_negative
-    )
     distortion: float = option(
         1.0, "weight of the distortion", symbol="γ, η", check=checks.not_negative
     )
     non_negative: bool = option(False, "only add, at most 10 or 0.01 (released code)")
-    codes: Codes = option(
-        "unit",
-        "of the context: unit, at one scale in both modalities; outputs, as the hash layers make "
-        "them (paper); signs (released code)",
-    )
     iterations: int = option(
         ITERATIONS, "steps (paper: 100, 200 and 500)", check=steps, driver=True
     )

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxadv import checks
 from jaxadv.core.attack import Attack, AttackInfo, AttackState, Check, Fixed, Status, end_step
-from jaxadv.core.method import AttackOptions, Method, option, steps
+from jaxadv.core.method import Method, option, steps
 from jaxadv.errors import InputError
 from jaxadv.hashing.cmla import (
     Codes,
@@ -38,6 +38,7 @@ from jaxadv.hashing.cmla import (
     objective,
 )
 from jaxadv.hashing.hasher import CrossModalHasher, TextReader
+from jaxadv.hashing.options import MODALITY, TermOptions
 
 WORDS = 2
 CANDIDATES = 32
@@ -336,7 +337,7 @@ def _check(victim: CrossModalHasher, allowed: np.ndarray) -> Check:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SubstitutionOptions(AttackOptions):
+class SubstitutionOptions(TermOptions):
     """What the attack can be told.
 
     Attributes:
@@ -344,23 +345,14 @@ class SubstitutionOptions(AttackOptions):
       words: n.
       candidates: of one text, how many are scored exactly in a step.
       beam: texts that are followed at once.
-      inter, intra: the terms' weights.
-      codes: of the context.
     """
 
-    modality: Modality = option("text", "what is attacked: text")
+    modality: Modality = option("text", MODALITY)
     words: int = option(WORDS, "most words that are replaced, one a step", symbol="n", check=steps)
     candidates: int = option(
         CANDIDATES, "of the best by their estimate, how many are scored exactly", check=steps
     )
     beam: int = option(1, "texts that are followed at once", check=steps)
-    inter: float = option(
-        1.0, "weight of the inter-modal term", symbol="λ", check=checks.not_negative
-    )
-    intra: float = option(
-        1.0, "weight of the intra-modal term", symbol="ξ", check=checks.not_negative
-    )
-    codes: Codes = option("unit", "of the context: unit, outputs or signs, as CMLA's")
 
 
 def _make(victim: CrossModalHasher, options: SubstitutionOptions) -> Attack:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def port_tagger(model: Published, classes: tuple[str, ...], prompt: str = "") ->
     variables = {
         "params": {
             "encoder": {name: read.variables["params"][name] for name in leaves["encoder"]},
-            "classes": _embeddings(read, texts),
+            "classes": class_embeddings(both, read.names, read.variables, texts),
         }
     }
     return Ported(made, names, variables, read.mapped, read.sources)
@@ -88,9 +88,17 @@ def _read(model: Published) -> _Read:
     return _Read(architecture, names, variables, mapped, sources)
 
 
-def _embeddings(read: _Read, texts: Sequence[str]) -> Any:
-    """Embed texts, f32[c, size], one at a time."""
-    reader = read.architecture.reader(read.names)
-    net = read.architecture.encoders()
-    embed = jax.jit(partial(net.apply, method="text_embedding"))
-    return np.stack([embed(read.variables, jnp.asarray(reader.encode(text))) for text in texts])
+def class_embeddings(
+    architecture: HubRetrieverArchitecture, names: Names, variables: Params, texts: Sequence[str]
+) -> np.ndarray:
+    """Embed the texts that stand for classes, f32[c, size].
+
+    Args:
+      architecture: of both encoders.
+      names: its tokenizer.
+      variables: of both encoders.
+      texts: c of them.
+    """
+    reader = architecture.reader(names)
+    embed = jax.jit(partial(architecture.encoders().apply, method="text_embedding"))
+    return np.stack([embed(variables, jnp.asarray(reader.encode(text))) for text in texts])

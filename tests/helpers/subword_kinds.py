@@ -40,18 +40,23 @@ def _ending(made, end, begin=None):
 
 @cache
 def clip_texts():
-    """CLIP's kind: bytes in pairs, whole words ended by `</w>`, a beginning and an end."""
+    """CLIP's kind, of the captions above."""
+    return clip_kind(CAPTIONS, 90)
+
+
+def clip_kind(captions, size):
+    """CLIP's kind: letters in pairs, whole words ended by `</w>`, a beginning and an end."""
     made = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix="</w>"))
     made.normalizer = tokenizers.normalizers.Lowercase()
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.decoder = tokenizers.decoders.BPEDecoder()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=90,
+        vocab_size=size,
         special_tokens=["<|startoftext|>", "<|endoftext|>"],
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    made.train_from_iterator(CAPTIONS, trainer)
+    made.train_from_iterator(captions, trainer)
     end = made.token_to_id("<|endoftext|>")
     return _ending(made, "<|endoftext|>", "<|startoftext|>"), end
 
