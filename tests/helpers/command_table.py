@@ -52,12 +52,14 @@ COMMANDS = {
     ),
     "attack retrieval": (
         f"--victim nobody --out {NOWHERE}",
-        f"victim out method modality toward database bound batch {PRECISION}",
+        f"victim out method modality toward database batch {PRECISION}",
         {
-            "p.png": f"images labels {CMLA}",
-            "--text red --modality text": f"text labels {CMLA}",
-            "--scenes 1": f"scenes {CMLA}",
-            "--scenes 1 --method reliable": "scenes budget keep",
+            "p.png": f"images labels bound {CMLA}",
+            "--text red --modality text": f"text labels bound {CMLA}",
+            "--scenes 1": f"scenes bound {CMLA}",
+            "--scenes 1 --method reliable": "scenes bound budget keep",
+            "--scenes 1 --modality text --method substitution": "scenes words candidates beam "
+            "inter intra codes",
         },
     ),
     "train captioner": (
@@ -156,7 +158,7 @@ ELSEWHERE = {
     f"pictures seed {BALL}",
     "evaluate retrieval": "victim out iterations modality queries database data context "
     "image_bound text_bound image_rate text_rate norm inter intra distortion non_negative ablation "
-    "codes arithmetic judged batch method shard pictures budget keep",
+    "codes arithmetic judged batch method shard pictures budget keep words candidates beam",
     "evaluate understanding": "victim out method images targets content data tradeoff "
     "learning_rate iterations posterior tail space structured_loss loss margin constant "
     f"tries aim targeted arithmetic batch shard pictures seed {BALL} {BANK}",
