@@ -20,7 +20,7 @@ import tokenizers
 from jax.tree_util import keystr
 
 from jaxadv.data import scenes
-from jaxadv.training.captioner import CaptionData, caption_data, negative_log_likelihood
+from jaxadv.training.captioner import caption_data, negative_log_likelihood
 from jaxadv.training.captioner_recipes import scene_accuracy
 from jaxadv.training.fit import Phase, begin, fit, gradient_step
 from jaxadv.training.optimisers import adam
@@ -167,7 +167,7 @@ def drawn(count):
 
 
 def batches(pictures, told, vocabulary, steps, batch, key):
-    """Draw captions with their pictures: of one object, cut short, then of at most two, then all."""
+    """Draw captions with their pictures: of one object and cut short, of at most two, of all."""
     rng = generator(key)
     done = 0
     for most, share, length in CURRICULUM:
@@ -216,9 +216,7 @@ def fit_tower(made, variables, pictures, told, *, steps, batch, learning_rate, k
 
     def loss(params, state, batch, key):
         pictures, labels = batch
-        tokens = jax.vmap(see, in_axes=(None, 0))(
-            params["net"], pictures.astype(jnp.float32) / 255
-        )
+        tokens = jax.vmap(see, in_axes=(None, 0))(params["net"], pictures.astype(jnp.float32) / 255)
         total = 0.0
         for kind, head in enumerate(params["heads"]):
             scores = jax.nn.log_softmax(tokens @ head)
@@ -306,14 +304,16 @@ def train(
         made, variables, pictures, told, steps=tower_steps, batch=batch,
         learning_rate=2 * learning_rate, key=key, every=100,
     )  # fmt: skip
-    for now, variables in job:
+    for now, taught in job:
+        variables = taught
         report(f"tower, {now.step} steps, {time.monotonic() - began:.0f} s: {now.loss:.3f}")
     losses = []
     job = fit_captioner(
         victim, variables, some, steps=steps, learning_rate=learning_rate,
         warm_up=min(100, steps // 10), key=key,
     )  # fmt: skip
-    for now, variables in job:
+    for now, taught in job:
+        variables = taught
         losses.append(now.loss)
         report(f"{now.step} steps, {time.monotonic() - began:.0f} s: loss {now.loss:.3f} a token")
     measures = {"held_out_scenes": scene_accuracy(victim, variables, held_out)._asdict()}
