@@ -36,6 +36,7 @@ PATCH = 16  # side in pixels; with 8 a step costs four times as much
 ASKED = ("USER:", "ASSISTANT:")  # what LLaVA reads before and behind the picture, a token each
 #: the most objects, up to what share of the steps, and after how many tokens captions are cut
 CURRICULUM = ((1, 0.2, 10), (2, 0.4, MOST_TOKENS), (3, 1.01, MOST_TOKENS))
+ALL = CURRICULUM[-1:]
 MEAN, STD = (0.58, 0.56, 0.54), (0.11, 0.10, 0.13)  # of scenes
 
 
@@ -166,11 +167,11 @@ def drawn(count):
     return np.load(kept)["pictures"], told
 
 
-def batches(pictures, told, vocabulary, steps, batch, key):
+def batches(pictures, told, vocabulary, steps, batch, key, curriculum=CURRICULUM):
     """Draw captions with their pictures: of one object and cut short, of at most two, of all."""
     rng = generator(key)
     done = 0
-    for most, share, length in CURRICULUM:
+    for most, share, length in curriculum:
         rows = [row for row, one in enumerate(told) if len(one.things) <= most]
         captions = [scenes.describe(told[row]) for row in rows]
         data = caption_data(pictures[rows], captions, vocabulary, length)
@@ -274,7 +275,7 @@ def fit_captioner(victim, variables, drawn, *, steps, learning_rate, warm_up, ke
 
 def train(
     kind, folder, *, tower_steps, steps, width=128, layers=(4, 2), batch=32, learning_rate=1.5e-3,
-    scenes_drawn=18_000, held_out=500, report=print,
+    scenes_drawn=18_000, held_out=500, begun=None, report=print,
 ):  # fmt: skip
     """Train a captioner and save it with its held-out accuracy.
 
@@ -287,20 +288,22 @@ def train(
       batch, learning_rate: of both; the tower's rate is twice as high.
       scenes_drawn: how many pictures there are.
       held_out: scenes that the accuracy is measured on.
+      begun: folder of a captioner that was saved before; training goes on from it with all scenes.
       report: takes lines about the progress.
 
     Returns:
       The record's measures, and the mean losses of captions' tokens along the way.
     """
     made, names = architecture(kind, width, layers)
-    victim, key = made.functions(names), jax.random.key(0)
-    variables = fresh(made, key)
+    victim, key = made.functions(names), jax.random.key(1 if begun else 0)
+    variables = zoo.load(str(begun)).params if begun else fresh(made, key)
     size = sum(x.size for x in jax.tree.leaves(variables))
     report(f"{kind}: {size:,} parameters, {victim.vocabulary.size} tokens")
     began = time.monotonic()
     pictures, told = drawn(scenes_drawn)
-    some = batches(pictures, told, victim.vocabulary, steps, batch, key)
-    job = fit_tower(
+    order = ALL if begun else CURRICULUM
+    some = batches(pictures, told, victim.vocabulary, steps, batch, key, order)
+    job = () if not tower_steps else fit_tower(
         made, variables, pictures, told, steps=tower_steps, batch=batch,
         learning_rate=2 * learning_rate, key=key, every=100,
     )  # fmt: skip
@@ -322,7 +325,7 @@ def train(
         source=f"tests/helpers/hub_training.py {kind}", parameters=size, losses=losses,
         training={
             "tower_steps": tower_steps, "steps": steps, "batch": batch,
-            "learning_rate": learning_rate,
+            "learning_rate": learning_rate, "begun": str(begun) if begun else None,
         },
         measures=measures,
     )  # fmt: skip
@@ -335,6 +338,7 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("kind")
     options.add_argument("folder", type=Path)
+    options.add_argument("--begun", type=Path)
     options.add_argument("--tower-steps", type=int, default=2500)
     options.add_argument("--steps", type=int, default=1500)
     options.add_argument("--width", type=int, default=128)
