@@ -44,7 +44,9 @@ def test_the_loss_falls_and_held_out_scenes_are_told(victim):
     losses = victim.record["losses"]
     assert losses[-1] < 0.3 * losses[0]
     now = scene_accuracy(victim.model, victim.params, 100)
-    assert now.relation > 0.4 and now.colour > 0.2, now
+    # One caption said of every scene has at most 0.05 of the colours right. It may have 0.47 of the
+    # relations, by naming none, so that these say little.
+    assert now.colour > 0.2, now
 
 
 def test_some_words_are_several_tokens(victim):
