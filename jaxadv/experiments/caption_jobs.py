@@ -37,7 +37,7 @@ from jaxadv.formats.errors import listed
 from jaxadv.formats.text import read_csv
 from jaxadv.victims.zoo import Victim
 
-DRAWING = 3
+DRAWING = 2
 """Counts up when other targets are drawn of the same captions."""
 
 
