@@ -3,7 +3,7 @@
 A `tokenizer.json` is data: the package `tokenizers` reads it and executes nothing of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -174,6 +174,21 @@ class SubwordVocabulary(Vocabulary):
         known = [n for n in said if n not in self._unused]
         text: str = self._read.decode(self._numbers_of(known), skip_special_tokens=True)
         return text.strip()
+
+    def words_begin(self, tokens: Sequence[int]) -> list[int]:
+        """Return the places of a caption's tokens where a word begins, as people write it.
+
+        Of `a`, ` tri`, `angle` these are 0 and 1.
+        """
+        said = self.decode(tokens)
+        begins, before = [0], ""
+        for at in range(1, len(tokens)):
+            read = self.decode(tokens[:at])
+            # a blank may be a token of its own: the word begins with it, not behind it
+            if read != before and said == f"{read} {self.decode(tokens[at:])}":
+                begins.append(at)
+                before = read
+        return begins
 
     @cached_property
     def _unused(self) -> frozenset[int]:

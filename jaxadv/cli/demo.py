@@ -107,7 +107,9 @@ def _job(
     planned = []
     for image in range(RELIABLE if method.name == "reliable" else len(captions)):
         some = [gaps if method.aims_at == CAPTION and image % 2 else complete]
-        for request in choose_targets(captions, some, 1, [image], captioner.max_length):
+        for request in choose_targets(
+            captions, some, 1, [image], captioner.max_length, vocabulary=captioner.vocabulary
+        ):
             about = {"setting": request.setting, "target": wanted(request.target, captioner)}
             planned.append(at_hand(image, about, pictures[image], request.target))
     return caption_attacks(captioner, params_with_bank(method, victim), method, planned)

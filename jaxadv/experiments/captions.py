@@ -1,7 +1,7 @@
 """Many caption attacks: targets as the exact-caption paper chooses them, its table's rows."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ from jaxadv.captions.target import (
 from jaxadv.core.method import Chosen
 from jaxadv.core.run import Iterate, Result
 from jaxadv.errors import InputError
-from jaxadv.vocabulary import END
+from jaxadv.subwords import SubwordVocabulary
+from jaxadv.vocabulary import END, Vocabulary
 
 
 class Setting(NamedTuple):
@@ -103,6 +104,7 @@ def choose_targets(
     attacked: Sequence[int],
     max_length: int,
     seed: int = 0,
+    vocabulary: Vocabulary | None = None,
 ) -> list[Request]:
     """Choose targets as the paper's section 5.1 does.
 
@@ -114,6 +116,9 @@ def choose_targets(
     the first word, too; in the paper's Table 1 success equals precision for one observed word, so
     it seems not to be counted there.
 
+    Of captions in sub-words, phrases are counted in words, and a latent or observed word is one
+    that is a single token: a target is text, and a gap in it stands for one token between words.
+
     Args:
       captions: what the victim says of each picture, as numbers; an empty one is no target.
       settings: columns of the table.
@@ -121,6 +126,7 @@ def choose_targets(
       attacked: which pictures are attacked.
       max_length: the victim's.
       seed: of the choice; a picture's targets do not depend on which others are attacked.
+      vocabulary: the victim's; without it every number is a word.
     """
     requests = []
     for image in attacked:
@@ -128,10 +134,11 @@ def choose_targets(
         own = captions[image]
         others = sorted({tuple(c) for i, c in enumerate(captions) if i != image and c and c != own})
         drawn = (list(others[row]) for row in rng.permutation(len(others)))
-        usable = (tokens for tokens in drawn if not repeats_phrase(tokens))
+        usable = (tokens for tokens in drawn if not repeats_phrase(words_in(tokens, vocabulary)))
         for tokens in itertools.islice(usable, per_image):
+            begins = _words_begin(tokens, vocabulary)
             for setting in settings:
-                target = _partial(tokens, setting, max_length, rng)
+                target = _partial(tokens, setting, max_length, rng, begins)
                 if target is not None:
                     requests.append(Request(image, setting.name, target))
     return requests
@@ -145,6 +152,7 @@ def requests_for(
     attacked: Sequence[int],
     max_length: int,
     seed: int = 0,
+    vocabulary: Vocabulary | None = None,
 ) -> list[Request]:
     """Choose a method's targets: captions of other pictures, or the benign ones if untargeted.
 
@@ -164,7 +172,7 @@ def requests_for(
     columns = [s for s in settings if method.aims_at == CAPTION or s.latent == 0]
     if not columns:
         raise TargetError("it takes complete captions: set 0 latent")
-    return choose_targets(captions, columns, per_image, attacked, max_length, seed)
+    return choose_targets(captions, columns, per_image, attacked, max_length, seed, vocabulary)
 
 
 def distinct_targets(requests: Sequence[Request]) -> int:
@@ -172,19 +180,42 @@ def distinct_targets(requests: Sequence[Request]) -> int:
     return len({tuple(np.asarray(x).tobytes() for x in r.target) for r in requests})
 
 
+def words_in(tokens: Sequence[int], vocabulary: Vocabulary | None) -> Sequence[Hashable]:
+    """Return the words of a caption: of sub-words those that people read, else its numbers."""
+    if isinstance(vocabulary, SubwordVocabulary):
+        return vocabulary.decode(tokens).split()
+    return tokens
+
+
+def _words_begin(tokens: list[int], vocabulary: Vocabulary | None) -> np.ndarray:
+    """Return the places where words begin, and the one behind the last."""
+    every = range(len(tokens))
+    begin = vocabulary.words_begin(tokens) if isinstance(vocabulary, SubwordVocabulary) else every
+    return np.array([*begin, len(tokens)])
+
+
 def _partial(
-    tokens: list[int], setting: Setting, max_length: int, rng: np.random.Generator
+    tokens: list[int],
+    setting: Setting,
+    max_length: int,
+    rng: np.random.Generator,
+    begins: np.ndarray,
 ) -> PartialCaption | None:
-    """Hide words; None where the caption is too short for the setting."""
+    """Hide words of one token; None where the caption has too few for the setting.
+
+    `begins` are the places where its words begin, and the one behind the last.
+    """
+    first, places, after = int(begins[1]), begins[1:-1], begins[2:]
+    places = places[after == places + 1]
     if setting.observed is None:
-        free = rng.permutation(np.arange(1, len(tokens)))
+        free = rng.permutation(places)
         if len(free) < (setting.latent or 0):
             return None
         return make_target(tokens, max_length, set(free[: setting.latent].tolist()))
-    near = rng.permutation(np.arange(1, min(7, len(tokens))))
+    near = rng.permutation(places[places < 7])
     if len(near) < setting.observed:
         return None
-    seen = {0, *near[: setting.observed].tolist()}
+    seen = {*range(first), *near[: setting.observed].tolist()}
     return make_target(tokens, max_length, set(range(len(tokens))) - seen, ends=False)
 
 

@@ -129,7 +129,13 @@ def study(
     benign = [vocabulary.decode(caption) for caption in captions]
     columns = settings_named([COMPLETE, ONE_WORD] if method.aims_at == CAPTION else [COMPLETE])
     words = choose_targets(
-        captions, columns, design.targets, range(design.images), captioner.max_length, seed
+        captions,
+        columns,
+        design.targets,
+        range(design.images),
+        captioner.max_length,
+        seed,
+        vocabulary,
     )
     chosen = choose_sentences(
         benign, range(design.images), design.targets, vocabulary, seed, design.contents

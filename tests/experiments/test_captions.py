@@ -3,12 +3,15 @@
 import jax
 import numpy as np
 import pytest
+from helpers.subword_kinds import CAPTIONS as SUBWORD_CAPTIONS
+from helpers.subword_kinds import byte_level, metaspace, word_piece
 
 from jaxadv.captions.methods import METHODS
 from jaxadv.captions.sensible import repeats_phrase
-from jaxadv.captions.target import TargetError
+from jaxadv.captions.target import TargetError, parse_target, write_target
 from jaxadv.core.method import choose
 from jaxadv.experiments.captions import TABLE_1, choose_targets, distinct_targets, requests_for
+from jaxadv.subwords import SubwordVocabulary
 
 LENGTH = 12
 CAPTIONS = [
@@ -95,3 +98,27 @@ def test_distinct_targets_are_counted():
     complete = [r for r in drawn(per_image=1) if r.setting == "0 latent"]
     assert distinct_targets(complete + complete) == distinct_targets(complete) <= len(complete)
     assert distinct_targets(complete) == len({tuple(np.asarray(r.target.tokens)) for r in complete})
+
+
+@pytest.mark.parametrize("kind", [byte_level, metaspace, word_piece])
+def test_of_sub_words_a_gap_stands_for_a_whole_word(kind):
+    vocabulary = SubwordVocabulary(*kind(), rows=340)
+    said = [vocabulary.encode(caption) for caption in dict.fromkeys(SUBWORD_CAPTIONS)]
+    several = [c for c in said if len(c) > len(vocabulary.decode(c).split())]
+    assert several, "every word of these captions is one token"
+    requests = choose_targets(said, TABLE_1, 3, range(len(said)), 40, vocabulary=vocabulary)
+    assert {r.setting for r in requests} >= {"0 latent", "1 latent", "2 latent", "1 obser"}
+    for request in requests:
+        written = write_target(request.target, vocabulary)
+        again = parse_target(written, vocabulary, 40)
+        assert (again.tokens == request.target.tokens).all(), written
+        assert (again.observed == request.target.observed).all(), written
+
+
+def test_of_sub_words_phrases_are_counted_in_words():
+    """`a` and a colour of several tokens twice are no repeated phrase of four words."""
+    vocabulary = SubwordVocabulary(*byte_level(), rows=340)
+    tokens = vocabulary.encode("a purple dog and a purple cat")
+    assert repeats_phrase(tokens) and len(tokens) > 10
+    other = vocabulary.encode("a man")
+    assert choose_targets([other, tokens], TABLE_1[:1], 1, [0], 40, vocabulary=vocabulary)
