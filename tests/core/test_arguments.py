@@ -453,6 +453,7 @@ INNER = {
     *(arithmetic.checked, arithmetic.functions_of, arithmetic.changed_in, arithmetic.in_arithmetic),
     *(triggers.strength, codes_of, check_target, norms.measured),
     *(as_weights, estimates, permitted, substitute),
+    arithmetic.with_weights_in_bfloat16,  # `loading.load` gives it a victim that it has loaded
     arithmetic.attack_in,  # looks at no more than the two arithmetics, as `in_arithmetic` does
 }
 
