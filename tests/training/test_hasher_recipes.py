@@ -156,7 +156,7 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
         steps=1,
         source="a test",
     )
-    with pytest.raises(PairsError, match=r"tags of shape \(4, 21\)"):
+    with pytest.raises(PairsError, match=r"texts of shape \(4, 21\)"):
         next(job)
 
 
