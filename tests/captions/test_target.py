@@ -110,7 +110,7 @@ def test_every_word_can_be_a_keyword():
         ("...", "no observed word"),
         ("a giraffe ... dog", "'a giraffe ... dog': ... may stand at the end only"),
         ("... a dog ...", "may stand at the end only"),
-        ("a giraffe is on the grass a", "7 words: this victim says at most 6"),
+        ("a giraffe is on the grass a", "7 words or tokens: this victim says at most 6"),
     ],
 )
 def test_refusals(text, message):
