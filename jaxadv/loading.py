@@ -27,8 +27,9 @@ def load(name: str, *, classes: Sequence[str] = (), weights: Weights = "float32"
         where a function of yours makes the victim (`jaxadv.victims.own`).
       classes: names of the classes of a public checkpoint; or those that make a tagger of CLIP or
         SigLIP as it is published.
-      weights: what they are stored in. With "bfloat16" they take half the memory and are rounded;
-        victims still compute in float32, and perturbations are float32.
+      weights: what they are stored in. With "bfloat16" they are rounded and take half the memory;
+        victims still compute in float32 unless an attack's arithmetic is bfloat16, and
+        perturbations are float32.
 
     Raises:
       InputError: there is none of that name, its files are damaged or of no known kind, or it

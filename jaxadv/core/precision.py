@@ -43,7 +43,10 @@ def in_arithmetic(victim: Victim, arithmetic: Arithmetic) -> Victim:
 
 
 def with_weights_in_bfloat16(victim: Victim, params: Any) -> tuple[Victim, Any]:
-    """Store a victim's weights in bfloat16, half as large; it computes with them in float32.
+    """Store a victim's weights in bfloat16, half as large.
+
+    It computes with them in float32, of which XLA may keep copies while it runs; and in bfloat16,
+    without copies, where it is told to (`in_arithmetic`).
 
     Args:
       victim: its functions.
@@ -56,7 +59,9 @@ def with_weights_in_bfloat16(victim: Victim, params: Any) -> tuple[Victim, Any]:
     def change(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def raised(params: Any, *arguments: Any) -> Any:
-            return function(_cast(params, jnp.bfloat16, jnp.float32), *arguments)
+            low = any(jnp.result_type(x) == jnp.bfloat16 for x in jax.tree.leaves(arguments))
+            weights = params if low else _cast(params, jnp.bfloat16, jnp.float32)
+            return function(weights, *arguments)
 
         return raised
 

@@ -12,6 +12,7 @@ from huggingface_hub import close_session, constants
 from safetensors.numpy import save as tensors
 
 import jaxadv as ja
+from jaxadv.core.precision import in_arithmetic
 from jaxadv.errors import InputError
 from jaxadv.formats.errors import PortingError
 from jaxadv.porting.hub import fetch, port_hub, port_published
@@ -76,6 +77,22 @@ def test_weights_in_bfloat16_are_rounded_and_nothing_else_is(tmp_path):
     assert slope.dtype == np.float32 and np.isfinite(slope).all() and slope.any()
     with pytest.raises(InputError, match=r"weights.*float32.*bfloat16"):
         ja.load(name, weights="float16")
+
+
+def test_weights_in_bfloat16_are_multiplied_so_where_the_arithmetic_is(tmp_path):
+    """Nothing is raised to float32 on the way, and what comes back is float32."""
+    victim = ja.load(str(write(tmp_path / "m", published("llava"))), weights="bfloat16")
+    model = in_arithmetic(victim.model, "bfloat16-decoder")
+
+    def score(params, image):
+        features = model.encode(params, image)
+        state = model.advance(params, features, model.begin(params, features), np.int32(3))
+        return model.logits(params, state)
+
+    lowered = jax.jit(score).lower(victim.params, picture(victim))
+    products = [x for x in lowered.as_text().splitlines() if "dot_general" in x]
+    assert products and not [line for line in products if "xf32>" in line]
+    assert lowered.out_info.dtype == np.float32
 
 
 def test_what_it_says_is_text_of_its_tokens(tmp_path):
