@@ -175,8 +175,12 @@ class SubwordVocabulary(Vocabulary):
         text: str = self._read.decode(self._numbers_of(known), skip_special_tokens=True)
         return text.strip()
 
+    def words_of(self, tokens: Sequence[int]) -> list[str]:
+        """Return a caption's words as people write them."""
+        return self.decode(tokens).split()
+
     def words_begin(self, tokens: Sequence[int]) -> list[int]:
-        """Return the places of a caption's tokens where a word begins, as people write it.
+        """Return the places of a caption's tokens where a word begins.
 
         Of `a`, ` tri`, `angle` these are 0 and 1.
         """
@@ -184,7 +188,7 @@ class SubwordVocabulary(Vocabulary):
         begins, before = [0], ""
         for at in range(1, len(tokens)):
             read = self.decode(tokens[:at])
-            # a blank may be a token of its own: the word begins with it, not behind it
+            # a blank may be a token of its own; then the next word begins at the blank
             if read != before and said == f"{read} {self.decode(tokens[at:])}":
                 begins.append(at)
                 before = read

@@ -4,7 +4,7 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -192,6 +192,14 @@ class Vocabulary:
                 break
             said.append(self.words[int(token) - 1])
         return " ".join(said)
+
+    def words_of(self, tokens: Sequence[int]) -> Sequence[Hashable]:
+        """Return a caption's words, to be compared and counted: here its numbers."""
+        return tokens
+
+    def words_begin(self, tokens: Sequence[int]) -> Sequence[int]:
+        """Return the places of a caption's tokens where a word begins: here all."""
+        return range(len(tokens))
 
 
 def build_vocabulary(captions: Sequence[str], more_than: int) -> Vocabulary:

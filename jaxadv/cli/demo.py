@@ -108,7 +108,7 @@ def _job(
     for image in range(RELIABLE if method.name == "reliable" else len(captions)):
         some = [gaps if method.aims_at == CAPTION and image % 2 else complete]
         for request in choose_targets(
-            captions, some, 1, [image], captioner.max_length, vocabulary=captioner.vocabulary
+            captions, some, 1, [image], captioner.max_length, captioner.vocabulary
         ):
             about = {"setting": request.setting, "target": wanted(request.target, captioner)}
             planned.append(at_hand(image, about, pictures[image], request.target))

@@ -27,7 +27,6 @@ from jaxadv.experiments.captions import (
     say,
     settings_named,
     width,
-    words_in,
 )
 from jaxadv.experiments.cells import Cell, Design, PlanError
 from jaxadv.experiments.family import Family, column, norm_of_success
@@ -160,8 +159,8 @@ def _drawn(
             design.targets,
             range(design.images),
             victim.captioner.max_length,
-            cell.seed,
             victim.captioner.vocabulary,
+            cell.seed,
         )
     except TargetError as problem:
         raise PlanError(f"{_name(cell)}: {problem}") from None
@@ -179,7 +178,7 @@ def _drawn(
         for number, request in enumerate(requests)
     ]
     in_order = sorted(planned, key=lambda p: width(requests[p.id].target))
-    told = sensible([words_in(c, vocabulary) for c in captions], vocabulary.unknown)
+    told = sensible(list(map(vocabulary.words_of, captions)), vocabulary.unknown)
     notes = (
         f"{victim.name}'s captions of {told.captions} pictures: {told.distinct} distinct, "
         f"{told.repeated_bigrams:.2f} with a repeated bigram, {told.unknown_words:.2f} of the "

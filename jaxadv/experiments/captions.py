@@ -1,7 +1,7 @@
 """Many caption attacks: targets as the exact-caption paper chooses them, its table's rows."""
 
 import itertools
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ from jaxadv.captions.target import (
 from jaxadv.core.method import Chosen
 from jaxadv.core.run import Iterate, Result
 from jaxadv.errors import InputError
-from jaxadv.subwords import SubwordVocabulary
 from jaxadv.vocabulary import END, Vocabulary
 
 
@@ -103,8 +102,8 @@ def choose_targets(
     per_image: int,
     attacked: Sequence[int],
     max_length: int,
+    vocabulary: Vocabulary,
     seed: int = 0,
-    vocabulary: Vocabulary | None = None,
 ) -> list[Request]:
     """Choose targets as the paper's section 5.1 does.
 
@@ -125,8 +124,8 @@ def choose_targets(
       per_image: targets a picture.
       attacked: which pictures are attacked.
       max_length: the victim's.
+      vocabulary: the victim's.
       seed: of the choice; a picture's targets do not depend on which others are attacked.
-      vocabulary: the victim's; without it every number is a word.
     """
     requests = []
     for image in attacked:
@@ -134,9 +133,9 @@ def choose_targets(
         own = captions[image]
         others = sorted({tuple(c) for i, c in enumerate(captions) if i != image and c and c != own})
         drawn = (list(others[row]) for row in rng.permutation(len(others)))
-        usable = (tokens for tokens in drawn if not repeats_phrase(words_in(tokens, vocabulary)))
+        usable = (tokens for tokens in drawn if not repeats_phrase(vocabulary.words_of(tokens)))
         for tokens in itertools.islice(usable, per_image):
-            begins = _words_begin(tokens, vocabulary)
+            begins = np.array([*vocabulary.words_begin(tokens), len(tokens)])
             for setting in settings:
                 target = _partial(tokens, setting, max_length, rng, begins)
                 if target is not None:
@@ -151,8 +150,8 @@ def requests_for(
     per_image: int,
     attacked: Sequence[int],
     max_length: int,
+    vocabulary: Vocabulary,
     seed: int = 0,
-    vocabulary: Vocabulary | None = None,
 ) -> list[Request]:
     """Choose a method's targets: captions of other pictures, or the benign ones if untargeted.
 
@@ -172,26 +171,12 @@ def requests_for(
     columns = [s for s in settings if method.aims_at == CAPTION or s.latent == 0]
     if not columns:
         raise TargetError("it takes complete captions: set 0 latent")
-    return choose_targets(captions, columns, per_image, attacked, max_length, seed, vocabulary)
+    return choose_targets(captions, columns, per_image, attacked, max_length, vocabulary, seed)
 
 
 def distinct_targets(requests: Sequence[Request]) -> int:
     """Count the targets that differ."""
     return len({tuple(np.asarray(x).tobytes() for x in r.target) for r in requests})
-
-
-def words_in(tokens: Sequence[int], vocabulary: Vocabulary | None) -> Sequence[Hashable]:
-    """Return the words of a caption: of sub-words those that people read, else its numbers."""
-    if isinstance(vocabulary, SubwordVocabulary):
-        return vocabulary.decode(tokens).split()
-    return tokens
-
-
-def _words_begin(tokens: list[int], vocabulary: Vocabulary | None) -> np.ndarray:
-    """Return the places where words begin, and the one behind the last."""
-    every = range(len(tokens))
-    begin = vocabulary.words_begin(tokens) if isinstance(vocabulary, SubwordVocabulary) else every
-    return np.array([*begin, len(tokens)])
 
 
 def _partial(

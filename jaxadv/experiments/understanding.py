@@ -134,8 +134,8 @@ def study(
         design.targets,
         range(design.images),
         captioner.max_length,
-        seed,
         vocabulary,
+        seed,
     )
     chosen = choose_sentences(
         benign, range(design.images), design.targets, vocabulary, seed, design.contents

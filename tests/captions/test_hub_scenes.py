@@ -59,7 +59,7 @@ def test_reliable_makes_it_say_exactly_what_it_says_of_other_pictures(victim, pi
     model, params = victim.model, victim.params
     captions = say(model, params, pictures)
     requests = choose_targets(
-        captions, TABLE_1[:1], 1, range(ATTACKS), model.max_length, vocabulary=model.vocabulary
+        captions, TABLE_1[:1], 1, range(ATTACKS), model.max_length, model.vocabulary
     )
     assert len(requests) == ATTACKS
     others = [e.picture for e in scenes.examples(scenes.TRAINING_SEED, BANK)]

@@ -12,8 +12,10 @@ from jaxadv.captions.target import TargetError, parse_target, write_target
 from jaxadv.core.method import choose
 from jaxadv.experiments.captions import TABLE_1, choose_targets, distinct_targets, requests_for
 from jaxadv.subwords import SubwordVocabulary
+from jaxadv.vocabulary import Vocabulary
 
 LENGTH = 12
+WORDS = Vocabulary(tuple("abcdefghi"))
 CAPTIONS = [
     [1, 2, 3, 4, 5, 6, 7, 8, 9],
     [1, 3, 5, 7, 9, 2, 4, 6],
@@ -29,7 +31,7 @@ EVERY = range(len(CAPTIONS))
 
 
 def drawn(per_image=3, attacked=EVERY, seed=0):
-    return choose_targets(CAPTIONS, TABLE_1, per_image, attacked, LENGTH, seed)
+    return choose_targets(CAPTIONS, TABLE_1, per_image, attacked, LENGTH, WORDS, seed)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -76,7 +78,7 @@ def test_a_picture_has_the_same_targets_whatever_others_are_attacked():
 )
 def test_a_method_is_asked_for_what_it_can_aim_at(name, names):
     method = choose(METHODS, name)
-    found = requests_for(method, CAPTIONS, TABLE_1, 1, EVERY, LENGTH)
+    found = requests_for(method, CAPTIONS, TABLE_1, 1, EVERY, LENGTH, WORDS)
     assert {request.setting for request in found} == set(names)
     if name == "untargeted":
         assert [request.image for request in found] == [0, 1, 2, 4, 5, 6]  # the fourth has none
@@ -91,7 +93,7 @@ def test_a_method_that_can_aim_at_nothing_is_refused():
         with pytest.raises(
             TargetError, match=r"keywords, which are not drawn|complete captions: set 0"
         ):
-            requests_for(method, CAPTIONS, settings, 1, EVERY, LENGTH)
+            requests_for(method, CAPTIONS, settings, 1, EVERY, LENGTH, WORDS)
 
 
 def test_distinct_targets_are_counted():
@@ -106,7 +108,7 @@ def test_of_sub_words_a_gap_stands_for_a_whole_word(kind):
     said = [vocabulary.encode(caption) for caption in dict.fromkeys(SUBWORD_CAPTIONS)]
     several = [c for c in said if len(c) > len(vocabulary.decode(c).split())]
     assert several, "every word of these captions is one token"
-    requests = choose_targets(said, TABLE_1, 3, range(len(said)), 40, vocabulary=vocabulary)
+    requests = choose_targets(said, TABLE_1, 3, range(len(said)), 40, vocabulary)
     assert {r.setting for r in requests} >= {"0 latent", "1 latent", "2 latent", "1 obser"}
     for request in requests:
         written = write_target(request.target, vocabulary)
@@ -121,4 +123,4 @@ def test_of_sub_words_phrases_are_counted_in_words():
     tokens = vocabulary.encode("a purple dog and a purple cat")
     assert repeats_phrase(tokens) and len(tokens) > 10
     other = vocabulary.encode("a man")
-    assert choose_targets([other, tokens], TABLE_1[:1], 1, [0], 40, vocabulary=vocabulary)
+    assert choose_targets([other, tokens], TABLE_1[:1], 1, [0], 40, vocabulary)
