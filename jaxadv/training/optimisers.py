@@ -7,19 +7,12 @@ import optax
 Optimiser = Literal["adam", "sgd"]
 
 
-def adam(learning_rate: float, steps: int, warm_up: int = 0) -> optax.GradientTransformation:
-    """Return Adam with gradient clipping and a rate that decays to zero along a cosine.
-
-    Args:
-      learning_rate: the highest rate.
-      steps: in all.
-      warm_up: steps in which the rate grows from zero; Transformers need some.
-    """
-    rate = optax.cosine_decay_schedule(learning_rate, steps - warm_up)
-    if warm_up:
-        rising = optax.linear_schedule(0.0, learning_rate, warm_up)
-        rate = optax.join_schedules([rising, rate], [warm_up])
-    return optax.chain(optax.clip_by_global_norm(5.0), optax.adam(rate))
+def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Return Adam with gradient clipping and a rate that decays to zero along a cosine."""
+    return optax.chain(
+        optax.clip_by_global_norm(5.0),
+        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+    )
 
 
 def constant(

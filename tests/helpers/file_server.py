@@ -1,8 +1,6 @@
 """A server on this machine that hands out a test's files, whole or from a byte on."""
 
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from helpers import local_server
 
 
 class Files:
@@ -23,44 +21,23 @@ class Files:
         self.address = ""
 
 
-@contextmanager
 def serving():
     """Serve files until the block ends."""
-    files = Files()
-
-    class Handler(_Handler):
-        pass
-
-    Handler.files = files
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    files.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield files
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return local_server.serving(_Handler, Files())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class _Handler(local_server.Handler):
     def do_GET(self):
         name = self.path.removeprefix("/")
         said = self.headers.get("Range")
         first = int(said.removeprefix("bytes=").removesuffix("-")) if said else 0
-        self.files.asked.append((name, first))
-        if name in self.files.elsewhere:
-            return self._send(302, b"", {"Location": self.files.elsewhere[name]})
-        if name not in self.files.files:
+        self.served.asked.append((name, first))
+        if name in self.served.elsewhere:
+            return self._send(302, b"", {"Location": self.served.elsewhere[name]})
+        if name not in self.served.files:
             return self._send(404, b"")
-        data = self.files.files[name]
-        if self.files.ignores_range or said is None:
+        data = self.served.files[name]
+        if self.served.ignores_range or said is None:
             return self._send(200, data)
         if first >= len(data):
             return self._send(416, b"")
@@ -73,6 +50,6 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.end_headers()
-        cut, self.files.cut = self.files.cut, None
+        cut, self.served.cut = self.served.cut, None
         self.wfile.write(data[:cut])
         self.close_connection = cut is not None

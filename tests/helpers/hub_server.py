@@ -6,11 +6,10 @@ in parts. What goes wrong on the real one can be asked for.
 
 import hashlib
 import json
-import threading
 from collections import Counter
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
+
+from helpers import local_server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,33 +31,12 @@ class Hub:
         self.address = ""
 
 
-@contextmanager
 def serving():
     """Serve models until the block ends."""
-    hub = Hub()
-
-    class Handler(_Handler):
-        pass
-
-    Handler.hub = hub
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return local_server.serving(_Handler, Hub())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class _Handler(local_server.Handler):
     def do_HEAD(self):
         self._answer(body=False)
 
@@ -67,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body):
         path = unquote(self.path.split("?")[0])
-        self.hub.asked[self.command, path] += 1
+        self.served.asked[self.command, path] += 1
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._about("/".join(parts[2:4]), parts[4:], body)
@@ -77,11 +55,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]), body)
 
     def _model(self, name):
-        if name in self.hub.gated:
+        if name in self.served.gated:
             return self._refuse(401, "GatedRepo")
-        if name not in self.hub.models:
+        if name not in self.served.models:
             return self._refuse(404, "RepoNotFound")
-        return self.hub.models[name]
+        return self.served.models[name]
 
     def _about(self, name, rest, body):
         files = self._model(name)
@@ -111,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in files:
             return self._refuse(404, "EntryNotFound")
         data = files[path]
-        sent = data[::-1] if path in self.hub.damaged else data
+        sent = data[::-1] if path in self.served.damaged else data
         first, status = 0, 200
         if wanted := self.headers.get("Range"):
             first, status = int(wanted.removeprefix("bytes=").split("-")[0]), 206
@@ -124,8 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if status == 206:
             headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-        cut = body and path in self.hub.cut
-        self.hub.cut -= {path} if cut else set()
+        cut = body and path in self.served.cut
+        self.served.cut -= {path} if cut else set()
         return self._send(sent[first:], body, headers, status, cut)
 
     def _refuse(self, status, code):

@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tokenizers
 from jax.tree_util import keystr
 
@@ -23,7 +24,6 @@ from jaxadv.data import scenes
 from jaxadv.training.captioner import caption_data, negative_log_likelihood
 from jaxadv.training.captioner_recipes import scene_accuracy
 from jaxadv.training.fit import Phase, begin, fit, gradient_step
-from jaxadv.training.optimisers import adam
 from jaxadv.training.parts import generator, passes
 from jaxadv.victims import zoo
 from jaxadv.victims.hub_captioners import HubCaptionerArchitecture
@@ -195,6 +195,12 @@ def seen_in(told, cells):
 # ---------------------------------------------------------------- how it is trained
 
 
+def _adam(learning_rate, steps, warm_up):
+    """Adam with clipping; a rate that rises first, as Transformers need, and decays to zero."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warm_up, steps)
+    return optax.chain(optax.clip_by_global_norm(5.0), optax.adam(rate))
+
+
 def fit_tower(made, variables, pictures, told, *, steps, batch, learning_rate, key, every=50):
     """Teach what sees, as published towers are taught before: what is in each patch.
 
@@ -213,7 +219,7 @@ def fit_tower(made, variables, pictures, told, *, steps, batch, learning_rate, k
     kinds = (1 + len(scenes.COLOURS), 1 + len(scenes.SHAPES))
     width = jax.eval_shape(see, variables, pictures[0] / np.float32(255)).shape[-1]
     heads = [jnp.zeros((width, size)) for size in kinds]
-    optimiser = adam(learning_rate, steps, min(100, steps // 10))
+    optimiser = _adam(learning_rate, steps, min(100, steps // 10))
 
     def loss(params, state, batch, key):
         pictures, labels = batch
@@ -252,7 +258,7 @@ def fit_captioner(victim, variables, drawn, *, steps, learning_rate, warm_up, ke
       key: random key.
       every: steps between reports.
     """
-    optimiser = adam(learning_rate, steps, warm_up)
+    optimiser = _adam(learning_rate, steps, warm_up)
 
     def loss(params, state, batch, key):
         pictures, tokens = batch
