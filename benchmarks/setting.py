@@ -115,14 +115,14 @@ def hub_speaker(setting: Setting) -> Speaker:
     It says at most 16 tokens, as the other captioners say words.
     """
     whole = setting.side >= 224
-    units, layers, tokens = (768, 12, 50_257) if whole else (32, 2, 300)
+    units, layers, heads, tokens = (768, 12, 12, 50_257) if whole else (32, 2, 2, 300)
     decoder = {
         "model_type": "gpt2",
         "activation_function": "gelu_new",
         "add_cross_attention": True,
         "layer_norm_epsilon": 1e-5,
         "n_embd": units,
-        "n_head": units // 16 if not whole else 12,
+        "n_head": heads,
         "n_layer": layers,
         "n_positions": 1024,
         "vocab_size": tokens,
@@ -134,7 +134,7 @@ def hub_speaker(setting: Setting) -> Speaker:
         "image_size": setting.side,
         "intermediate_size": 4 * units,
         "layer_norm_eps": 1e-12,
-        "num_attention_heads": 12 if whole else 2,
+        "num_attention_heads": heads,
         "num_hidden_layers": layers,
         "patch_size": 16,
         "qkv_bias": True,
@@ -158,7 +158,7 @@ def hub_speaker(setting: Setting) -> Speaker:
 
 
 def _tokenizer(tokens: int) -> str:
-    """A `tokenizer.json` of so many words."""
+    """Write a `tokenizer.json` with that many words."""
     words = {f"w{i}": i for i in range(tokens)}
     model = {"type": "WordLevel", "vocab": words, "unk_token": "w0"}
     return json.dumps({"version": "1.0", "model": model, "pre_tokenizer": {"type": "Whitespace"}})

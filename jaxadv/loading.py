@@ -52,7 +52,7 @@ def _loaded(name: str, classes: Sequence[str]) -> Victim:
     if is_published(Path(name)):
         return _victim(name, port_published(Path(name), classes=classes))
     if classes:
-        raise InputError(f"{name}: has classes of its own; only published models are given some")
+        raise InputError(f"{name}: already has its classes; only a published model takes others")
     return make_own(name) if is_own(name) else zoo.load(name)
 
 

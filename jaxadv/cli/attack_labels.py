@@ -1,7 +1,7 @@
 """`jaxadv attack labels`: make labels leave what a tagger says first."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from jaxadv.cli.methods import chosen
 from jaxadv.cli.options import is_given
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 from jaxadv.cli.own_size import explain, own_size_judge, shown
-
-if TYPE_CHECKING:
-    pass
 
 COMMAND = "attack labels"
 SEVERAL = "repeatable, or several separated by commas."

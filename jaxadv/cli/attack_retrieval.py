@@ -333,9 +333,9 @@ def _entry_and_panel(
     assert adversarial is not None  # it has an outcome
     codes = (_code(subject, modality, benign), told["code_8bit"])
     records, panels = zip(*(_found(code, subject, library, truth) for code in codes), strict=True)
-    shown: tuple[Any, Any] = (benign, adversarial)
+    both: tuple[Any, Any] = (benign, adversarial)
     if modality == "text":
-        shown = (subject.hasher.say(benign), subject.hasher.say(adversarial))
+        both = (subject.hasher.say(benign), subject.hasher.say(adversarial))
     labels = labels_of(truth)
     entry = {
         "query": queries.names[number],
@@ -345,7 +345,7 @@ def _entry_and_panel(
         "after": records[1],
         **{name: told[name] for name in ("D", "success", "success_8bit")},
     }
-    return entry, RetrievalPanel(subject.name, shown, panels, told["D"], f"shows {labels}")
+    return entry, RetrievalPanel(subject.name, both, panels, told["D"], f"shows {labels}")
 
 
 def _found(

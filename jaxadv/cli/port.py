@@ -45,8 +45,8 @@ def port(
     prompt: Annotated[
         str,
         typer.Option(
-            help='Of a model of the hub: before each caption, such as "a picture of"; of a tagger '
-            'what is said of a class, "a photo of a {}" if not given.'
+            help='For a captioner of the hub, the words before each caption, such as "a picture '
+            'of"; for a tagger, the text for each class (default: "a photo of a {}").'
         ),
     ] = "",
     force: Annotated[bool, typer.Option(help="Replace a victim of that name.")] = False,

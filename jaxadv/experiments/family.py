@@ -24,7 +24,7 @@ class Family(NamedTuple):
       design: what a cell attacks, a frozen dataclass with defaults.
       job: makes a cell's attacks of a victim.
       measures: of a record, by the papers' names; averaged in tables.
-      rows: the columns that tell the rows of its own table apart.
+      rows: the columns that identify a row of its own table.
       curves: those measures that are drawn against a setting.
       panels: its own curves, by name.
       filled: columns that its records have where they were not written.

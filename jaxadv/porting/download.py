@@ -1,6 +1,6 @@
-"""Files from the web: fetched once, gone on with where they were cut off, checked, never executed.
+"""Download files: resumed after an interruption, checked against a hash, never executed.
 
-A file is written beside its place under another name, and moved there once it is whole.
+A file is written under a temporary name and renamed once it is complete.
 """
 
 import hashlib

@@ -116,7 +116,7 @@ def port_published(
       folder: of its files.
       prompt: what comes before a caption, such as "a picture of"; by default nothing, or the chat
         template of a model that has one. `<image>` in it is where such a model sees the picture.
-        Of a tagger what is said of a class, "a photo of a {}" by default.
+        For a tagger, the text for each class, "a photo of a {}" by default.
       classes: what CLIP or SigLIP becomes a tagger of; a retriever without.
       name: what messages call it; the folder by default.
 

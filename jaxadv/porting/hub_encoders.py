@@ -1,23 +1,23 @@
 """CLIP and SigLIP of the Hugging Face Hub as victims: retrievers, and taggers of given classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.formats.errors import PortingError, listed, quoted
-from jaxadv.porting.fitting import Mapped, fit
+from jaxadv.porting.fitting import fit
 from jaxadv.porting.hub_clip_tables import clip_table, clip_unused
-from jaxadv.porting.port import Ported, Source
+from jaxadv.porting.port import Ported
 from jaxadv.porting.published import Published
-from jaxadv.victims.architectures import Names, Params
+from jaxadv.victims.architectures import HALF, Names, Params
 from jaxadv.victims.hub_encoders import HubRetrieverArchitecture, HubTaggerArchitecture
+from jaxadv.victims.nets.clip import CLIP_MEAN, CLIP_STD
 
-MEANS = {"clip": (0.48145466, 0.4578275, 0.40821073), "siglip": (0.5, 0.5, 0.5)}
-STDS = {"clip": (0.26862954, 0.26130258, 0.27577711), "siglip": (0.5, 0.5, 0.5)}
+COLOURS = {"clip": (CLIP_MEAN, CLIP_STD), "siglip": (HALF, HALF)}
+"""Means and standard deviations where the publisher does not say them."""
 
 
 def port_retriever(model: Published) -> Ported:
@@ -26,8 +26,15 @@ def port_retriever(model: Published) -> Ported:
     Raises:
       PortingError: a file is missing or damaged.
     """
-    read = _read(model)
-    return Ported(read.architecture, read.names, read.variables, read.mapped, read.sources)
+    architecture = _both(model)
+    names = {"tokenizer": (model.tokenizer(),)}
+    architecture.reader(names)  # before the weights, which may be large, are read
+    arrays, sources = model.weights()
+    for name in clip_unused(arrays):
+        del arrays[name]
+    tree = architecture.shapes(names)
+    variables, mapped = fit(arrays, clip_table(tree), tree, model.name)
+    return Ported(architecture, names, variables, mapped, sources)
 
 
 def port_tagger(model: Published, classes: tuple[str, ...], prompt: str = "") -> Ported:
@@ -36,7 +43,7 @@ def port_tagger(model: Published, classes: tuple[str, ...], prompt: str = "") ->
     Args:
       model: its files.
       classes: the tagger's.
-      prompt: what is said of a class, with `{}` for its name.
+      prompt: the text for a class, with `{}` for its name.
 
     Raises:
       PortingError: a file is missing or damaged, or the prompt has no place for a class.
@@ -46,8 +53,7 @@ def port_tagger(model: Published, classes: tuple[str, ...], prompt: str = "") ->
     prompt = prompt or HubTaggerArchitecture.prompt
     if prompt.count("{}") != 1:
         raise PortingError(f"prompt {quoted(prompt)}: must have {{}} once, where a class is named")
-    read = _read(model)
-    both = read.architecture
+    both, read = _both(model), port_retriever(model)
     made = HubTaggerArchitecture(both.config, both.mean, both.std, prompt)
     names = {"classes": classes}
     texts = [prompt.replace("{}", name) for name in classes]
@@ -58,34 +64,16 @@ def port_tagger(model: Published, classes: tuple[str, ...], prompt: str = "") ->
             "classes": class_embeddings(both, read.names, read.variables, texts),
         }
     }
-    return Ported(made, names, variables, read.mapped, read.sources)
+    return read._replace(architecture=made, names=names, variables=variables)
 
 
-class _Read(NamedTuple):
-    """Both encoders."""
-
-    architecture: HubRetrieverArchitecture
-    names: Names
-    variables: Params
-    mapped: list[Mapped]
-    sources: list[Source]
-
-
-def _read(model: Published) -> _Read:
-    kind = model.config["model_type"]
-    architecture = HubRetrieverArchitecture(
+def _both(model: Published) -> HubRetrieverArchitecture:
+    mean, std = COLOURS[model.config["model_type"]]
+    return HubRetrieverArchitecture(
         dict(model.config),
-        mean=model.colour("image_mean", MEANS[kind]),
-        std=model.colour("image_std", STDS[kind]),
+        mean=model.colour("image_mean", mean),
+        std=model.colour("image_std", std),
     )
-    names: Mapping[str, tuple[str, ...]] = {"tokenizer": (model.tokenizer(),)}
-    architecture.reader(names)  # before the weights, which may be large, are read
-    arrays, sources = model.weights()
-    for name in clip_unused(arrays):
-        del arrays[name]
-    tree = architecture.shapes(names)
-    variables, mapped = fit(arrays, clip_table(tree), tree, model.name)
-    return _Read(architecture, names, variables, mapped, sources)
 
 
 def class_embeddings(

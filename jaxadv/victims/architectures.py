@@ -53,7 +53,7 @@ MOST_UNITS = 65_536
 MOST_WORDS = 1_000  # of a caption
 MOST_WINDOWS = 32
 
-_HALF: Colour = (0.5, 0.5, 0.5)  # takes [0, 1] to [-1, 1]
+HALF: Colour = (0.5, 0.5, 0.5)  # takes [0, 1] to [-1, 1]
 
 
 class VictimError(InputError):
@@ -117,8 +117,8 @@ BACKBONES: dict[str, Backbone] = {
     "resnet152-caffe": Backbone(partial(resnet.resnet152, caffe=True), 224),
     "inception-v3": Backbone(InceptionV3, 299),
     # torchvision's own weights were trained on [-1, 1] (its `transform_input`)
-    "inception-v3-half": Backbone(InceptionV3, 299, _HALF, _HALF),
-    "inception-v3-slim": Backbone(partial(InceptionV3, count_border=False), 299, _HALF, _HALF),
+    "inception-v3-half": Backbone(InceptionV3, 299, HALF, HALF),
+    "inception-v3-slim": Backbone(partial(InceptionV3, count_border=False), 299, HALF, HALF),
     "mobilenet-v2": Backbone(mobilenet_v2.MobileNetV2, 224, mobilenet_v2.MEAN, mobilenet_v2.STD),
     "vit-small": Backbone(lambda: vit.ViT(patch=8, width=64, layers=4, heads=4), 64),
     "mobilenet-v2-torchvision": Backbone(partial(mobilenet_v2.MobileNetV2, torchvision=True), 224),

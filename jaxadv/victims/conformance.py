@@ -116,8 +116,8 @@ def _hasher(victim: CrossModalHasher, params: Any) -> Findings:
         out = yield from _called(name, function, params, example)
         fits = out is not None and (yield from _fits(name, out, bits, codes))
         if fits:
-            if jnp.issubdtype(example.dtype, jnp.integer):
-                seen = yield from _reads(name, function, params, example)
+            if name == "text_code" and victim.reader is not None:
+                seen = yield from _reads(name, function, params, example, victim.reader.size)
             else:
                 seen = yield from _sees(name, function, params, example.shape)
             if victim.logit_scale is not None:
@@ -309,8 +309,11 @@ def _sees(name: str, function: Function, params: Any, shape: tuple[int, ...]) ->
     return alone
 
 
-def _reads(name: str, function: Function, params: Any, tokens: Array) -> Findings:
-    """Look at the scores of some token sequences: finite, and one by one as in a batch."""
+def _reads(name: str, function: Function, params: Any, tokens: Array, size: int) -> Findings:
+    """Look at the scores of some token sequences: finite, one by one as in a batch, and of weights.
+
+    Words are replaced by the slope of the weights (`hashing.substitution`).
+    """
     examples = jnp.stack([jnp.roll(tokens, shift) for shift in range(3)])
     call = partial(jax.jit(function), params)
     alone = np.stack([call(x) for x in examples])
@@ -318,6 +321,14 @@ def _reads(name: str, function: Function, params: Any, tokens: Array) -> Finding
         yield f"{name}: gives NaN or infinity on a text; must be finite"
         return None
     yield from _batches(name, call, examples, alone)
+    must = f"must take tokens, and weights f32[{len(tokens)}, {size}] over them, alike"
+    try:
+        weighed = np.asarray(call(jax.nn.one_hot(tokens, size)))
+    except Exception as problem:
+        yield f"{name}: refuses one-hot rows of tokens ({type(problem).__name__}); {must}"
+        return alone
+    if not np.allclose(weighed, alone[0], rtol=0, atol=1e-2 * float(np.abs(alone).max()) + 1e-6):
+        yield f"{name}: gives another result for one-hot rows of tokens; {must}"
     return alone
 
 

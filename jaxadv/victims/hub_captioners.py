@@ -11,6 +11,7 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.subwords import SubwordVocabulary
 from jaxadv.victims.architectures import (
+    HALF,
     MOST_SIDE,
     MOST_WORDS,
     Colour,
@@ -23,6 +24,7 @@ from jaxadv.victims.architectures import (
 from jaxadv.victims.nets import llava
 from jaxadv.victims.nets.blip import Blip, BlipConfig
 from jaxadv.victims.nets.caption_net import as_captioner
+from jaxadv.victims.nets.clip import CLIP_MEAN, CLIP_STD
 from jaxadv.victims.nets.git import Git, GitConfig
 from jaxadv.victims.nets.vit_gpt2 import ViTGPT2, ViTGPT2Config
 
@@ -61,42 +63,39 @@ def _among(made: "HubCaptionerArchitecture", sizes: Any) -> nn.Module:
     return llava.Llava(sizes, made.mean, made.std, made.before, made.prompt, made.max_length)
 
 
-_HALF: Colour = (0.5, 0.5, 0.5)
-_CLIP_MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD: Colour = (0.26862954, 0.26130258, 0.27577711)
 _ASK = "Describe the picture in one sentence."
 
 MODELS: dict[str, Model] = {  # by what `config.json` calls its `model_type`
     "vision-encoder-decoder": Model(
         ViTGPT2Config.from_config,
         _behind(ViTGPT2),
-        _HALF,
-        _HALF,
+        HALF,
+        HALF,
     ),
     "blip": Model(
         BlipConfig.from_config,
         _behind(Blip),
-        _CLIP_MEAN,
-        _CLIP_STD,
+        CLIP_MEAN,
+        CLIP_STD,
     ),
     "git": Model(
         GitConfig.from_config,
         _behind(Git),
-        _CLIP_MEAN,
-        _CLIP_STD,
+        CLIP_MEAN,
+        CLIP_STD,
     ),
     "llava": Model(
         llava.from_config,
         _among,
-        _CLIP_MEAN,
-        _CLIP_STD,
+        CLIP_MEAN,
+        CLIP_STD,
         f"USER: {PICTURE}\n{_ASK} ASSISTANT:",
     ),
     "idefics3": Model(
         llava.from_config,
         _among,
-        _HALF,
-        _HALF,
+        HALF,
+        HALF,
         f"<|im_start|>User:<fake_token_around_image><global-img>{PICTURE}<fake_token_around_image>"
         f"{_ASK}<end_of_utterance>\nAssistant:",
         " ",

@@ -103,7 +103,7 @@ class HubTaggerArchitecture(_Encoders):
     """What a tagger of the Hub's encoders is made of; everything but its classes and its weights.
 
     Attributes:
-      prompt: what was said of a class, with `{}` for its name, so that a text stands for it.
+      prompt: the text for each class, with `{}` for its name.
     """
 
     kind: ClassVar[str] = "tagger of the hub"

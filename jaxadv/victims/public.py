@@ -13,7 +13,7 @@ class Checkpoint(NamedTuple):
       where: the folder in which its owner offers it, or the page that leads to it.
       sha256: what it begins with, in hexadecimal; empty where its owner does not say.
       part: which part of a victim it is; empty where it is a whole one.
-      is_fetched: whether it has an address of its own.
+      is_fetched: whether it can be downloaded directly.
     """
 
     name: str

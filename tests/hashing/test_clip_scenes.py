@@ -1,4 +1,4 @@
-"""CLIP, small and trained on scenes for some minutes: every attack on it does what it is for."""
+"""Attacks on a small CLIP that is trained on scenes first, which takes minutes."""
 
 from functools import partial
 

@@ -197,7 +197,7 @@ def test_one_candidate_is_enough_where_the_encoder_is_linear_in_the_embeddings(s
     text, places = tiny_reader.text(seed), jnp.ones(LENGTH, bool)
     result = run(made, known, text, WordTarget(*target, places), iterations=1)
     agreements = known.params["embed"] @ known.image_codes[0]
-    gains = agreements - agreements[text][:, None]  # what is wanted shall be found
+    gains = agreements - agreements[text][:, None]  # the higher, the nearer what is wanted
     place, word = np.unravel_index(gains.argmax(), gains.shape)
     np.testing.assert_array_equal(result.final.image, text.at[place].set(int(word)))
 

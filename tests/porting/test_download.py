@@ -1,4 +1,4 @@
-"""Public checkpoints by name, from a server on this machine; one real file where it is at hand."""
+"""Public checkpoints by name, from a local server; one real file where the data is present."""
 
 import hashlib
 import logging

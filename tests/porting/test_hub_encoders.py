@@ -38,6 +38,25 @@ def test_a_retriever_keeps_its_protocol(folder):
     assert ja.check(victim.model, victim.params) == []
 
 
+def test_a_retriever_takes_weights_of_tokens_too(folder):
+    """The slope of these says which word is replaced; `check` notices where they are not taken."""
+    victim = ja.load(str(folder))
+    model = victim.model
+
+    def tokens_alone(params, text):
+        if text.ndim != 1:
+            raise TypeError("tokens only")
+        return model.text_code(params, text)
+
+    def otherwise(params, text):
+        code = model.text_code(params, text)
+        return code if text.ndim == 1 else -code
+
+    for broken, line in ((tokens_alone, "refuses one-hot rows"), (otherwise, "another result")):
+        (found,) = ja.check(model._replace(text_code=broken), victim.params)
+        assert line in found and "f32[12, " in found
+
+
 def test_a_tagger_keeps_its_protocol(folder):
     victim = ja.load(str(folder), classes=CLASSES)
     assert victim.classifier.classes == CLASSES

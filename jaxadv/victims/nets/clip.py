@@ -18,6 +18,10 @@ from jaxadv.victims.nets.clip_tower import CLIP, SIGLIP, Tower, TowerConfig
 from jaxadv.victims.nets.hub_config import Section
 from jaxadv.victims.nets.inference import normalised
 
+#: what its pictures are normalised with
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 #: what the texts' part of a configuration need not say
 _CLIP_TEXT: dict[str, Any] = {
     "vocab_size": 49_408,

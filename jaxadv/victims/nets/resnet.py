@@ -20,21 +20,22 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def _conv(features: int, kernel: int, stride: int, name: str) -> nn.Conv:
-    """Convolution without bias, padded as PyTorch does: `kernel // 2` on every side."""
+def conv(features: int, kernel: int, stride: int, name: str, bias: bool = False) -> nn.Conv:
+    """Make a convolution padded as PyTorch pads: `kernel // 2` on every side."""
     return nn.Conv(
         features,
         (kernel, kernel),
         (stride, stride),
         padding=kernel // 2,
-        use_bias=False,
+        use_bias=bias,
         conv_general_dilated=convolve,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
         name=name,
     )
 
 
-def _norm(train: bool, name: str) -> nn.BatchNorm:
+def norm(train: bool, name: str) -> nn.BatchNorm:
+    """Make a batch norm of the last axis."""
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)
 
 
@@ -64,8 +65,8 @@ class ResidualBlock(nn.Module):
         out = grid
         for number, (features, kernel) in enumerate(layers, start=1):
             stride = self.stride if number == strided else 1
-            out = _conv(features, kernel, stride, f"conv{number}")(out)
-            out = _norm(train, f"bn{number}")(out)
+            out = conv(features, kernel, stride, f"conv{number}")(out)
+            out = norm(train, f"bn{number}")(out)
             if number < len(layers):
                 out = relu(out)
         if self.stride == 1 and grid.shape[-1] == out.shape[-1]:
@@ -75,8 +76,8 @@ class ResidualBlock(nn.Module):
             grid = grid[..., :: self.stride, :: self.stride, :]
             grid = jnp.pad(grid, [(0, 0)] * (grid.ndim - 1) + [(missing, missing)])
         else:
-            grid = _conv(out.shape[-1], 1, self.stride, "downsample_conv")(grid)
-            grid = _norm(train, "downsample_bn")(grid)
+            grid = conv(out.shape[-1], 1, self.stride, "downsample_conv")(grid)
+            grid = norm(train, "downsample_bn")(grid)
         return relu(out + grid)
 
 
@@ -113,8 +114,8 @@ class ResNet(nn.Module):
             raise ValueError(f"stem must be 'imagenet', 'small' or 'cifar', not {self.stem!r}")
         imagenet = self.stem == "imagenet"
         stride = 1 if self.stem == "cifar" else 2
-        grid = _conv(self.width, 7 if imagenet else 3, stride, "conv1")(images)
-        grid = relu(_norm(train, "bn1")(grid))
+        grid = conv(self.width, 7 if imagenet else 3, stride, "conv1")(images)
+        grid = relu(norm(train, "bn1")(grid))
         if imagenet:
             # One more row and column at the end is what PyTorch's ceil_mode=True amounts to for
             # a 3x3 window of stride 2: even sizes need it, and odd sizes never reach it.

@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxadv.victims.nets.convolution import convolve, relu
+from jaxadv.victims.nets.convolution import relu
+from jaxadv.victims.nets.resnet import conv, norm
 from jaxadv.victims.nets.vit import patches
 
 #: Pictures in [0, 1] are taken as they are.
@@ -23,23 +24,6 @@ SLOPE = 1e-3  # of the leaky ReLUs of the blocks
 STEM_SLOPE = 1e-2  # of that of the stem, as released
 CUT = 4  # side of the squares of pixels whose colours the stem takes for channels (section 3.1)
 LEAST_SQUEEZED = 64  # channels between the linear maps of squeeze and excitation
-
-
-def _conv(features: int, kernel: int, name: str, bias: bool = False) -> nn.Conv:
-    """Convolution of stride 1, padded by `kernel // 2` on every side."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        padding=kernel // 2,
-        use_bias=bias,
-        conv_general_dilated=convolve,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        name=name,
-    )
-
-
-def _norm(train: bool, name: str) -> nn.BatchNorm:
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)
 
 
 def blurred(grid: jax.Array) -> jax.Array:
@@ -88,8 +72,8 @@ class SqueezeExcite(nn.Module):
     def __call__(self, grid: jax.Array) -> jax.Array:
         """Weight a grid f32[..., h, w, C]."""
         means = grid.mean(axis=(-3, -2), keepdims=True)
-        inner = relu(_conv(self.squeezed, 1, "fc1", bias=True)(means))
-        return grid * nn.sigmoid(_conv(grid.shape[-1], 1, "fc2", bias=True)(inner))
+        inner = relu(conv(self.squeezed, 1, 1, "fc1", bias=True)(means))
+        return grid * nn.sigmoid(conv(grid.shape[-1], 1, 1, "fc2", bias=True)(inner))
 
 
 class TResidualBlock(nn.Module):
@@ -112,8 +96,8 @@ class TResidualBlock(nn.Module):
         """Map a feature grid `[..., h, w, C]` to the block's output grid."""
 
         def normed(out: jax.Array, features: int, kernel: int, number: int) -> jax.Array:
-            convolved = _conv(features, kernel, f"conv{number}")(out)
-            return jnp.asarray(_norm(train, f"bn{number}")(convolved))
+            convolved = conv(features, kernel, 1, f"conv{number}")(out)
+            return jnp.asarray(norm(train, f"bn{number}")(convolved))
 
         out = grid
         if self.bottleneck:
@@ -130,7 +114,7 @@ class TResidualBlock(nn.Module):
             out = normed(out, 4 * self.features, 1, 3)
         if self.halves or grid.shape[-1] != out.shape[-1]:
             seen = halved(grid) if self.halves else grid
-            grid = _norm(train, "downsample_bn")(_conv(out.shape[-1], 1, "downsample_conv")(seen))
+            grid = norm(train, "downsample_bn")(conv(out.shape[-1], 1, 1, "downsample_conv")(seen))
         return relu(out + grid)
 
 
@@ -154,8 +138,8 @@ class TResNet(nn.Module):
         There may be one batch axis or none. `train` normalises by the batch's statistics and
         updates the running ones (collection `batch_stats`).
         """
-        grid = _conv(self.width, 3, "conv1")(patches(images, CUT))
-        grid = nn.leaky_relu(_norm(train, "bn1")(grid), STEM_SLOPE)
+        grid = conv(self.width, 3, 1, "conv1")(patches(images, CUT))
+        grid = nn.leaky_relu(norm(train, "bn1")(grid), STEM_SLOPE)
         for stage, blocks in enumerate(self.stage_sizes):
             for index in range(blocks):
                 grid = TResidualBlock(
