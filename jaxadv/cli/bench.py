@@ -77,12 +77,19 @@ def bench(
             for f in found
         ]
         columns = ["", "of", "over", "ratio", "aim", "ms"]
-        sizes = f"{backbone}, {side} pixels, batch {batch}, {arithmetic}"
+        known = {
+            "backbone": backbone,
+            "side": f"{side} pixels",
+            "batch": f"batch {batch}",
+            "arithmetic": arithmetic,
+        }
+        sizes = [text for name, text in known.items() if name in READS[part]]
+        measured = ", ".join([*sizes, machine()])
         if part == "throughput" and picture is not None:
-            save(draw_throughput(found, f"{sizes}, {machine()}"), picture)
+            save(draw_throughput(found, measured), picture)
             console.print(f"drawn to {picture}")
         if rows:
-            print_table(f"{part}: {sizes}, {machine()}", columns, rows)
+            print_table(f"{part}: {measured}", columns, rows)
     if json is not None:
         record = {
             "machine": machine(),
