@@ -7,9 +7,10 @@
     r = ja.run(ja.captions.gem(v.model), v.params, picture, t, iterations=50)
     ja.show(r)
 
-A family of attacks is a package: `ja.captions`, `ja.labels`, `ja.hashing`, `ja.backdoors`; beside
-them are `ja.training` and `ja.scenes`. What is in `__all__` here and there is public; nothing else
-is. All of it is imported when it is first used, so that `import jaxadv` takes no time.
+A family of attacks is a package: `ja.captions`, `ja.labels`, `ja.hashing`, `ja.backdoors`. Pictures
+that are shipped are in `ja.photographs` and `ja.scenes`, and `ja.training` trains victims. What is
+in `__all__` here and there is public; nothing else is. All of it is imported when it is first used,
+so that `import jaxadv` takes no time.
 """
 
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from jaxadv.core.stream import Finished, Request, stream
     from jaxadv.core.transformations import in_turn, noise, resizing
     from jaxadv.core.universal import fooled_by, universal
-    from jaxadv.data import scenes
+    from jaxadv.data import photographs, scenes
     from jaxadv.data.images import read_image, resize, write_png
     from jaxadv.data.opening import open_data
     from jaxadv.data.own_size import at_own_size
@@ -91,6 +92,7 @@ _PUBLIC = {  # where it is
     "noise": "jaxadv.core.transformations:noise",
     "open_data": "jaxadv.data.opening:open_data",
     "over_transformations": "jaxadv.core.expectation:over_transformations",
+    "photographs": "jaxadv.data.photographs",
     "read_image": "jaxadv.data.images:read_image",
     "read_records": "jaxadv.experiments.make:read_records",
     "rematerialised": "jaxadv.victims.memory:rematerialised",
@@ -147,6 +149,7 @@ __all__ = [
     "noise",
     "open_data",
     "over_transformations",
+    "photographs",
     "read_image",
     "read_records",
     "rematerialised",

@@ -1,8 +1,9 @@
-"""`jaxadv demo`: the main job, on embedded pictures."""
+"""`jaxadv demo`: the main job, on photographs that are shipped."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,128 +13,250 @@ from jaxadv.cli.console import console, note, print_table, progress_bar
 
 if TYPE_CHECKING:
     from jaxadv.core.method import Chosen
-    from jaxadv.experiments.job import Done, Job
+    from jaxadv.core.run import Result
     from jaxadv.reports.captions import Panel
     from jaxadv.victims.zoo import Victim
 
-VICTIMS = ("scenes-show-attend-tell", "scenes-scst", "scenes-show-tell")
-PICTURES = 24
-RELIABLE, BUDGET = 8, 400  # pictures and passes of the attack that fools what the others do not
-LEARNING_RATE, STEPS = 5e-3, 60  # scenes need more than the paper's 1e-3 and 50: see the README
+HEADING = "You choose what a model predicts"
+COLUMNS = ["victim", "method", "photograph", "target", "8-bit picture predicts", "‖ε‖₂", "fooled"]
+SHOWN = 8  # panels of the figure
+TITLES = {
+    "photos-show-attend-tell": "Show-Attend-and-Tell",
+    "photos-scst": "SCST",
+    "photos-show-tell": "Show-and-Tell",
+}
 
 
-class _Part(NamedTuple):
-    """One method on one victim."""
+class Sentences(NamedTuple):
+    """What a captioner is made to predict.
 
-    victim: "Victim"
-    method: "Chosen"
-    job: "Job"
+    Attributes:
+      victim: the captioner.
+      method: of the attack, with its settings.
+      wanted: photographs with targets, `_` for a free word.
+    """
+
+    victim: str
+    method: str
+    settings: dict[str, Any]
+    wanted: tuple[tuple[str, str], ...]
+
+
+ANCHORED = {"budget": 200}
+RATE = {"learning_rate": 5e-3, "iterations": 100}
+CAPTIONS = (
+    Sentences(
+        "photos-show-attend-tell",
+        "gem",
+        {**RATE, "posterior": "joint"},
+        (("cat", "a man is riding a bike"), ("moose", "a _ dog is running through the _")),
+    ),
+    Sentences(
+        "photos-scst",
+        "ssvm",
+        RATE,
+        (("coffee", "two dogs are playing in the snow"), ("officer", "a man in a _ shirt is _")),
+    ),
+    Sentences(
+        "photos-show-tell",
+        "show-and-fool",
+        {"learning_rate": 0.02, "iterations": 100, "tries": 1},
+        (("astronaut", "a dog is running through the water"),),
+    ),
+    *(
+        Sentences(
+            victim,
+            "reliable",
+            ANCHORED,
+            (("astronaut", "a dog is running through the grass"), ("cat", "a _ is _ in the water")),
+        )
+        for victim in TITLES
+    ),
+)
+TAGGER, TAGGED, K = "photos-tagger", "officer", 2
+HASHER, ASKING = "photos-hasher", "officer"
+
+
+class _Made(NamedTuple):
+    """What came of a part: rows of the table, and the panel of one attack."""
+
+    rows: list[list[Any]]
+    panel: "Panel"
+    pictures: dict[str, Any]
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures and figure.")] = Path(
         "adversarial"
     ),
+    scenes: Annotated[
+        bool, typer.Option("--scenes", help="Attack captioners of generated scenes instead.")
+    ] = False,
 ) -> None:
-    """Fool three captioners with the papers' attacks, and the hardest one with `reliable`, too."""
-    import jax
-
-    from jaxadv import loading
-    from jaxadv.captions.methods import METHODS
+    """Fool captioners, a tagger and a retriever of photographs; no download, no GPU."""
     from jaxadv.cli.inputs import writable
-    from jaxadv.core.method import choose
-    from jaxadv.data import scenes
     from jaxadv.data.images import write_png
-    from jaxadv.experiments.captions import say
-    from jaxadv.experiments.job import at_once
     from jaxadv.reports.captions import draw
     from jaxadv.reports.files import save
 
     writable(out)
-    pictures = [e.picture for e in scenes.examples(scenes.HELD_OUT_SEED, PICTURES)]
-    methods = (
-        choose(METHODS, "gem", learning_rate=LEARNING_RATE, iterations=STEPS),
-        choose(METHODS, "ssvm", learning_rate=LEARNING_RATE, iterations=STEPS),
-        choose(METHODS, "show-and-fool", learning_rate=0.02, iterations=60, tries=2),
-    )
-    reliable = choose(METHODS, "reliable", budget=BUDGET)
-    parts = []
-    for name in VICTIMS:
-        victim = loading.load(name)
-        captions = say(victim.captioner, victim.params, pictures, PICTURES)
-        runs = (*methods, reliable) if name == VICTIMS[-1] else methods
-        parts += [_Part(victim, run, _job(victim, run, pictures, captions)) for run in runs]
+    if scenes:
+        from jaxadv.cli.demo_scenes import demo_scenes
 
-    def attack(part: _Part) -> "list[Done]":
-        made = at_once(part.job, jax.random.key(0))
-        bar.advance(attacking, len(made))
-        return made
-
+        return demo_scenes(out)
+    parts: list[Callable[[], _Made]] = [
+        *(partial(_captions, wanted) for wanted in CAPTIONS),
+        _labels,
+        _retrieval,
+    ]
     note(f"{len(parts)} attacks: compiling ...")
     rows: list[list[Any]] = []
     panels = []
     with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        total = sum(len(part.job.planned) for part in parts)
-        attacking = bar.add_task("attacking", total=total)
-        for part, made in zip(parts, pool.map(attack, parts), strict=True):
-            who = part.victim.name.removeprefix("scenes-")
-            rows += _rows(who, part.method.name, made)
-            folder = out / part.victim.name / part.method.name
-            for done in made:
-                assert done.image is not None  # the embedded victims' losses are finite
-                write_png(folder / f"{done.planned.id:02d}.png", done.image)
-            panels.append(_best_panel(f"{who} · {part.method.name}", made, pictures))
-    save(draw(panels), out / "figure.png")
-    print_table(
-        "Targets: captions predicted on other pictures",
-        ["victim", "method", "target", "n", "SR", "Prec", "Rec", "‖ε‖₂", "SR 8-bit"],
-        rows,
-    )
+        attacking = bar.add_task("attacking", total=len(parts))
+
+        def run(part: Callable[[], _Made]) -> _Made:
+            made = part()
+            bar.advance(attacking)
+            return made
+
+        for made in pool.map(run, parts):
+            rows += made.rows
+            panels.append(made.panel)
+            for name, picture in made.pictures.items():
+                write_png(out / f"{name}.png", picture)
+    save(draw(panels[-SHOWN:], HEADING), out / "figure.png")
+    print_table("Photographs that no victim was trained on", COLUMNS, rows)
     console.print(f"adversarial pictures and figure.png are in {out}/")
+    return None
 
 
-def _job(
-    victim: "Victim", method: "Chosen", pictures: Sequence[Any], captions: Sequence[list[int]]
-) -> "Job":
-    """One target a picture; every second one has gaps, where the method allows them."""
-    from jaxadv.captions.options import CAPTION
+def _captions(wanted: Sentences) -> _Made:
+    """Attack a captioner; the panel shows the last of its photographs."""
+    import jax.numpy as jnp
+
+    from jaxadv import loading
+    from jaxadv.captions.methods import METHODS
+    from jaxadv.captions.target import target
+    from jaxadv.core.method import choose
+    from jaxadv.core.run import run
+    from jaxadv.data import photographs
     from jaxadv.experiments.banks import params_with_bank
-    from jaxadv.experiments.caption_jobs import caption_attacks
-    from jaxadv.experiments.captions import Setting, choose_targets, wanted
-    from jaxadv.experiments.job import at_hand
 
-    complete, gaps = Setting("complete", latent=0), Setting("2 latent", latent=2)
-    captioner = victim.captioner
-    planned = []
-    for image in range(RELIABLE if method.name == "reliable" else len(captions)):
-        some = [gaps if method.aims_at == CAPTION and image % 2 else complete]
-        for request in choose_targets(
-            captions, some, 1, [image], captioner.max_length, captioner.vocabulary
-        ):
-            about = {"setting": request.setting, "target": wanted(request.target, captioner)}
-            planned.append(at_hand(image, about, pictures[image], request.target))
-    return caption_attacks(captioner, params_with_bank(method, victim), method, planned)
+    victim = loading.load(wanted.victim)
+    method = choose(METHODS, wanted.method, **wanted.settings)
+    names, texts = zip(*wanted.wanted, strict=True)
+    result = run(
+        method.attack(victim.captioner),
+        params_with_bank(method, victim, ("photographs",)),
+        jnp.stack([photographs.example(name).picture for name in names]),
+        [target(text, victim.captioner) for text in texts],
+        iterations=method.iterations,
+    )
+    words = victim.captioner.vocabulary
+    return _made(victim, method, names, texts, result, words.decode)
 
 
-def _rows(who: str, method: str, made: Sequence["Done"]) -> list[list[Any]]:
-    """Average over all attempts of each kind of target."""
-    rows = []
-    for setting in dict.fromkeys(done.planned.about["setting"] for done in made):
-        some = [done.columns for done in made if done.planned.about["setting"] == setting]
-        names = ("success", "precision", "recall", "norm", "success_8bit")
-        means = [sum(float(told[name]) for told in some) / len(some) for name in names]
-        rows.append([who, method, setting, len(some), *means])
-    return rows
+def _labels() -> _Made:
+    """Make the first label of a photograph vanish, and keep the others right."""
+    import jax.numpy as jnp
+
+    from jaxadv import loading
+    from jaxadv.core.method import choose
+    from jaxadv.core.run import run
+    from jaxadv.data import photographs
+    from jaxadv.labels.methods import METHODS
+    from jaxadv.labels.predicting import predict
+    from jaxadv.labels.target import target
+
+    victim = loading.load(TAGGER)
+    method = choose(METHODS, "reliable", budget=200)
+    picture = jnp.asarray(photographs.example(TAGGED).picture)
+    first = [name for name, _ in predict(victim, picture, k=K + 1)]
+    aim = target(first[0], first, K, victim.classifier)
+    result = run(
+        method.attack(victim.classifier), victim.params, picture[None], [aim], iterations=200
+    )
+
+    def names(logits: Any) -> str:
+        order = (-logits).argsort()[:K]
+        return ", ".join(victim.classifier.classes[place] for place in order)
+
+    text = f"no {first[0]} among the first {K}"
+    return _made(victim, method, (TAGGED,), (text,), result, names)
 
 
-def _best_panel(title: str, made: Sequence["Done"], pictures: Sequence[Any]) -> "Panel":
-    """Show the fooled picture of least noise, one with gaps if there is one."""
+def _retrieval() -> _Made:
+    """Make a photograph find other sentences than it should."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxadv import loading
+    from jaxadv.core.method import choose
+    from jaxadv.core.run import run
+    from jaxadv.data import photographs
+    from jaxadv.hashing.cmla import Known, hash_target
+    from jaxadv.hashing.encoding import known
+    from jaxadv.hashing.methods import METHODS
+    from jaxadv.vocabulary import tokenize
+
+    victim = loading.load(HASHER)
+    hasher, words = victim.hasher, victim.record["label_words"]
+    method = choose(METHODS, "cmla", iterations=100, intra=0.0, modality="image")
+
+    def labels(text: str) -> list[bool]:
+        said = set(tokenize(text))
+        return [not said.isdisjoint(words[label]) for label in hasher.classes]
+
+    asking = photographs.example(ASKING)
+    texts = photographs.SENTENCES
+    bags = np.stack([hasher.read(text) for text in texts])
+    codes = known(victim, np.stack([asking.picture] * len(texts)), bags).text_codes
+    own = jnp.array(labels(photographs.ABOUT[ASKING].caption))
+    aim = hash_target(own, jnp.array([labels(text) for text in texts]))
+    result = run(
+        method.attack(hasher),
+        Known(victim.params, codes, codes),  # without the intra-modal term, pictures are not read
+        jnp.asarray(asking.picture)[None],
+        [aim],
+        iterations=method.iterations,
+    )
+
+    def finds(code: Any) -> str:
+        nearest = int(np.argmax(np.sign(np.asarray(codes)) @ np.sign(code)))
+        return texts[nearest]
+
+    text = "a sentence without " + " and ".join(
+        name for name, there in zip(hasher.classes, own, strict=True) if there
+    )
+    return _made(victim, method, (ASKING,), (text,), result, finds)
+
+
+def _made(
+    victim: "Victim",
+    method: "Chosen",
+    names: Sequence[str],
+    targets: Sequence[str],
+    result: "Result",
+    read: Callable[[Any], str],
+) -> _Made:
+    """Return the rows of the table for each attack, and the panel of the last that succeeded."""
+    import jax
+    import numpy as np
+
     from jaxadv.reports.captions import Panel
 
-    fooled = [d for d in made if d.columns["success"] and d.columns["success_8bit"]] or made
-    shown = min(fooled, key=lambda d: (d.planned.about["setting"] == "complete", d.columns["norm"]))
-    told, about = shown.columns, shown.planned.about
-    assert shown.image is not None  # it has an outcome
-    pair = pictures[shown.planned.id], shown.image
-    said = (told["benign"], about["target"], told["said_8bit"], told["success_8bit"])
-    return Panel(title, *pair, *said)
+    title = TITLES.get(victim.name, victim.name.removeprefix("photos-"))
+    rows, panels, pictures = [], [], {}
+    for place, (name, target) in enumerate(zip(names, targets, strict=True)):
+        one: Any = jax.tree.map(lambda x, place=place: np.asarray(x[place]), result)
+        reported = method.report(one)
+        before, after = read(one.benign.output), read(reported.output_8bit)
+        success = bool(reported.success_8bit)
+        norm = float(np.linalg.norm(reported.image - one.image))
+        rows.append([title, method.name, name, target, after, norm, "yes" if success else "no"])
+        pictures[f"{victim.name}/{method.name}/{name}"] = reported.image
+        heading = f"{title} · {method.name}"
+        panels.append(Panel(heading, one.image, reported.image, before, target, after, success))
+    fooled = [panel for panel in panels if panel.success] or panels
+    return _Made(rows, fooled[-1], pictures)

@@ -2,13 +2,17 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxadv.cli.console import watch
 from jaxadv.cli.options import one_of, positive, refuse_unread
 from jaxadv.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxadv.training.recipe import Storage
+    from jaxadv.victims.zoo import Victim
 
 app = typer.Typer(no_args_is_help=True, help="Train victims.")
 
@@ -18,33 +22,53 @@ HeldOut = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Out = Annotated[Path, typer.Option(help="The folder of all victims.")]
+Stored = Annotated[
+    str, typer.Option(help="Type that weights are rounded to and stored in: float32 or bfloat16.")
+]
+Share = Annotated[
+    bool,
+    typer.Option(
+        "--share",
+        help="Do not store the frozen backbone again: it is read from the victim that it is of.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing victim of that name.")]
 
 SCENES = "scenes"
 _DESIGN = ("decoder", "backbone", "units")
+_FROZEN = ("decoder", "units", "self_critical_steps", "held_out", "stored")
 CAPTIONER_READS = {
     SCENES: (*_DESIGN, "backbone_from", "self_critical_steps", "curriculum"),
-    "--backbone-weights": (*_DESIGN, "backbone_weights", "held_out"),
+    "--backbone-weights": (*_FROZEN, "backbone", "backbone_weights"),
+    "--backbone-from": (*_FROZEN, "backbone_from", "share"),
     "--backbone without weights": (*_DESIGN, "learning_rate", "held_out"),
     "--fine-tune": ("fine_tune", "learning_rate", "held_out"),
 }  # the options that only some modes read
 _SCHEDULE = ("optimiser", "batch", "learning_rate", "weight_decay")
 CLASSIFIER_READS = {
     SCENES: (),
-    "--backbone-weights": ("backbone_weights", "held_out"),
-    "--backbone-from": ("backbone_from", "held_out"),
+    "--backbone-weights": ("backbone_weights", "held_out", "stored"),
+    "--backbone-from": ("backbone_from", "held_out", "stored", "share"),
     "--all-layers": ("backbone_weights", "backbone_from", "held_out", "all_layers", *_SCHEDULE),
 }
 BACKBONE = (
     "photographs need a trained backbone: give --backbone-weights, MobileNetV2's .npz, or "
     "--backbone-from, a victim that has one (jaxadv port)"
 )
+STORED = ("float32", "bfloat16")
 BITS_COST = "A code takes 4 bytes (16, 32) or 8 in a database; only the network's last layer grows."
 HASHER_READS = {
     SCENES: ("pairs",),
     "scenes with --adversarial": ("pairs", "adversarial", "iterations"),
-    "--data": ("held_out",),
-    "--data with --adversarial": ("held_out", "adversarial", "iterations"),
+    "--data": ("held_out", "label_words", "stored", "share"),
+    "--data with --adversarial": (
+        "held_out",
+        "label_words",
+        "stored",
+        "share",
+        "adversarial",
+        "iterations",
+    ),
 }
 
 
@@ -72,8 +96,13 @@ def captioner(
         Path | None, typer.Option(help="Photographs: .npz file of the frozen backbone.")
     ] = None,
     backbone_from: Annotated[
-        str | None, typer.Option(help="Scenes: start from the backbone of this victim.")
+        str | None,
+        typer.Option(
+            help="Start from the backbone of this victim; for photographs it stays frozen."
+        ),
     ] = None,
+    share: Share = False,
+    stored: Stored = "float32",
     fine_tune: Annotated[
         str | None, typer.Option(help="Photographs: fine-tune this victim and add their words.")
     ] = None,
@@ -93,7 +122,7 @@ def captioner(
         float, typer.Option(help="All layers on photographs: initial rate of a cosine schedule.")
     ] = 2e-3,
     self_critical_steps: Annotated[
-        int, typer.Option(min=0, help="Scenes: self-critical steps that follow.")
+        int, typer.Option(min=0, help="Self-critical steps that follow, on CIDEr-D.")
     ] = 0,
     curriculum: Annotated[
         bool, typer.Option("--curriculum", help="Scenes: start with one object, then two.")
@@ -109,16 +138,19 @@ def captioner(
     photographs.
     """
     sources = data or [SCENES]
-    mode = _captioner_mode(sources, fine_tune, backbone, backbone_weights)
+    mode = _captioner_mode(sources, fine_tune, backbone, backbone_weights, backbone_from)
     refuse_unread(context, mode, CAPTIONER_READS)
+    one_of("--stored", stored, STORED)
     positive("--learning-rate", learning_rate)
 
     from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
     from jaxadv.data import scenes
     from jaxadv.training import captioner_recipes as recipes
-    from jaxadv.training.start import from_scratch
+    from jaxadv.training.photo_captioner import train_on_photos
+    from jaxadv.training.start import backbone_of, from_scratch
     from jaxadv.victims.architectures import BACKBONES, CaptionerArchitecture
+    from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 
     folder = victim_folder(out, name, force)
     held: dict[str, Any] = {"held_out": held_out, "seed": seed}
@@ -145,13 +177,26 @@ def captioner(
         )
     else:
         photos, record = recipes.read_captioned(sources)
-        sees = backbone or "mobilenet-v2"
+        weights: Any = None
+        other = None if backbone_from is None else loading.load(backbone_from)
+        if other is not None:
+            sees, weights = backbone_of(other)
+        else:
+            sees = backbone or "mobilenet-v2"
         side = BACKBONES[sees].side if sees in BACKBONES else 224
-        large = CaptionerArchitecture(decoder, sees, units=units or 512, side=side, dropout=0.5)
+        large = CaptionerArchitecture(decoder, sees, units=units or 512, side=side, dropout=0.4)
         held |= {"steps": steps or 1200, **record}
-        if backbone_weights is not None:
-            job = recipes.train_on_photos(
-                folder, large, photos, backbone_weights=backbone_weights, **held
+        if mode != "--backbone without weights":
+            origin = backbone_from or "MobileNetV2 1.0 224 (ImageNet)"
+            job = train_on_photos(
+                folder,
+                large,
+                photos,
+                backbone=weights or load_mobilenet_v2(backbone_weights or Path()),
+                origin=origin,
+                self_critical_steps=self_critical_steps,
+                storage=_storage(stored, other, share),
+                **held,
             )
         else:
             begin = partial(from_scratch, large, seed=seed)
@@ -162,8 +207,33 @@ def captioner(
         pass
 
 
+def _storage(stored: str, backbone: "Victim | None", share: bool) -> "Storage":
+    """Return how weights are stored; a shared backbone is that of the victim that stores it."""
+    from jaxadv.training.recipe import Storage
+
+    if backbone is None or not share:
+        return Storage(stored)
+    return Storage(stored, backbone.record.get("backbone_of", backbone.name))
+
+
+def _label_words(text: str) -> dict[str, list[str]]:
+    """Parse the labels of --label-words, such as `dog/dogs,car`.
+
+    >>> _label_words("dog/dogs,car")
+    {'dog': ['dog', 'dogs'], 'car': ['car']}
+    """
+    groups = [group.split("/") for group in text.lower().replace(" ", "").split(",")]
+    if not all(all(group) for group in groups):
+        raise InputError(f"--label-words {text!r}: must be words such as dog/dogs/puppy,car/cars")
+    return {group[0]: group for group in groups}
+
+
 def _captioner_mode(
-    sources: list[str], fine_tune: str | None, backbone: str | None, backbone_weights: Path | None
+    sources: list[str],
+    fine_tune: str | None,
+    backbone: str | None,
+    backbone_weights: Path | None,
+    backbone_from: str | None,
 ) -> str:
     """Return the mode in which a captioner is trained, a key of `CAPTIONER_READS`."""
     if sources == [SCENES]:
@@ -172,10 +242,12 @@ def _captioner_mode(
         return SCENES
     if fine_tune is not None:
         return "--fine-tune"
+    if backbone_from is not None:
+        return "--backbone-from"
     if backbone_weights is not None:
         return "--backbone-weights"
     if backbone is None:
-        raise InputError("--backbone-weights: photographs need the .npz file of a frozen backbone")
+        raise InputError(BACKBONE)
     return "--backbone without weights"
 
 
@@ -223,6 +295,8 @@ def classifier(
         int | None, typer.Option(min=1, help="By default 4000 on scenes, 1000 on photographs.")
     ] = None,
     held_out: HeldOut = 100,
+    stored: Stored = "float32",
+    share: Share = False,
     seed: Seed = 0,
     out: Out = Path("ported_weights"),
     force: Force = False,
@@ -232,6 +306,7 @@ def classifier(
     mode = _classifier_mode(sources, backbone_weights, backbone_from, all_layers)
     refuse_unread(context, mode, CLASSIFIER_READS)
     one_of("--optimiser", optimiser, ("adam", "sgd"))
+    one_of("--stored", stored, STORED)
     positive("--learning-rate", learning_rate)
 
     from jaxadv import loading
@@ -249,10 +324,10 @@ def classifier(
         small = ClassifierArchitecture(backbone or "resnet-small-crowd", side or scenes.CROWD_SIDE)
         job = recipes.train_tagger_on_scenes(folder, small, steps=steps or 4000, seed=seed)
     else:
-        if backbone_from is not None:
-            other = loading.load(backbone_from)
+        other = None if backbone_from is None else loading.load(backbone_from)
+        if other is not None:
             sees, begun = backbone_of(other, backbone)
-            usual, origin = other.functions.image_shape[0], backbone_from
+            usual, origin = other.functions.image_shape[0], other.name
         else:
             if backbone_weights is None or backbone not in (None, "mobilenet-v2"):
                 raise InputError(BACKBONE)
@@ -270,6 +345,7 @@ def classifier(
             schedule=schedule if all_layers else None,
             held_out=held_out,
             seed=seed,
+            storage=_storage(stored, other, share),
         )
     for _ in watch(job, name):
         pass
@@ -298,8 +374,8 @@ def hasher(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="vgg-f-small (the default), resnet-small, vgg-f or resnet50; features for data "
-            "sets that publish them."
+            help="vgg-f-small (the default), resnet-small, vgg-f, resnet50 or mobilenet-v2 (which "
+            "stays frozen); features for data sets that publish them."
         ),
     ] = None,
     bits: Annotated[
@@ -345,6 +421,15 @@ def hasher(
         ),
     ] = 0,
     iterations: Annotated[int, typer.Option(min=1, help="Steps of these attacks.")] = 100,
+    label_words: Annotated[
+        str | None,
+        typer.Option(
+            help="Data without labels: labels by the words of captions, such as "
+            "dog/dogs/puppy,car/cars; the first word of each names it."
+        ),
+    ] = None,
+    stored: Stored = "float32",
+    share: Share = False,
     pairs: Annotated[
         int, typer.Option(min=64, max=1_000_000, help="Scenes in the training set.")
     ] = 10_000,
@@ -361,6 +446,9 @@ def hasher(
     refuse_unread(context, learns + " with --adversarial" * bool(adversarial), HASHER_READS)
     if begin is not None and backbone_weights is not None:
         raise InputError("--backbone-weights: is not read with --from; give one of them")
+    one_of("--stored", stored, STORED)
+    if share and begin is None:
+        raise InputError("--share: give --from, the victim that has the backbone")
 
     from jaxadv import loading
     from jaxadv.cli.inputs import victim_folder
@@ -386,7 +474,10 @@ def hasher(
     if sources == [SCENES]:
         job = recipes.train_hasher_on_scenes(folder, made, count=pairs, **options)
     else:
-        found = labelled(open_data(sources))
+        found = open_data(sources)
+        words = None if label_words is None else _label_words(label_words)
+        options |= {"label_words": words, "storage": _storage(stored, start, share)}
+        found = found if words is not None else labelled(found)
         job = recipes.train_hasher_on_data(folder, made, found, held_out=held_out, **options)
     for _ in watch(job, name):
         pass

@@ -1,6 +1,7 @@
 """Pairs of a data set's pictures: with its tags, the words of its captions, or a caption."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,6 +34,32 @@ def tag_by_captions(data: DataSet, tags: tuple[str, ...]) -> DataSet:
         for record, words in zip(data.records, said, strict=True)
     )
     return data._replace(records=tuple(records), tags=tags)
+
+
+def label_by_captions(
+    data: DataSet, words: Mapping[str, Sequence[str]], captions: int = 2
+) -> DataSet:
+    """Label pictures by what their captions say; for data sets without labels.
+
+    Args:
+      data: records with captions.
+      words: the words of each label, such as `{"dog": ["dog", "dogs", "puppy"]}`.
+      captions: in how many captions of a picture a label's words must occur.
+
+    Returns:
+      The records that have a label, with these labels alone.
+    """
+    kept = []
+    for record in data.records:
+        said = [set(tokenize(text)) for text in record.captions or ()]
+        labels = tuple(
+            label
+            for label, own in words.items()
+            if sum(not texts.isdisjoint(own) for texts in said) >= captions
+        )
+        if labels:
+            kept.append(record._replace(labels=labels))
+    return data._replace(records=tuple(kept), classes=tuple(words))
 
 
 def set_pairs(data: DataSet, image_shape: tuple[int, ...], read: Read | None = None) -> Pairs:

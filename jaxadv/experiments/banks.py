@@ -14,12 +14,13 @@ import numpy as np
 
 from jaxadv.captions.captioner import Captioner
 from jaxadv.core.method import Chosen
-from jaxadv.data import scenes
+from jaxadv.data import photographs, scenes
 from jaxadv.data.images import ImageError, find_images, read_image, resize
 from jaxadv.data.opening import open_data
 from jaxadv.data.records import captioned, load
 from jaxadv.errors import InputError
 from jaxadv.formats.files import replacing, user_cache
+from jaxadv.training.views import views
 from jaxadv.victims.zoo import Victim
 
 SEED = 7  # of generated scenes: no victim was trained on it, and none is held out
@@ -73,6 +74,9 @@ def most_pictures(captioner: Captioner, params: Any) -> int:
 def _pictures(victim: Victim, bank: str, data: Sequence[str]) -> Iterator[np.ndarray]:
     """Read pictures at the victim's size; those that cannot be read are passed over."""
     shape = victim.captioner.image_shape[:2]
+    if not bank and list(data) == ["photographs"]:
+        rng = np.random.default_rng(SEED)
+        return (view for e in photographs.examples(shape[0]) for view in views(e.picture, rng))
     if bank and bank != "scenes":
         return _readable((partial(read_image, path) for path in find_images(bank)), shape)
     if bank == "scenes" or list(data) == ["scenes"]:

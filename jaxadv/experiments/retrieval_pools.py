@@ -9,7 +9,7 @@ from jaxadv.data import scenes
 from jaxadv.data.opening import open_data
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, PairsError, scene_pairs, take
 from jaxadv.data.records import DataSet, labelled
-from jaxadv.data.set_pairs import set_pairs, tag_by_captions
+from jaxadv.data.set_pairs import label_by_captions, set_pairs, tag_by_captions
 from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.victims.zoo import Victim
 
@@ -32,7 +32,9 @@ def retrieval_pools(
     """
     hasher = victim.hasher
     if tuple(data) != ("scenes",):
-        records = labelled(open_data(data))
+        found = open_data(data)
+        words = victim.record.get("label_words")
+        records = labelled(found) if words is None else label_by_captions(found, words)
         if hasher.reader is None:
             return held_out_pairs(victim, records, queries)
         pairs = set_pairs(records, hasher.image_shape, hasher.reader.encode)

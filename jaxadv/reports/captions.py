@@ -1,28 +1,37 @@
 """A figure of fooled captioners that a person understands at a glance."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxadv.formats.errors import printable
+from jaxadv.reports.drawing import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    Line,
+    changed_words,
+    draw_lines,
+    draw_noise,
+    draw_picture,
+)
 
-_WIDTH = 64  # characters a line of text
-_LINES = 4
+WIDTH, HEIGHT = 6.2, 3.0  # inches of a panel
+CHARACTERS = 66  # of a line of text
+COLUMNS = 2
 
 
 class Panel(NamedTuple):
-    """One attack, to be shown in a row.
+    """One attack.
 
     Attributes:
       title: victim and method.
       benign, adversarial: f32[H, W, 3].
-      said: the caption of the benign picture.
-      target: what was aimed at, gaps as `_`.
-      result: the caption of the adversarial picture.
-      success: whether it is what was aimed at.
+      said: the prediction on the benign picture.
+      target: what the attack aimed at, free words as `_`.
+      result: the prediction on the adversarial picture.
+      success: whether it is what the attack aimed at.
     """
 
     title: str
@@ -34,51 +43,51 @@ class Panel(NamedTuple):
     success: bool
 
 
-def draw(panels: Sequence[Panel]) -> Figure:
-    """Draw benign picture, magnified noise and adversarial picture, with the three captions."""
-    figure = Figure(figsize=(11, 2.1 * len(panels) + 0.4), layout="constrained")
-    axes = figure.subplots(
-        len(panels), 4, squeeze=False, gridspec_kw={"width_ratios": [1, 1, 1, 2.6]}
-    )
-    for row, panel in zip(axes, panels, strict=True):
-        noise = panel.adversarial - panel.benign
-        factor = magnification(noise)
-        pictures = (panel.benign, 0.5 + factor * noise, panel.adversarial)
-        names = ("benign", f"noise ×{factor:g}", "adversarial")
-        for axis, picture, name in zip(row, pictures, names, strict=False):
-            axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
-            axis.set_title(name, fontsize=9)
-            axis.set_axis_off()
-        row[3].set_axis_off()
-        norm = float(np.sqrt((noise**2).sum()))
-        lines = (
-            (f"{panel.title}   ‖ε‖₂ = {norm:.2f}", "black", "bold"),
-            (f"benign:  {panel.said}", "dimgray", "normal"),
-            (f"target:  {panel.target}", "navy", "normal"),
-            (f"result:  {panel.result}", "darkgreen" if panel.success else "firebrick", "bold"),
-        )
-        for i, (text, colour, weight) in enumerate(lines):
-            row[3].text(
-                0,
-                0.88 - 0.25 * i,
-                _wrapped(text),
-                color=colour,
-                weight=weight,
-                fontsize=9,
-                va="center",
-                transform=row[3].transAxes,
-            )
+def draw(panels: Sequence[Panel], heading: str = "") -> Figure:
+    """Draw the pictures before and after each attack, its noise, and what is predicted of them.
+
+    Words that the attack changed are bold: blue where it reached its aim, vermilion where not.
+
+    Args:
+      panels: the attacks, two in a row.
+      heading: the figure's title.
+    """
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    top = 0.5 if heading else 0.05
+    size = (WIDTH * columns, HEIGHT * rows + top)
+    figure = Figure(figsize=size)
+    if heading:
+        figure.suptitle(heading, fontsize=15, weight="bold", y=1 - 0.12 / size[1], va="top")
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, columns)
+        _draw_panel(figure, panel, column * WIDTH, size[1] - top - (row + 1) * HEIGHT)
     return figure
 
 
-def magnification(noise: np.ndarray) -> float:
-    """A round factor that makes the noise fill the range."""
-    largest = float(np.abs(noise).max())
-    if largest == 0:
-        return 1.0
-    return float(max(1, min(50, np.floor(0.5 / largest))))
-
-
-def _wrapped(text: str) -> str:
-    lines = textwrap.wrap(printable(text), _WIDTH, subsequent_indent=" " * 9, max_lines=_LINES)
-    return "\n".join(lines)
+def _draw_panel(figure: Figure, panel: Panel, left: float, bottom: float) -> None:
+    """Draw a panel at a place of the figure, in inches."""
+    width, height = figure.get_size_inches()
+    noise = panel.adversarial - panel.benign
+    norm = float(np.sqrt((noise**2).sum()))
+    side, gap = 1.75, 0.15
+    for place in range(3):
+        x, y = left + 0.15 + place * (side + gap), bottom + HEIGHT - side - 0.45
+        axis = figure.add_axes((x / width, y / height, side / width, side / height))
+        if place == 0:
+            draw_picture(axis, panel.benign, "before")
+            name = f"{panel.title}   ‖ε‖₂ = {norm:.2f}".strip()
+            at = ((left + 0.15) / width, (bottom + HEIGHT - 0.18) / height)
+            figure.text(*at, name, fontsize=11, weight="bold", va="center")
+        elif place == 1:
+            draw_noise(axis, noise)
+        else:
+            draw_picture(axis, panel.adversarial, "after")
+    box = ((left + 0.15) / width, bottom / height, (WIDTH - 0.2) / width, 0.76 / height)
+    colour = BLUE if panel.success else VERMILLION
+    lines = [
+        Line("before", panel.said),
+        Line("target", panel.target, GREY),
+        Line("after", panel.result, colour, changed_words(panel.said, panel.result)),
+    ]
+    draw_lines(figure.add_axes(box), lines, CHARACTERS, 10)

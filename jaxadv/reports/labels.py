@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from jaxadv.labels.classifier import first_labels
 from jaxadv.labels.metrics import ranking_scores
 from jaxadv.labels.target import LabelTarget
-from jaxadv.reports.captions import magnification
+from jaxadv.reports.drawing import BLUE, GREEN, VERMILLION, draw_noise, draw_picture
 
 WATCHED = {
     "ΔTkAcc": "top_k_accuracy",
@@ -20,7 +20,7 @@ WATCHED = {
     "ΔAP@k": "average_precision",
     "ΔNDCG@k": "ndcg",
 }
-COLOURS = {"specified": "darkgreen", "relevant": "limegreen", "irrelevant": "crimson"}
+COLOURS = {"specified": BLUE, "relevant": GREEN, "irrelevant": VERMILLION}
 
 
 class LabelPanel(NamedTuple):
@@ -77,34 +77,30 @@ def draw(panels: Sequence[LabelPanel], factor: float | None = None) -> Figure:
       factor: by which the noise is magnified, so that rows can be compared (the paper's figures:
         100); one that fits each row by default.
     """
-    figure = Figure(figsize=(12, 2.3 * len(panels) + 0.4), layout="constrained")
+    figure = Figure(figsize=(13, 2.5 * len(panels) + 0.4), layout="constrained")
     axes = figure.subplots(
         len(panels), 5, squeeze=False, gridspec_kw={"width_ratios": [1, 1, 1, 1.3, 1.3]}
     )
     for row, panel in zip(axes, panels, strict=True):
         noise = panel.adversarial - panel.benign
-        times = magnification(noise) if factor is None else factor
-        pictures = (panel.benign, 0.5 + times * noise, panel.adversarial)
-        names = (panel.title, f"noise ×{times:g}", f"‖ε‖₂ = {np.linalg.norm(noise):.2f}")
-        for axis, picture, name in zip(row, pictures, names, strict=False):
-            axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
-            axis.set_title(name, fontsize=9)
-            axis.set_axis_off()
+        draw_picture(row[0], panel.benign, panel.title)
+        draw_noise(row[1], noise, factor)
+        draw_picture(row[2], panel.adversarial, f"after, ‖ε‖₂ = {np.linalg.norm(noise):.2f}")
         _ranking(row[3], "before", panel.before, panel.kinds)
         _ranking(row[4], "after", panel.after, panel.kinds)
         changes = [f"{name} {value:.2f}" for name, value in panel.changes.items()]
         told = "\n".join((", ".join(changes[:2]), ", ".join(changes[2:])))
-        row[4].text(0, 0, told, fontsize=8, va="bottom", transform=row[4].transAxes)
+        row[4].text(0, 0, told, fontsize=9, va="bottom", transform=row[4].transAxes)
     for kind, colour in COLOURS.items():
         axes[0][4].plot([], [], "s", color=colour, label=kind)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=11, frameon=False)
     return figure
 
 
 def _ranking(
     axis: Axes, title: str, ranking: Sequence[tuple[str, float]], kinds: dict[str, str]
 ) -> None:
-    axis.set_title(title, fontsize=9, loc="left")
+    axis.set_title(title, fontsize=11, loc="left")
     axis.set_axis_off()
     for place, (label, score) in enumerate(ranking):
         axis.text(
@@ -113,7 +109,7 @@ def _ranking(
             f"{place + 1}. {label}  {score:.2f}",
             color=COLOURS[kinds[label]],
             weight="bold",
-            fontsize=9,
+            fontsize=11,
             va="center",
             transform=axis.transAxes,
         )

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from jaxadv.data.pairs import Pairs, as_examples
 from jaxadv.experiments.hash_attacks import Codes
 from jaxadv.hashing.metrics import HAMMING, Comparison, search
+from jaxadv.reports.drawing import BLUE, VERMILLION
 
-RIGHT, WRONG = "limegreen", "crimson"
+RIGHT, WRONG = BLUE, VERMILLION
 
 
 class Found(NamedTuple):
@@ -100,23 +101,23 @@ def draw_panels(panels: Sequence[RetrievalPanel]) -> Figure:
             _pictures(line[2:], found)
     for colour, word in ((RIGHT, "shares a label with the query"), (WRONG, "does not")):
         axes[0][0].plot([], [], "s", color=colour, label=word)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=10, frameon=False)
     return figure
 
 
 def _query(axis: Axes, query: np.ndarray | str, name: str) -> None:
-    axis.set_title(name, fontsize=9, loc="left")
+    axis.set_title(name, fontsize=10, loc="left")
     axis.set_axis_off()
     if isinstance(query, str):
         words = query.split()
         lines = [" ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
-        axis.text(0, 0.5, "\n".join(lines), fontsize=9, va="center", transform=axis.transAxes)
+        axis.text(0, 0.5, "\n".join(lines), fontsize=10, va="center", transform=axis.transAxes)
     else:
         axis.imshow(np.clip(query, 0, 1), interpolation="nearest")
 
 
 def _texts(axis: Axes, found: Found) -> None:
-    axis.set_title("texts found", fontsize=9, loc="left")
+    axis.set_title("texts found", fontsize=10, loc="left")
     axis.set_axis_off()
     for place, (text, right) in enumerate(zip(found.texts, found.texts_right, strict=True)):
         axis.text(
@@ -124,7 +125,7 @@ def _texts(axis: Axes, found: Found) -> None:
             0.9 - place / len(found.texts),
             f"{place + 1}. {text}",
             color=RIGHT if right else WRONG,
-            fontsize=8,
+            fontsize=10,
             va="center",
             transform=axis.transAxes,
         )
@@ -136,7 +137,7 @@ def _pictures(axes: Sequence[Axes], found: Found) -> None:
     ):
         axis = axes[place]
         axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
-        axis.set_title("pictures found" if place == 0 else f"{place + 1}.", fontsize=9, loc="left")
+        axis.set_title("pictures found" if place == 0 else f"{place + 1}.", fontsize=10, loc="left")
         axis.set_axis_on()
         axis.set_xticks([])
         axis.set_yticks([])

@@ -13,37 +13,45 @@ from jaxadv.errors import InputError
 from jaxadv.training.fit import Phase, Report, State, begin, fit, gradient_step
 from jaxadv.training.optimisers import adam
 from jaxadv.training.parts import generator, merge, see, shuffled, split
+from jaxadv.training.views import views_of_caption
 from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import as_captioner
 from jaxadv.vocabulary import END, Vocabulary
 
 
 class CaptionData(NamedTuple):
-    """Images, or a frozen backbone's grids of them, with tokenized captions.
+    """Images, or a frozen backbone's grids of their views, with tokenized captions.
 
     Attributes:
-      inputs: images f32[n, H, W, 3], or grids f32[n, h, w, C].
+      inputs: images f32[n, H, W, 3], or grids [n, v, h, w, C] of v views of each image.
       captions: tokens i32[m, T], padded with the end token.
       owner: i32[m], the row of the input that each caption describes.
+      views: i32[m], how many of the first views each caption describes; None for images.
     """
 
     inputs: np.ndarray
     captions: np.ndarray
     owner: np.ndarray
+    views: np.ndarray | None = None
 
 
 def caption_data(
-    inputs: np.ndarray, captions: list[tuple[str, ...]], vocabulary: Vocabulary, length: int
+    inputs: np.ndarray,
+    captions: list[tuple[str, ...]],
+    vocabulary: Vocabulary,
+    length: int,
+    views: int | None = None,
 ) -> CaptionData:
     """Tokenize the captions of each input.
 
     Captions without a word, and those with more unknown than known words, are left out.
 
     Args:
-      inputs: images f32[n, H, W, 3], or grids f32[n, h, w, C].
+      inputs: images f32[n, H, W, 3], or grids [n, v, h, w, C] of v views of each image.
       captions: the captions of each input.
       vocabulary: the words that are learned.
       length: number of tokens that each caption is cut or padded to.
+      views: v, for grids.
 
     Returns:
       The inputs with the captions that are left.
@@ -52,21 +60,25 @@ def caption_data(
       InputError: no caption is left.
     """
     rows = [
-        (i, (tokens + length * [END])[:length])
+        (i, (tokens + length * [END])[:length], views and views_of_caption(caption, views))
         for i, several in enumerate(captions)
-        for tokens in map(vocabulary.encode_known, several)
-        if tokens and 2 * tokens.count(vocabulary.unknown or END) <= len(tokens)
+        for caption in several
+        if (tokens := vocabulary.encode_known(caption))
+        and 2 * tokens.count(vocabulary.unknown or END) <= len(tokens)
     ]
     if not rows:
         raise InputError(
             f"none of the {sum(map(len, captions)):,} captions has at least half of its words in "
             f"the vocabulary of {len(vocabulary.words):,}: more captions are needed"
         )
-    owner, tokens = zip(*rows, strict=True)
-    return CaptionData(inputs, np.array(tokens, np.int32), np.array(owner, np.int32))
+    owner, padded, described = zip(*rows, strict=True)
+    seen = None if views is None else np.array(described, np.int32)
+    return CaptionData(inputs, np.array(padded, np.int32), np.array(owner, np.int32), seen)
 
 
-def negative_log_likelihood(victim: Captioner, params: Any, features: Any, tokens: Array) -> Array:
+def negative_log_likelihood(
+    victim: Captioner, params: Any, features: Any, tokens: Array, smoothing: float = 0.0
+) -> Array:
     """Return the mean of `-ln P(S_t | S_<t, I)` over a caption's words and its end token.
 
     Unknown words are inputs of the decoder, because later words depend on them, but not targets:
@@ -77,11 +89,15 @@ def negative_log_likelihood(victim: Captioner, params: Any, features: Any, token
       params: its parameters.
       features: its features of one image.
       tokens: the caption i32[T], padded with the end token.
+      smoothing: the share of label smoothing, which is spread over all words that may be predicted.
     """
     log_p = log_probabilities(victim, params, features, tokens)
     chosen = jnp.take_along_axis(log_p, tokens[:, None], axis=1)[:, 0]
-    known = jnp.asarray(sayable(victim.vocabulary))[tokens]
-    counted = spoken(tokens) & known
+    known = jnp.asarray(sayable(victim.vocabulary))
+    if smoothing:
+        mean = jnp.where(known, log_p, 0.0).sum(axis=1) / known.sum()
+        chosen = (1 - smoothing) * chosen + smoothing * mean
+    counted = spoken(tokens) & known[tokens]
     return -jnp.where(counted, chosen, 0.0).sum() / jnp.maximum(counted.sum(), 1)
 
 
@@ -96,9 +112,11 @@ def fit_likelihood(
     learning_rate: float,
     key: Array,
     frozen_backbone: bool = False,
+    smoothing: float = 0.0,
+    weight_decay: float = 0.0,
     report_every: int = 50,
 ) -> Iterator[tuple[Report, Any]]:
-    """Maximise the likelihood of captions with Adam and a cosine schedule.
+    """Maximise the likelihood of captions with AdamW and a cosine schedule.
 
     Args:
       architecture: what is trained; the dropout of its decoder is active.
@@ -110,6 +128,8 @@ def fit_likelihood(
       learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
       key: random key for the order of the captions and for dropout.
       frozen_backbone: train the decoder only, on precomputed grids.
+      smoothing: the share of label smoothing.
+      weight_decay: weight decay of AdamW; 0 is Adam.
       report_every: number of steps between reports.
 
     Returns:
@@ -117,14 +137,14 @@ def fit_likelihood(
     """
     net = architecture.network(vocabulary.size)
     training = net.clone(decoder=net.decoder.clone(training=True))
-    optimiser = adam(learning_rate, steps)
+    optimiser = adam(learning_rate, steps, weight_decay)
     layers = set(variables["params"])
     frozen = {"backbone"} if frozen_backbone else set()
     fitted, kept, rest = split(variables, layers - frozen, frozen)
 
     def loss(params: Any, state: State, batch: Any, key: Array) -> tuple[Array, State]:
         inputs, tokens = batch
-        grids, rest = inputs, state["rest"]
+        grids, rest = inputs.astype(jnp.float32), state["rest"]
         params = {**params, **state["kept"]}
         if not frozen_backbone:
             grids, rest = see(training, "see", params, rest, inputs)
@@ -135,7 +155,7 @@ def fit_likelihood(
                 training, vocabulary, architecture.max_length, (0, 0, 3), {"dropout": key}
             )
             features = training.apply(all_variables, grid, method="prepare")
-            return negative_log_likelihood(victim, all_variables, features, tokens)
+            return negative_log_likelihood(victim, all_variables, features, tokens, smoothing)
 
         losses = jax.vmap(one)(grids, tokens, jax.random.split(key, len(tokens)))
         return losses.mean(), {"rest": rest}
@@ -157,4 +177,7 @@ def _batches(
     rng = generator(key)
     for now in epochs:
         for rows in shuffled(len(now.captions), min(batch, len(now.captions)), rng):
-            yield now.inputs[now.owner[rows]], now.captions[rows]
+            read = now.owner[rows]
+            if now.views is not None:
+                read = read, rng.integers(now.views[rows])
+            yield now.inputs[read], now.captions[rows]

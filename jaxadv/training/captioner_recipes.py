@@ -5,7 +5,7 @@ The functions that train yield their progress.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from itertools import count, islice, repeat
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,22 +26,18 @@ from jaxadv.training.captioner import (
     CaptionData,
     caption_data,
     fit_likelihood,
-    negative_log_likelihood,
 )
 from jaxadv.training.recipe import Recipe, Trained, hold_out, train, with_messages
 from jaxadv.training.self_critical import decoder_of, fit_self_critical
 from jaxadv.training.start import (
-    MORE_THAN,
     Start,
     backbone_of,
-    from_scratch,
     from_victim,
     with_backbone,
 )
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import CaptionNet, initial_variables
-from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 from jaxadv.vocabulary import Vocabulary
 
 LEARNING_RATE = 2e-3
@@ -217,118 +213,6 @@ def read_captioned(sources: Sequence[str]) -> tuple[Sequence[Record], dict[str, 
     """Return the captioned photographs of folders or data sets, and the record of their poison."""
     photos = captioned(open_data(sources)).records
     return photos, training_record([Path(source) for source in sources], len(photos))
-
-
-def train_on_photos(
-    folder: Path,
-    architecture: CaptionerArchitecture,
-    photos: Sequence[Record],
-    *,
-    backbone_weights: Path,
-    steps: int,
-    held_out: int = 100,
-    more_than: int = MORE_THAN,
-    batch: int = 64,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    report_every: int = 50,
-    **record: Any,
-) -> Iterator[Progress]:
-    """Train a decoder over a frozen MobileNetV2 and keep the weights with the best held-out loss.
-
-    Features are computed once.
-
-    Args:
-      folder: the victim's folder.
-      architecture: what is trained; its backbone is `mobilenet-v2`.
-      photos: photographs with captions.
-      backbone_weights: the backbone's `.npz` file.
-      steps: number of optimiser steps.
-      held_out: number of photographs that are not trained on; their ids are recorded.
-      more_than: the vocabulary has the words that occur more often in the training captions.
-      batch: number of captions in a step.
-      learning_rate: initial learning rate, which decays to zero along a cosine.
-      seed: random seed for the initial weights, the order and dropout.
-      report_every: number of steps between held-out losses.
-      **record: further entries of the victim's record; must be JSON.
-    """
-    training, aside = hold_out(photos, held_out)
-    captions = [c for p in training for c in p.captions or ()]
-    _, vocabulary, drawn, _ = from_scratch(architecture, captions, seed, more_than)
-    net = architecture.network(vocabulary.size)
-    start = with_backbone(drawn, load_mobilenet_v2(backbone_weights))
-    schedule: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate}
-    grids: dict[str, np.ndarray] = {}
-    pictures = read_pictures(photos, architecture.image_shape[:2])
-    for i in range(0, len(photos), 20):
-        some = photos[i : i + 20]
-        seen = compute_grids(net, start, np.stack(list(islice(pictures, len(some)))))
-        grids |= {p.id: grid for p, grid in zip(some, seen, strict=True)}
-        message = f"features of {len(grids)} photographs"
-        yield Progress(len(grids), len(photos) + steps, message)
-
-    def data(of: Sequence[Record]) -> CaptionData:
-        stacked, captions = np.stack([grids[p.id] for p in of]), [p.captions or () for p in of]
-        return caption_data(stacked, captions, vocabulary, architecture.max_length)
-
-    def fit() -> Iterator[Trained]:
-        held_out_loss = _held_out_loss(net, architecture.captioner(vocabulary), data(aside))
-        job = fit_likelihood(
-            architecture,
-            vocabulary,
-            start,
-            repeat(data(training)),
-            steps=steps,
-            key=jax.random.key(seed),
-            frozen_backbone=True,
-            report_every=report_every,
-            **schedule,
-        )
-        best, kept, at = np.inf, start, 0
-        for report, now in job:
-            loss = held_out_loss(now)
-            if loss < best:
-                best, kept, at = loss, now, report.step
-            message = f"{LOSS.format(report.loss)}, held out {loss:.3f} (best {best:.3f})"
-            yield Trained(report.step, message, kept, {"steps": at}, {"held_out_loss_a_word": best})
-
-    def summary(record: Any) -> str:
-        best, at = record["measures"]["held_out_loss_a_word"], record["training"]["steps"]
-        return f"best held-out loss {best:.3f} at step {at}"
-
-    recipe = Recipe(
-        architecture,
-        {"vocabulary": vocabulary.words},
-        fit(),
-        steps,
-        source="jaxadv train captioner on photographs, backbone MobileNetV2 1.0 224 (ImageNet)",
-        training={**schedule, "seed": seed},
-        measure=lambda _: {},
-        summary=summary,
-        record={"held_out": [p.id for p in aside], **record},
-        read=len(photos),
-    )
-    yield from train(folder, recipe)
-
-
-def _held_out_loss(net: CaptionNet, victim: Captioner, data: CaptionData) -> Callable[[Any], float]:
-    @jax.jit
-    def mean(variables: Any, grids: Array, tokens: Array) -> Array:
-        def one(grid: Array, tokens: Array) -> Array:
-            features = net.apply(variables, grid, method="prepare")
-            return negative_log_likelihood(victim, variables, features, tokens)
-
-        return jax.vmap(one)(grids, tokens).mean()
-
-    def loss(variables: Any) -> float:
-        parts = np.array_split(np.arange(len(data.captions)), max(1, len(data.captions) // 100))
-        sums = [
-            float(mean(variables, data.inputs[data.owner[p]], data.captions[p])) * len(p)
-            for p in parts
-        ]
-        return sum(sums) / len(data.captions)
-
-    return loss
 
 
 def fine_tune(

@@ -90,8 +90,8 @@ def fit_head(
     Args:
       head: initial parameters of the head.
       read: `(head, features f32[...]) -> logits f32[c]`.
-      features: f32[n, v, ...], features of v views of each picture (itself and its mirror image); a
-        step draws one view of each of its pictures.
+      features: f32[n, v, ...], features of v views of each picture (`views`); a step draws one
+        view of each of its pictures.
       labels: bool[n, c].
       steps: number of optimiser steps.
       batch: number of pictures in a step, drawn with replacement.

@@ -4,11 +4,12 @@ The functions that train yield their progress.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ from jaxadv.data.pairs import (
     take,
 )
 from jaxadv.data.records import DataSet
-from jaxadv.data.set_pairs import caption_tags, feature_width, set_pairs
+from jaxadv.data.set_pairs import caption_tags, feature_width, label_by_captions, set_pairs
 from jaxadv.hashing.cmla import Known
 from jaxadv.hashing.metrics import HAMMING, Comparison, effective_dimensions, retrieval
 from jaxadv.hashing.similarity import comparison
@@ -36,13 +37,15 @@ from jaxadv.training import dcmh, ssah
 from jaxadv.training.adversarial_pairs import adversarial_pairs
 from jaxadv.training.dual_encoder import fit_dual_encoder
 from jaxadv.training.fit import Report
-from jaxadv.training.recipe import Recipe, train, with_messages
+from jaxadv.training.recipe import PLAIN, Recipe, Storage, train, with_messages
 from jaxadv.training.start import begin_from, begin_from_features
+from jaxadv.victims import zoo
 from jaxadv.victims.architectures import HasherArchitecture, Names, Params, VictimError
 from jaxadv.victims.nets.hash_net import HashNet, initial_variables
 from jaxadv.victims.zoo import Victim
 
 BITS = (16, 32, 48, 64)
+FROZEN = "mobilenet-v2"  # the backbone that is not trained
 SCENE_NAMES: Names = {"tags": SCENE_TAGS, "classes": SCENE_CLASSES}
 # Adam's steps do not shrink with the gradient. With a weight of 1, a bit whose balance is computed
 # from remembered codes would swing from one side to the other.
@@ -128,6 +131,8 @@ def hasher_architecture(
     bits = 32 if bits is None else bits
     if bits not in BITS:
         raise VictimError(f"--bits {bits}: must be one of {', '.join(map(str, BITS))}")
+    if backbone == FROZEN:
+        return HasherArchitecture(method, backbone, bits, units=512, semantic=128)
     if backbone.endswith("-small"):
         return HasherArchitecture(method, backbone, bits, scenes.SIDE, units=128, semantic=128)
     return HasherArchitecture(method, backbone, bits, units=8192 if method == "dcmh" else 4096)
@@ -166,8 +171,13 @@ def train_hasher(
     batch: int = 64,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    storage: Storage = PLAIN,
+    **record: Any,
 ) -> Iterator[Progress]:
     """Train a hasher on pairs and save it with its MAP on held-out ones.
+
+    A MobileNetV2 backbone is frozen, because its batch statistics are folded into its weights; the
+    features of pictures and of their mirror images are computed once.
 
     Args:
       folder: the victim's folder.
@@ -188,11 +198,13 @@ def train_hasher(
       batch: number of pairs in a step.
       learning_rate: initial learning rate, which decays to zero along a cosine.
       seed: random seed for the initial weights, the order and the mirroring.
+      storage: how the weights are stored.
+      **record: further entries of the victim's record; must be JSON.
 
     Raises:
       PairsError: the pairs do not fit each other or the names.
-      VictimError: `start` does not fit; or adversarial pairs are asked for, but `start` is not a
-        hasher of the same architecture, or takes no pictures.
+      VictimError: `start` does not fit, or a MobileNetV2 has none; or adversarial pairs are asked
+        for, but `start` is not a hasher of the same architecture, or takes no pictures.
     """
     for some in (training, *held_out):
         check_pairs(some, (len(names["tags"]),), names["classes"])
@@ -214,8 +226,16 @@ def train_hasher(
         variables = begin_from(variables, start)
     if features is not None:
         variables = begin_from_features(variables, features[1])
+    variables = zoo.rounded(variables, storage.stored)
     schedule = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
-    job = fit_of(architecture.method, decorrelation)(net, variables, pairs, key=key, **schedule)
+    fit = fit_of(architecture.method, decorrelation)
+    if architecture.backbone == FROZEN:
+        if start is None:
+            raise VictimError(f"--backbone {FROZEN}: give --from, a victim with that backbone")
+        yield Progress(0, steps, "features of the pictures")
+        job = _fit_frozen(fit, net, variables, pairs, key=key, **schedule)
+    else:
+        job = fit(net, variables, pairs, key=key, **schedule)
 
     def measure(now: Params) -> dict[str, Any]:
         queries, database = held_out
@@ -253,9 +273,43 @@ def train_hasher(
         },
         measure=measure,
         summary=summary,
-        record={} if held_out_ids is None else {"held_out": list(held_out_ids)},
+        record={
+            **record,
+            **({} if held_out_ids is None else {"held_out": list(held_out_ids)}),
+        },
+        storage=storage,
     )
     yield from train(folder, recipe)
+
+
+class _Given(nn.Module):
+    """The features of pictures, where they are computed already."""
+
+    def __call__(self, features: Array, **options: Any) -> Array:
+        return features
+
+
+def _fit_frozen(
+    fit: Callable[..., Iterator[tuple[Report, Any]]],
+    net: HashNet,
+    variables: Params,
+    pairs: Pairs,
+    **options: Any,
+) -> Iterator[tuple[Report, Params]]:
+    """Train all but the backbone, on the features of pictures and of their mirror images."""
+    params = variables["params"]
+    see = jax.jit(net.features.apply)
+    own = {"params": params["features"]}
+
+    def features(pictures: np.ndarray) -> np.ndarray:
+        seen = [see(own, as_examples(pictures[i : i + 20])) for i in range(0, len(pictures), 20)]
+        return np.concatenate(seen)
+
+    shown = np.concatenate([features(pairs.pictures), features(pairs.pictures[:, :, ::-1])])
+    both = join(pairs, pairs)._replace(pictures=shown)
+    rest = {"params": {name: part for name, part in params.items() if name != "features"}}
+    for report, now in fit(net.clone(features=_Given()), rest, both, **options):
+        yield report, {"params": {**now["params"], "features": params["features"]}}
 
 
 def _to_attack(architecture: HasherArchitecture, start: Victim | None) -> Victim:
@@ -326,6 +380,7 @@ def train_hasher_on_data(
     steps: int,
     held_out: int = 100,
     seed: int = 0,
+    label_words: Mapping[str, Sequence[str]] | None = None,
     **options: Any,
 ) -> Iterator[Progress]:
     """Train a hasher on a data set's pictures with their tags, or the words of their captions.
@@ -338,6 +393,8 @@ def train_hasher_on_data(
       folder: the victim's folder.
       architecture: what is trained.
       data: a data set with classes, and with tags or captions.
+      label_words: labels by the words that captions say (`label_by_captions`), for data without
+        labels.
       steps: number of optimiser steps of each network.
       held_out: number of pairs that are queries and not trained on. If `start` was trained on the
         same data, its queries are used instead.
@@ -351,6 +408,9 @@ def train_hasher_on_data(
     if options.get("adversarial"):
         _to_attack(architecture, options.get("start"))
     yield Progress(0, steps, "reading pictures")
+    if label_words is not None:
+        data = label_by_captions(data, label_words)
+        options["label_words"] = {label: list(words) for label, words in label_words.items()}
     tagged = data if data.tags else caption_tags(data)
     width = feature_width(data)
     if width is not None and architecture.backbone == "features":

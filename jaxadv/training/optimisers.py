@@ -7,12 +7,21 @@ import optax
 Optimiser = Literal["adam", "sgd"]
 
 
-def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Return Adam with gradient clipping and a rate that decays to zero along a cosine."""
-    return optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+def adam(
+    learning_rate: float, steps: int, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Return AdamW with gradient clipping and a rate that decays to zero along a cosine.
+
+    Args:
+      learning_rate: initial learning rate.
+      steps: number of steps until it is zero.
+      weight_decay: decoupled weight decay; 0 is Adam.
+    """
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    rule = (
+        optax.adamw(schedule, weight_decay=weight_decay) if weight_decay else optax.adam(schedule)
     )
+    return optax.chain(optax.clip_by_global_norm(5.0), rule)
 
 
 def constant(

@@ -36,6 +36,21 @@ class Trained(NamedTuple):
     measures: Mapping[str, Any] = {}
 
 
+class Storage(NamedTuple):
+    """How a victim's weights are stored.
+
+    Attributes:
+      stored: one of `zoo.STORED`; measured are the weights as they are stored.
+      backbone_of: name of a victim beside it that has the same backbone; None stores its own.
+    """
+
+    stored: str = "float32"
+    backbone_of: str | None = None
+
+
+PLAIN = Storage()
+
+
 class Recipe(NamedTuple):
     """How a victim is trained, measured and recorded.
 
@@ -50,6 +65,7 @@ class Recipe(NamedTuple):
       summary: `record -> message`, the last line of the progress.
       record: further entries of its record; must be JSON.
       read: number of pictures read beforehand, which count as progress.
+      storage: how the weights are stored.
     """
 
     architecture: Architecture
@@ -62,6 +78,7 @@ class Recipe(NamedTuple):
     summary: Callable[[Mapping[str, Any]], str]
     record: Mapping[str, Any] = {}
     read: int = 0
+    storage: Storage = PLAIN
 
 
 def train(folder: Path, recipe: Recipe) -> Iterator[Progress]:
@@ -77,14 +94,22 @@ def train(folder: Path, recipe: Recipe) -> Iterator[Progress]:
     total = recipe.read + recipe.steps
     for trained in recipe.fit:
         yield Progress(recipe.read + trained.step, total, trained.message)
-    measures = {**trained.measures, **recipe.measure(trained.variables)}
+    variables = zoo.rounded(trained.variables, recipe.storage.stored)
+    measures = {**trained.measures, **recipe.measure(variables)}
     record = {
         "source": recipe.source,
         "training": {**recipe.training, **trained.training},
         **({"measures": measures} if measures else {}),
         **recipe.record,
     }
-    zoo.save(folder, recipe.architecture, recipe.names, trained.variables, **record)
+    zoo.save(
+        folder,
+        recipe.architecture,
+        recipe.names,
+        variables,
+        **recipe.storage._asdict(),
+        **record,
+    )
     yield Progress(total, total, recipe.summary(record))
 
 

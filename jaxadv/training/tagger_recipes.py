@@ -5,7 +5,7 @@ The functions that train yield their progress.
 
 from collections.abc import Generator, Iterator
 from functools import partial
-from itertools import count, islice, repeat
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,10 @@ from jaxadv.progress import Progress
 from jaxadv.training.classifier import LabelData, fit_head, fit_labels
 from jaxadv.training.fit import Report
 from jaxadv.training.optimisers import Optimiser, adam, constant
-from jaxadv.training.recipe import Recipe, hold_out, train, with_messages
+from jaxadv.training.recipe import PLAIN, Recipe, Storage, hold_out, train, with_messages
 from jaxadv.training.start import with_backbone
+from jaxadv.training.views import SEEN_TOGETHER, see_views
+from jaxadv.victims import zoo
 from jaxadv.victims.architectures import ClassifierArchitecture, Params
 from jaxadv.victims.nets.classifier_net import ClassifierNet
 
@@ -130,7 +132,6 @@ class Schedule(NamedTuple):
 
 
 HEAD: dict[str, Any] = {"batch": 64, "learning_rate": 1e-3, "weight_decay": 1.0}
-SEEN_TOGETHER = 8  # photographs in a batch of the frozen backbone
 AT_A_TIME = 1024  # photographs in memory, where all layers are trained
 
 
@@ -145,6 +146,7 @@ def train_tagger_on_photos(
     schedule: Schedule | None = None,
     held_out: int = 100,
     seed: int = 0,
+    storage: Storage = PLAIN,
 ) -> Iterator[Progress]:
     """Train a tagger on photographs and save it with its held-out mean average precision.
 
@@ -157,9 +159,10 @@ def train_tagger_on_photos(
       origin: the origin of the backbone, for the record.
       steps: number of optimiser steps.
       schedule: how all layers are trained. If None, the backbone is frozen, and the head is
-        trained on the features of each photograph and of its mirror image, computed once.
+        trained on the features of a few views of each photograph, computed once.
       held_out: number of photographs that are not trained on; their ids are recorded.
-      seed: random seed for the head's initial weights, the order and the mirroring.
+      seed: random seed for the head's initial weights, the views and the order.
+      storage: how the weights are stored.
     """
     photos = data._replace(records=tuple(sorted(data.records, key=lambda p: p.id)))
     training, aside = (
@@ -168,8 +171,9 @@ def train_tagger_on_photos(
     classes, shape = data.classes or (), architecture.image_shape
     net, key = architecture.network(len(classes)), jax.random.key(seed)
     variables = with_backbone(jax.jit(net.init)(key, jnp.zeros(shape)), start)
+    variables = zoo.rounded(variables, storage.stored)
     if schedule is None:
-        features = yield from _features(net, variables, photos, shape, steps)
+        features = yield from _features(net, variables, photos, shape, steps, seed)
         job = _fit_head(net, variables, training, features, steps, key)
         shown = np.stack([features[p.id][0] for p in aside.records])
     else:
@@ -222,26 +226,30 @@ def train_tagger_on_photos(
         summary=summary,
         record={"held_out": [p.id for p in aside.records]},
         read=len(photos.records) if schedule is None else 0,
+        storage=storage,
     )
     yield from train(folder, recipe)
 
 
 def _features(
-    net: ClassifierNet, variables: Params, data: DataSet, shape: tuple[int, int, int], steps: int
+    net: ClassifierNet,
+    variables: Params,
+    data: DataSet,
+    shape: tuple[int, int, int],
+    steps: int,
+    seed: int,
 ) -> Generator[Progress, None, dict[str, np.ndarray]]:
-    """Return the features f32[2, ...] of each photograph and its mirror image, by id."""
-    see = jax.jit(partial(net.apply, method="see"))
+    """Return the features [VIEWS, ...] of the views of each photograph, by id."""
+    see = partial(jax.jit(partial(net.apply, method="see")), variables)
     features: dict[str, np.ndarray] = {}
-    pictures = read_pictures(data.records, shape[:2])
-    for start in range(0, len(data.records), SEEN_TOGETHER):
-        some = data.records[start : start + SEEN_TOGETHER]
-        shown = list(islice(pictures, len(some)))
-        both = np.stack([*shown, *(picture[:, ::-1] for picture in shown)])
-        seen = np.asarray(see(variables, both))
-        seen = seen.reshape(2, len(some), *seen.shape[1:])
-        features |= {p.id: seen[:, i] for i, p in enumerate(some)}
-        message = f"features of {len(features)} photographs"
-        yield Progress(len(features), len(data.records) + steps, message)
+    total = len(data.records)
+    for photo, seen in zip(
+        data.records, see_views(see, data.records, shape[:2], seed), strict=True
+    ):
+        features[photo.id] = seen.astype(np.float32)
+        if len(features) % SEEN_TOGETHER == 0 or len(features) == total:
+            message = f"features of {len(features)} photographs"
+            yield Progress(len(features), total + steps, message)
     return features
 
 

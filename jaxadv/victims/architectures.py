@@ -350,6 +350,7 @@ FEATURES: dict[str, Callable[[int], nn.Module]] = {  # of a hasher's pictures, b
     "vgg-f-small": lambda side: VggF(side, width=8, units=256, stem=Window(5, 2)),
     "resnet-small": _pooled("resnet-small"),
     "resnet50": _pooled("resnet50"),
+    "mobilenet-v2": _pooled("mobilenet-v2"),
     "features": lambda side: HiddenLayer(),
 }
 

@@ -2,7 +2,9 @@
 
 A victim is a folder: `weights/` (an Orbax checkpoint) and `record.json` (kind, architecture, names,
 how it was made, what it can do). Names are looked up in `ported_weights/` of the working folder,
-then among those shipped with the package; a path to such a folder works too.
+then among those shipped with the package; a path to such a folder works too. Weights may be stored
+in bfloat16, and a backbone that several victims share is stored with one of them; once loaded, a
+victim's weights are whole and float32.
 """
 
 import dataclasses
@@ -19,6 +21,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tensorstore
 from orbax.checkpoint import v1 as ocp
@@ -56,6 +59,10 @@ KINDS: dict[str, type[Any]] = {
         HubTaggerArchitecture,
     )
 }
+
+
+STORED = ("float32", "bfloat16")
+"""Types that float32 weights are stored in."""
 
 
 class Victim(NamedTuple):
@@ -126,10 +133,79 @@ def load(name: str) -> Victim:
     """
     folder = _find(name)
     architecture, names, record = read_record(folder)
-    params = _restore(folder / "weights", _shapes(folder, architecture, names))
+    params = _read_weights(folder, _shapes(folder, architecture, names), record)
     if digest(params) != record.get("weights_sha256"):
         raise VictimError(f"{folder / 'weights'}: changed since record.json was written (SHA-256)")
     return Victim(folder.name, architecture.functions(names), params, architecture, record)
+
+
+def _read_weights(folder: Path, shapes: Params, record: dict[str, Any]) -> Params:
+    """Read a victim's weights, and those of its backbone from the victim that has them."""
+    owner = record.get("backbone_of")
+    own, shared = (shapes, {}) if owner is None else _apart(shapes)
+    stored = record.get("stored", "float32")
+    if stored not in STORED:
+        line = f"stored: must be one of {', '.join(STORED)}, not {quoted(stored)}"
+        raise VictimError(f"{folder / 'record.json'}: not a victim's record ({line})")
+    kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _stored_type(x, stored)), own)
+    params = jax.tree.map(
+        lambda x, wanted: x.astype(wanted.dtype), _restore(folder / "weights", kept), own
+    )
+    return params if owner is None else _together(params, _backbone(folder, owner, shared))
+
+
+def _backbone(folder: Path, owner: Any, shapes: Mapping[str, Params]) -> Mapping[str, Params]:
+    """Read a backbone from the victim beside this one that has it."""
+    place = folder.parent / owner if isinstance(owner, str) and owner == Path(owner).name else None
+    if place is None or not (place / "record.json").is_file():
+        raise VictimError(
+            f"{folder}: its backbone is that of the victim {quoted(owner)}, which is not in "
+            f"{folder.parent}; copy both folders"
+        )
+    if "backbone_of" in read_record(place)[2]:
+        raise VictimError(f"{folder}: its backbone is said to be {owner!r}'s, which has none")
+    found = _apart(load(str(place)).params)[1]
+    if jax.tree.map(np.shape, found) != jax.tree.map(np.shape, dict(shapes)):
+        raise VictimError(f"{folder}: the backbone of {owner!r} does not fit it")
+    return found
+
+
+def _apart(variables: Params) -> tuple[Params, dict[str, Params]]:
+    """Return variables without their backbone, and the backbone by collection."""
+    backbones: dict[str, Params] = {}
+
+    def without(tree: Any, collection: str) -> Any:
+        if not isinstance(tree, Mapping):
+            return tree
+        if "backbone" in tree:
+            backbones[collection] = tree["backbone"]
+        return {k: without(part, collection) for k, part in tree.items() if k != "backbone"}
+
+    rest = {collection: without(tree, collection) for collection, tree in variables.items()}
+    return rest, backbones
+
+
+def _together(variables: Params, backbones: Mapping[str, Params]) -> Params:
+    """Undo `_apart`: a backbone is a layer of the network, or of a hasher's `features`."""
+    whole = {}
+    for collection, tree in variables.items():
+        backbone = {"backbone": backbones[collection]} if collection in backbones else {}
+        if "features" in tree:
+            whole[collection] = {**tree, "features": {**tree["features"], **backbone}}
+        else:
+            whole[collection] = {**tree, **backbone}
+    return whole
+
+
+def _stored_type(array: Any, stored: str) -> Any:
+    return jnp.bfloat16 if stored == "bfloat16" and array.dtype == jnp.float32 else array.dtype
+
+
+def rounded(params: Params, stored: str) -> Params:
+    """Round weights to what is stored of them, in their own type."""
+    return jax.tree.map(
+        lambda x: jnp.asarray(x).astype(_stored_type(x, stored)).astype(x.dtype), params
+    )
 
 
 def _find(name: str) -> Path:
@@ -338,7 +414,14 @@ def _is_same(folder: Path, same: Mapping[str, Any]) -> bool:
 
 
 def save(
-    folder: Path, architecture: Architecture, names: Names, params: Params, **record: Any
+    folder: Path,
+    architecture: Architecture,
+    names: Names,
+    params: Params,
+    *,
+    stored: str = "float32",
+    backbone_of: str | None = None,
+    **record: Any,
 ) -> None:
     """Write a victim's folder, whole or not at all; one of that name is replaced.
 
@@ -347,13 +430,28 @@ def save(
       architecture: what it is made of.
       names: what its numbers mean, as `architecture.named` asks.
       params: its Flax variables.
+      stored: one of `STORED`; weights are rounded to it.
+      backbone_of: name of a victim beside this one that has the same backbone, which is then not
+        stored again.
       **record: what else to remember (source, training, measures); must be JSON.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    params = rounded(params, stored)
+    kept, compact = params, {}
+    if stored != "float32":
+        compact["stored"] = stored
+    if backbone_of is not None:
+        kept, own = _apart(params)
+        shared = _backbone(folder, backbone_of, own)
+        if digest(shared) != digest(own):
+            raise VictimError(f"{folder}: its backbone is not that of {backbone_of!r}")
+        compact["backbone_of"] = backbone_of
+    kept = jax.tree.map(lambda x: x.astype(_stored_type(x, stored)), kept)
     written = {
         "kind": architecture.kind,
         "architecture": None,  # the identity has it; here it keeps its place
         **record,
+        **compact,
         "jaxadv": jaxadv.__version__,
         **identity(architecture, names, params),
         **{name: list(names[name]) for name in architecture.named},
@@ -361,7 +459,7 @@ def save(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".victim-") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
-        ocp.save((fresh / "weights").absolute(), params)
+        ocp.save((fresh / "weights").absolute(), kept)
         (fresh / "record.json").write_text(json.dumps(written, indent=1) + "\n")
         if folder.exists():
             shutil.move(folder, Path(scratch) / "old")

@@ -11,7 +11,7 @@ from helpers.commands import call
 from jaxadv.data.images import write_png
 from jaxadv.data.pairs import PairsError
 from jaxadv.data.records import DataSet, Record
-from jaxadv.data.set_pairs import caption_tags, set_pairs
+from jaxadv.data.set_pairs import caption_tags, label_by_captions, set_pairs
 from jaxadv.experiments.paper_tables import paper_table
 from jaxadv.experiments.plan import plan
 from jaxadv.experiments.record_tables import table_of
@@ -47,6 +47,17 @@ def test_pictures_with_a_label_and_a_tag_are_kept(data):
     for picture, tags, labels, name in zip(*pairs, strict=True):
         np.testing.assert_array_equal(tags > 0, labels)
         np.testing.assert_allclose(picture, 255 * int(name[1:]) / 10, atol=1)
+
+
+def test_captions_label_pictures(data):
+    """A label needs two captions of a picture that have one of its words."""
+    words = {"pet": ("dog", "cat"), "bird": ("owl",)}
+    found = label_by_captions(data, words)
+    assert found.classes == ("pet", "bird")
+    labels = {record.id: record.labels for record in found.records}
+    assert labels["p0"] == labels["p1"] == ("pet",) and labels["p5"] == ("bird",)
+    assert "p2" not in labels  # it is called "one"
+    assert not label_by_captions(data, words, captions=3).records
 
 
 def test_nothing_to_pair_is_said(data):

@@ -67,7 +67,10 @@ COMMANDS = {
         TRAINING,
         {
             "": "decoder backbone units backbone_from self_critical_steps curriculum",
-            "--data d --backbone-weights w.npz": "decoder backbone units backbone_weights held_out",
+            "--data d --backbone-weights w.npz": "decoder backbone units backbone_weights held_out "
+            "self_critical_steps stored",
+            "--data d --backbone-from nobody": "decoder units backbone_from held_out "
+            "self_critical_steps stored share",
             "--data d --backbone vgg-f": "decoder backbone units learning_rate held_out",
             "--data d --fine-tune v": "fine_tune learning_rate held_out",
         },
@@ -77,8 +80,8 @@ COMMANDS = {
         f"{TRAINING} backbone side",
         {
             "": "",
-            "--data d --backbone-weights w.npz": "backbone_weights held_out all_layers",
-            "--data d --backbone-from v": "backbone_from held_out all_layers",
+            "--data d --backbone-weights w.npz": "backbone_weights held_out all_layers stored",
+            "--data d --backbone-from v": "backbone_from held_out all_layers stored share",
             "--data d --all-layers --backbone-from v": "backbone_from backbone_weights held_out "
             "all_layers optimiser batch learning_rate weight_decay",
         },
@@ -89,8 +92,9 @@ COMMANDS = {
         {
             "": "pairs adversarial backbone_weights",
             "--adversarial 5 --from nobody": "pairs adversarial iterations",
-            "--data d": "held_out adversarial backbone_weights",
-            "--data d --adversarial 5 --from nobody": "held_out adversarial iterations",
+            "--data d": "held_out adversarial backbone_weights label_words stored share",
+            "--data d --adversarial 5 --from nobody": "held_out adversarial iterations label_words "
+            "stored share",
         },
     ),
     "poison": (
@@ -145,7 +149,7 @@ COMMANDS = {
         {"": "", f"--out {NOWHERE}.png": "pictures seed"},
     ),
     "data list": (None, "to", {"": ""}),
-    "demo": (f"--out {NOWHERE}", "out", {"": ""}),
+    "demo": (f"--out {NOWHERE}", "out scenes", {"": ""}),
     "doctor": (None, "", {"": ""}),
 }  # fmt: skip
 # the modes of these are checked where they are tested

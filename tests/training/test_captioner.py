@@ -14,13 +14,15 @@ from jaxadv.core.cider import cider_d, document_frequencies
 from jaxadv.data.records import FolderError, Record
 from jaxadv.errors import InputError
 from jaxadv.training.captioner import caption_data, fit_likelihood, negative_log_likelihood
-from jaxadv.training.captioner_recipes import train_on_photos
-from jaxadv.training.recipe import hold_out
+from jaxadv.training.photo_captioner import standardised, train_on_photos
+from jaxadv.training.recipe import Storage, hold_out
 from jaxadv.training.self_critical import fit_self_critical, sample, words
 from jaxadv.training.start import backbone_of
+from jaxadv.training.views import VIEWS, views, views_of_caption
 from jaxadv.victims import zoo
 from jaxadv.victims.architectures import CaptionerArchitecture, VictimError
 from jaxadv.victims.nets.caption_net import initial_variables
+from jaxadv.victims.nets.mobilenet_v2 import load_mobilenet_v2
 from jaxadv.vocabulary import Vocabulary
 
 
@@ -152,31 +154,82 @@ def test_hold_out_parts_without_overlap(tmp_path):
 
 
 def test_photographs_end_to_end(tmp_path, real_data):
-    """Two steps over the real MobileNetV2 on plain pictures: saved, loaded, captions."""
+    """Two steps over the real MobileNetV2 on plain pictures, stored small: saved, loaded."""
     photos = []
-    for i in range(6):
+    for i in range(8):
         path = tmp_path / f"{i}.png"
-        Image.new("RGB", (40, 30), (40 * i, 0, 0)).save(path)
+        Image.new("RGB", (40, 30), (30 * i, 0, 0)).save(path)
         photos.append(Record(str(i), path, ("a red cat here", "a cat")))
-    architecture = CaptionerArchitecture(
-        "show-tell", "mobilenet-v2", units=8, max_length=5, side=224
-    )
+    weights = load_mobilenet_v2(real_data / "mobilenet_v2" / "mobilenet_v2_1.0_224.npz")
     job = train_on_photos(
         tmp_path / "mine",
-        architecture,
+        CaptionerArchitecture("show-tell", "mobilenet-v2", units=8, max_length=5),
         photos,
-        backbone_weights=real_data / "mobilenet_v2" / "mobilenet_v2_1.0_224.npz",
+        backbone=weights,
+        origin="test",
         steps=2,
+        self_critical_steps=1,
         held_out=2,
         more_than=1,
         batch=4,
         report_every=1,
+        storage=Storage("bfloat16"),
     )
     news = list(job)
     assert news[-1].done == news[-1].total
     victim = zoo.load(str(tmp_path / "mine"))
     assert len(victim.record["held_out"]) == 2
+    assert victim.record["measures"]["held_out_photographs"]["photographs"] == 2
     assert set(victim.captioner.vocabulary.words) == {"a", "cat", "here", "red", "UNK"}
+
+
+def test_views_are_the_photograph_its_crops_and_their_mirror_images():
+    picture = np.random.default_rng(0).random((20, 30, 3), np.float32)
+    seen = views(picture, np.random.default_rng(1))
+    assert seen.shape == (VIEWS, 20, 30, 3)
+    np.testing.assert_array_equal(seen[0], picture)
+    np.testing.assert_array_equal(seen[VIEWS // 2 :], seen[: VIEWS // 2, :, ::-1])
+    assert all(np.abs(seen[i] - picture).mean() > 0.05 for i in range(1, VIEWS // 2))
+    again = views(picture, np.random.default_rng(1))
+    np.testing.assert_array_equal(seen, again)
+
+
+def test_captions_that_name_a_side_are_not_paired_with_mirror_images():
+    captions = [("a cat on the left", "a cat")]
+    grids = np.arange(4.0).reshape(1, 4, 1, 1, 1)
+    data = caption_data(grids, captions, Vocabulary(("a", "cat", "left", "on", "the")), 6, 4)
+    assert data.views.tolist() == [2, 4]
+    assert views_of_caption("to the right of it", 1) == 1
+
+
+def test_label_smoothing_is_the_mixed_cross_entropy():
+    victim = tiny_captioner(words=4)
+    params = tiny_parameters(words=4, dtype="float32")
+    features = victim.encode(params, tiny_image(0, dtype="float32"))
+    tokens = jnp.array([1, 2, 0, 0])[: victim.max_length]
+    log_p = np.asarray(log_probabilities(victim, params, features, tokens))
+    counted = [0, 1, 2]
+    chosen = np.array([log_p[t, tokens[t]] for t in counted])
+    mean = log_p[counted].mean(axis=1)
+    wanted = -(0.9 * chosen + 0.1 * mean).mean()
+    found = negative_log_likelihood(victim, params, features, tokens, smoothing=0.1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_standardised_pictures_differ():
+    """The embedded pictures have mean 0; a decoder without that layer stays as it is."""
+    architecture = CaptionerArchitecture("show-tell", "resnet-small", units=16, side=64)
+    net = architecture.network(5)
+    start = initial_variables(net, architecture.image_shape, jax.random.key(0))
+    channels = start["params"]["decoder"]["img_embed"]["kernel"].shape[0]
+    pooled = 3 + np.random.default_rng(0).random((200, channels), np.float32)
+    layer = standardised(start, pooled, 2.0)["params"]["decoder"]["img_embed"]
+    embedded = pooled @ layer["kernel"] + layer["bias"]
+    np.testing.assert_allclose(embedded.mean(axis=0), 0, atol=1e-2)
+    assert 1.4 < embedded.std() < 2.6
+    other = CaptionerArchitecture("att2in2", "resnet-small", units=16, side=64).network(5)
+    plain = initial_variables(other, (64, 64, 3), jax.random.key(0))
+    assert standardised(plain, pooled) is plain
 
 
 def test_a_hasher_has_no_backbone_to_begin_from():

@@ -55,6 +55,70 @@ def saved(made, tmp_path):
     return shutil.copytree(folder, tmp_path / "mine"), params
 
 
+def test_weights_in_bfloat16_come_back_as_they_were_rounded(made, tmp_path):
+    _, params = made
+    names = {"vocabulary": ("a", "cat")}
+    zoo.save(tmp_path / "small", SMALL, names, params, stored="bfloat16")
+    victim = zoo.load(str(tmp_path / "small"))
+    assert {x.dtype for x in jax.tree.leaves(victim.params)} == {jnp.dtype("float32")}
+    jax.tree.map(np.testing.assert_array_equal, victim.params, zoo.rounded(params, "bfloat16"))
+    assert victim.record["stored"] == "bfloat16"
+
+
+@pytest.fixture
+def sharing(made, tmp_path):
+    """A victim, and one beside it that has no backbone of its own."""
+    folder, params = made
+    shutil.copytree(folder, tmp_path / "owner")
+    names = {"vocabulary": ("a", "cat")}
+    zoo.save(tmp_path / "guest", SMALL, names, params, backbone_of="owner")
+    return tmp_path, params
+
+
+def test_a_shared_backbone_is_read_from_its_owner(sharing):
+    folder, params = sharing
+    victim = zoo.load(str(folder / "guest"))
+    jax.tree.map(np.testing.assert_array_equal, victim.params, params)
+
+
+def test_a_hasher_shares_the_backbone_of_a_tagger(tmp_path):
+    tagger = zoo.load("scenes-tagger")
+    names = {"classes": tagger.classifier.classes}
+    zoo.save(tmp_path / "owner", tagger.architecture, names, tagger.params)
+    rest, backbone = zoo._apart(tagger.params)
+    hasher = {
+        kind: {"features": {}, "image_hash": part} if kind == "params" else {"features": {}}
+        for kind, part in rest.items()
+    }
+    whole = zoo._together(hasher, backbone)
+    assert zoo._apart(whole)[1].keys() == backbone.keys()
+    jax.tree.map(np.testing.assert_array_equal, zoo._apart(whole)[1], backbone)
+
+
+def test_a_shared_backbone_that_is_missing_or_wrong_is_said(sharing):
+    folder, params = sharing
+    names = {"vocabulary": ("a", "cat")}
+    other = jax.tree.map(lambda x: x + 1, params)
+    with pytest.raises(VictimError, match="its backbone is not that of 'owner'"):
+        zoo.save(folder / "third", SMALL, names, other, backbone_of="owner")
+    with pytest.raises(VictimError, match="'guest''s, which has none"):
+        zoo.save(folder / "third", SMALL, names, params, backbone_of="guest")
+    for name in ("nobody", "../owner", ".."):
+        with pytest.raises(VictimError, match="copy both folders"):
+            zoo.save(folder / "third", SMALL, names, params, backbone_of=name)
+    shutil.rmtree(folder / "owner")
+    with pytest.raises(VictimError, match="that of the victim 'owner', which is not in"):
+        zoo.load(str(folder / "guest"))
+
+
+def test_an_unknown_type_of_stored_weights_is_refused(saved):
+    folder, _ = saved
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps({**record, "stored": "int3"}))
+    with pytest.raises(VictimError, match="stored: must be one of float32, bfloat16, not 'int3'"):
+        zoo.load(str(folder))
+
+
 def test_saved_victim_comes_back(saved):
     folder, params = saved
     victim = zoo.load(str(folder))

@@ -1,0 +1,300 @@
+"""The recipe of a captioner of photographs over a frozen backbone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxadv.captions.captioner import Captioner, greedy
+from jaxadv.core.bleu import corpus_bleu
+from jaxadv.core.cider import cider_d, document_frequencies, prepare
+from jaxadv.data.records import Record
+from jaxadv.progress import Progress
+from jaxadv.training.captioner import (
+    CaptionData,
+    caption_data,
+    fit_likelihood,
+    negative_log_likelihood,
+)
+from jaxadv.training.recipe import PLAIN, Recipe, Storage, Trained, hold_out, train
+from jaxadv.training.self_critical import decoder_of, fit_self_critical
+from jaxadv.training.start import MORE_THAN, from_scratch, with_backbone
+from jaxadv.training.views import VIEWS, see_views
+from jaxadv.victims import zoo
+from jaxadv.victims.architectures import CaptionerArchitecture, Params
+from jaxadv.victims.nets.caption_net import CaptionNet
+from jaxadv.vocabulary import tokenize
+
+LOSS = "loss {:.3f} a word"
+VALIDATION = 60
+"""Number of training photographs that choose the step whose weights are kept."""
+SELF_CRITICAL_RATE = 5e-5
+IMAGE_GAIN = 3.0
+
+
+class CaptionScores(NamedTuple):
+    """Scores of greedy captions, as coco-caption computes them.
+
+    Attributes:
+      bleu_4: BLEU-4 of the corpus.
+      cider_d: mean CIDEr-D; document frequencies are those of the references.
+    """
+
+    bleu_4: float
+    cider_d: float
+
+
+def caption_scores(said: Sequence[Sequence[str]], photos: Sequence[Record]) -> CaptionScores:
+    """Compare one caption of each photograph, as words, with those of people."""
+    references = [[tuple(tokenize(c)) for c in p.captions or ()] for p in photos]
+    statistics = document_frequencies(references)
+    ciders = [
+        cider_d(tuple(words), prepare(own, statistics), statistics)
+        for words, own in zip(said, references, strict=True)
+    ]
+    return CaptionScores(corpus_bleu(said, references)[3], float(np.mean(ciders)))
+
+
+def train_on_photos(
+    folder: Path,
+    architecture: CaptionerArchitecture,
+    photos: Sequence[Record],
+    *,
+    backbone: Params,
+    origin: str,
+    steps: int,
+    self_critical_steps: int = 0,
+    held_out: int = 100,
+    more_than: int = MORE_THAN,
+    batch: int = 64,
+    learning_rate: float = 3e-3,
+    smoothing: float = 0.05,
+    weight_decay: float = 1e-2,
+    seed: int = 0,
+    report_every: int = 50,
+    storage: Storage = PLAIN,
+    **record: Any,
+) -> Iterator[Progress]:
+    """Train a decoder over a frozen backbone and save it with its scores on held-out photographs.
+
+    The features of a few views of each photograph are computed once (`views`). A few of the
+    training photographs are set aside as a validation set, and the weights with the best loss on
+    them are kept.
+
+    Args:
+      folder: the victim's folder.
+      architecture: what is trained.
+      photos: photographs with captions.
+      backbone: variables of a trained backbone by collection, as `load_mobilenet_v2` and
+        `backbone_of` return.
+      origin: the origin of the backbone, for the record.
+      steps: number of optimiser steps on the likelihood.
+      self_critical_steps: number of self-critical steps that follow.
+      held_out: number of photographs that are not trained on; their ids are recorded.
+      more_than: the vocabulary has the words that occur more often in the training captions.
+      batch: number of captions in a step.
+      learning_rate: initial learning rate, which decays to zero along a cosine.
+      smoothing: the share of label smoothing.
+      weight_decay: weight decay of AdamW.
+      seed: random seed for the initial weights, the views, the order and dropout.
+      report_every: number of steps between validation losses.
+      storage: how the weights are stored.
+      **record: further entries of the victim's record; must be JSON.
+    """
+    training, aside = hold_out(photos, held_out)
+    training, validation = hold_out(training, min(VALIDATION, len(training) // 2))
+    captions = [c for p in training for c in p.captions or ()]
+    _, vocabulary, drawn, _ = from_scratch(architecture, captions, seed, more_than)
+    net = architecture.network(vocabulary.size)
+    start = zoo.rounded(with_backbone(drawn, backbone), storage.stored)
+    victim = architecture.captioner(vocabulary)
+    ordered = [*training, *validation, *aside]
+    total = len(ordered) + steps + self_critical_steps
+    see = partial(jax.jit(partial(net.apply, method="see")), start)
+    grids: list[np.ndarray] = []
+    for some, count in ((training, VIEWS), ([*validation, *aside], 1)):
+        for grid in see_views(see, some, architecture.image_shape[:2], seed, count):
+            grids.append(grid)
+            if len(grids) % 20 == 0 or len(grids) == len(ordered):
+                yield Progress(len(grids), total, f"features of {len(grids)} photographs")
+    seen = np.stack(grids[: len(training)])
+    start = standardised(start, seen[:, 0].mean(axis=(1, 2), dtype=np.float32))
+    tested = np.concatenate(grids[len(training) : len(training) + len(validation)])
+    shown = jnp.asarray(np.concatenate(grids[len(training) + len(validation) :]), jnp.float32)
+
+    def data(grids: np.ndarray, of: Sequence[Record], views: int | None = None) -> CaptionData:
+        said = [p.captions or () for p in of]
+        return caption_data(grids, said, vocabulary, architecture.max_length, views)
+
+    schedule: dict[str, Any] = {
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "smoothing": smoothing,
+        "weight_decay": weight_decay,
+    }
+
+    def fit() -> Iterator[Trained]:
+        validation_loss = _mean_loss(net, victim, data(tested, validation))
+        job = fit_likelihood(
+            architecture,
+            vocabulary,
+            start,
+            repeat(data(seen, training, VIEWS)),
+            steps=steps,
+            key=jax.random.key(seed),
+            frozen_backbone=True,
+            report_every=report_every,
+            **schedule,
+        )
+        best, kept, at = np.inf, start, 0
+        for report, now in job:
+            loss = validation_loss(now)
+            if loss < best:
+                best, kept, at = loss, now, report.step
+            message = f"{LOSS.format(report.loss)}, validation {loss:.3f} (best {best:.3f})"
+            measures: dict[str, Any] = {"validation_loss_a_word": best}
+            yield Trained(report.step, message, kept, {"steps": at}, measures)
+        if self_critical_steps:
+            likely = caption_scores(_captions(victim, kept, net, shown), aside)
+            measures["held_out_photographs_before_self_critical"] = likely._asdict()
+            references = [
+                [(*tokens, 0) for c in p.captions or () if (tokens := vocabulary.encode_known(c))]
+                for p in training
+            ]
+            for now in _self_critical(
+                net, victim, kept, seen[:, 0], references, self_critical_steps, seed, batch
+            ):
+                yield now._replace(step=steps + now.step, training={"steps": at}, measures=measures)
+
+    def measure(now: Params) -> dict[str, Any]:
+        scores = caption_scores(_captions(victim, now, net, shown), aside)
+        return {"held_out_photographs": {**scores._asdict(), "photographs": len(aside)}}
+
+    def summary(record: Any) -> str:
+        reached = record["measures"]["held_out_photographs"]
+        return (
+            f"BLEU-4 {reached['bleu_4']:.3f}, CIDEr-D {reached['cider_d']:.3f} on "
+            f"{reached['photographs']} held-out photographs"
+        )
+
+    recipe = Recipe(
+        architecture,
+        {"vocabulary": vocabulary.words},
+        fit(),
+        steps + self_critical_steps,
+        source=f"jaxadv train captioner on photographs, backbone {origin}, seed {seed}",
+        training={
+            "photographs": len(training),
+            **schedule,
+            "self_critical_steps": self_critical_steps,
+            "seed": seed,
+        },
+        measure=measure,
+        summary=summary,
+        record={"held_out": [p.id for p in aside], **record},
+        read=len(ordered),
+        storage=storage,
+    )
+    yield from train(folder, recipe)
+
+
+def standardised(variables: Params, pooled: np.ndarray, gain: float = IMAGE_GAIN) -> Params:
+    """Initialise the layer that embeds a pooled picture, so that pictures differ at the start.
+
+    The means of a ReLU network's grids are nearly the same for all pictures. A decoder that sees
+    nothing else learns to write one sentence for all of them before it learns to look.
+
+    Args:
+      variables: initial variables of a captioner; returned as they are without such a layer.
+      pooled: f32[n, C], the mean of each training photograph's grid.
+      gain: standard deviation of the embedded pictures, for a layer that keeps it.
+
+    Returns:
+      The variables, with a layer that centres and scales each feature.
+    """
+    decoder = variables["params"]["decoder"]
+    layer = decoder.get("img_embed", {})
+    if "bias" not in layer:
+        return variables
+    mean, spread = pooled.mean(axis=0), pooled.std(axis=0) + 1e-3
+    kernel = gain * layer["kernel"] / spread[:, None]
+    embedded = {"kernel": kernel, "bias": -mean @ kernel}
+    params = {**variables["params"], "decoder": {**decoder, "img_embed": embedded}}
+    return {**variables, "params": params}
+
+
+def _captions(
+    victim: Captioner, variables: Params, net: CaptionNet, grids: Array
+) -> list[tuple[str, ...]]:
+    """Return the words of the greedy caption of each grid."""
+
+    @jax.jit
+    def speak(variables: Params, grids: Array) -> Array:
+        def one(grid: Array) -> Array:
+            features = net.apply(variables, grid, method="prepare")
+            return greedy(victim, variables, features).tokens
+
+        return jax.vmap(one)(grids)
+
+    tokens = np.concatenate(
+        [np.asarray(speak(variables, grids[i : i + 50])) for i in range(0, len(grids), 50)]
+    )
+    return [tuple(tokenize(victim.vocabulary.decode(own))) for own in tokens]
+
+
+def _self_critical(
+    net: CaptionNet,
+    victim: Captioner,
+    variables: Params,
+    grids: np.ndarray,
+    references: Sequence[Sequence[tuple[int, ...]]],
+    steps: int,
+    seed: int,
+    batch: int,
+) -> Iterator[Trained]:
+    """Fine-tune the decoder on the CIDEr-D of its captions; the backbone is frozen."""
+
+    def whole(decoder: Any) -> Any:
+        return {**variables, "params": {**variables["params"], "decoder": decoder}}
+
+    job = fit_self_critical(
+        decoder_of(net, victim, whole),
+        variables["params"]["decoder"],
+        jnp.asarray(grids, jnp.float32),
+        references,
+        steps=steps,
+        batch=min(batch, len(references)),
+        learning_rate=SELF_CRITICAL_RATE,
+        key=jax.random.key(seed),
+    )
+    for report, decoder in job:
+        message = f"CIDEr-D: sampled {report.loss.sampled:.3f}, greedy {report.loss.greedy:.3f}"
+        yield Trained(report.step, message, whole(decoder))
+
+
+def _mean_loss(net: CaptionNet, victim: Captioner, data: CaptionData) -> Callable[[Any], float]:
+    """Return a function that computes the mean loss a word over some captions."""
+
+    @jax.jit
+    def mean(variables: Any, grids: Array, tokens: Array) -> Array:
+        def one(grid: Array, tokens: Array) -> Array:
+            features = net.apply(variables, grid.astype(jnp.float32), method="prepare")
+            return negative_log_likelihood(victim, variables, features, tokens)
+
+        return jax.vmap(one)(grids, tokens).mean()
+
+    def loss(variables: Any) -> float:
+        parts = np.array_split(np.arange(len(data.captions)), max(1, len(data.captions) // 100))
+        sums = [
+            float(mean(variables, data.inputs[data.owner[p]], data.captions[p])) * len(p)
+            for p in parts
+        ]
+        return sum(sums) / len(data.captions)
+
+    return loss
