@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 HEADING = "You choose what a model predicts"
 COLUMNS = ["victim", "method", "photograph", "target", "8-bit picture predicts", "‖ε‖₂", "fooled"]
-SHOWN = 8  # panels of the figure
 TITLES = {
     "photos-show-attend-tell": "Show-Attend-and-Tell",
     "photos-scst": "SCST",
@@ -42,8 +41,7 @@ class Sentences(NamedTuple):
     wanted: tuple[tuple[str, str], ...]
 
 
-ANCHORED = {"budget": 200}
-RATE = {"learning_rate": 5e-3, "iterations": 100}
+RATE = {"learning_rate": 5e-3, "iterations": 80}
 CAPTIONS = (
     Sentences(
         "photos-show-attend-tell",
@@ -51,26 +49,21 @@ CAPTIONS = (
         {**RATE, "posterior": "joint"},
         (("cat", "a man is riding a bike"), ("moose", "a _ dog is running through the _")),
     ),
-    Sentences(
-        "photos-scst",
-        "ssvm",
-        RATE,
-        (("coffee", "two dogs are playing in the snow"), ("officer", "a man in a _ shirt is _")),
-    ),
+    Sentences("photos-scst", "ssvm", RATE, (("coffee", "a _ dog is running in the snow"),)),
     Sentences(
         "photos-show-tell",
         "show-and-fool",
-        {"learning_rate": 0.02, "iterations": 100, "tries": 1},
-        (("astronaut", "a dog is running through the water"),),
+        {"learning_rate": 0.02, "iterations": 80, "tries": 1},
+        (("officer", "a dog is running through the water"),),
     ),
-    *(
-        Sentences(
-            victim,
-            "reliable",
-            ANCHORED,
-            (("astronaut", "a dog is running through the grass"), ("cat", "a _ is _ in the water")),
-        )
-        for victim in TITLES
+    Sentences(
+        "photos-show-tell",
+        "reliable",
+        {"budget": 150},
+        (
+            ("astronaut", "a dog is running through the grass"),
+            ("windmill", "a _ is running through the _"),
+        ),
     ),
 )
 TAGGER, TAGGED, K = "photos-tagger", "officer", 2
@@ -78,10 +71,10 @@ HASHER, ASKING = "photos-hasher", "officer"
 
 
 class _Made(NamedTuple):
-    """What came of a part: rows of the table, and the panel of one attack."""
+    """What came of a part: rows of the table, and the panels of the figure."""
 
     rows: list[list[Any]]
-    panel: "Panel"
+    panels: list["Panel"]
     pictures: dict[str, Any]
 
 
@@ -109,9 +102,9 @@ def demo(
         _labels,
         _retrieval,
     ]
-    note(f"{len(parts)} attacks: compiling ...")
+    note(f"{len(parts)} attacks: compiling, which takes most of three minutes ...")
     rows: list[list[Any]] = []
-    panels = []
+    panels: list[Panel] = []
     with progress_bar() as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         attacking = bar.add_task("attacking", total=len(parts))
 
@@ -122,17 +115,17 @@ def demo(
 
         for made in pool.map(run, parts):
             rows += made.rows
-            panels.append(made.panel)
+            panels += made.panels
             for name, picture in made.pictures.items():
                 write_png(out / f"{name}.png", picture)
-    save(draw(panels[-SHOWN:], HEADING), out / "figure.png")
+    save(draw(panels, HEADING), out / "figure.png")
     print_table("Photographs that no victim was trained on", COLUMNS, rows)
     console.print(f"adversarial pictures and figure.png are in {out}/")
     return None
 
 
 def _captions(wanted: Sentences) -> _Made:
-    """Attack a captioner; the panel shows the last of its photographs."""
+    """Attack a captioner."""
     import jax.numpy as jnp
 
     from jaxadv import loading
@@ -210,7 +203,8 @@ def _retrieval() -> _Made:
 
     asking = photographs.example(ASKING)
     texts = photographs.SENTENCES
-    bags = np.stack([hasher.read(text) for text in texts])
+    said = [set(tokenize(text)) for text in texts]
+    bags = np.array([[tag in own for tag in hasher.tags] for own in said], np.float32)
     codes = known(victim, np.stack([asking.picture] * len(texts)), bags).text_codes
     own = jnp.array(labels(photographs.ABOUT[ASKING].caption))
     aim = hash_target(own, jnp.array([labels(text) for text in texts]))
@@ -240,7 +234,7 @@ def _made(
     result: "Result",
     read: Callable[[Any], str],
 ) -> _Made:
-    """Return the rows of the table for each attack, and the panel of the last that succeeded."""
+    """Return a row of the table and a panel for each attack."""
     import jax
     import numpy as np
 
@@ -255,8 +249,8 @@ def _made(
         success = bool(reported.success_8bit)
         norm = float(np.linalg.norm(reported.image - one.image))
         rows.append([title, method.name, name, target, after, norm, "yes" if success else "no"])
-        pictures[f"{victim.name}/{method.name}/{name}"] = reported.image
+        picture = np.asarray(reported.image)
+        pictures[f"{victim.name}/{method.name}/{name}"] = picture
         heading = f"{title} · {method.name}"
-        panels.append(Panel(heading, one.image, reported.image, before, target, after, success))
-    fooled = [panel for panel in panels if panel.success] or panels
-    return _Made(rows, fooled[-1], pictures)
+        panels.append(Panel(heading, one.image, picture, before, target, after, success))
+    return _Made(rows, panels, pictures)

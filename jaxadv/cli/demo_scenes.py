@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 VICTIMS = ("scenes-show-attend-tell", "scenes-scst", "scenes-show-tell")
 PICTURES = 24
 RELIABLE, BUDGET = 8, 400  # pictures and passes of the attack that fools what the others do not
-LEARNING_RATE, STEPS = 5e-3, 60  # scenes need more than the paper's 1e-3 and 50: see the README
+LEARNING_RATE, STEPS = 5e-3, 60  # scenes need more than the paper's 1e-3 and 50
 
 
 class _Part(NamedTuple):

@@ -36,12 +36,20 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing victim
 
 SCENES = "scenes"
 _DESIGN = ("decoder", "backbone", "units")
-_FROZEN = ("decoder", "units", "self_critical_steps", "held_out", "stored")
+_FROZEN = (
+    "decoder",
+    "units",
+    "learning_rate",
+    "dropout",
+    "self_critical_steps",
+    "held_out",
+    "stored",
+)
 CAPTIONER_READS = {
     SCENES: (*_DESIGN, "backbone_from", "self_critical_steps", "curriculum"),
     "--backbone-weights": (*_FROZEN, "backbone", "backbone_weights"),
     "--backbone-from": (*_FROZEN, "backbone_from", "share"),
-    "--backbone without weights": (*_DESIGN, "learning_rate", "held_out"),
+    "--backbone without weights": (*_DESIGN, "learning_rate", "dropout", "held_out"),
     "--fine-tune": ("fine_tune", "learning_rate", "held_out"),
 }  # the options that only some modes read
 _SCHEDULE = ("optimiser", "batch", "learning_rate", "weight_decay")
@@ -119,8 +127,11 @@ def captioner(
         ),
     ] = None,
     learning_rate: Annotated[
-        float, typer.Option(help="All layers on photographs: initial rate of a cosine schedule.")
+        float, typer.Option(help="Photographs: initial rate of a cosine schedule.")
     ] = 2e-3,
+    dropout: Annotated[
+        float, typer.Option(min=0.0, max=0.95, help="Photographs: dropout of the decoder.")
+    ] = 0.5,
     self_critical_steps: Annotated[
         int, typer.Option(min=0, help="Self-critical steps that follow, on CIDEr-D.")
     ] = 0,
@@ -184,7 +195,7 @@ def captioner(
         else:
             sees = backbone or "mobilenet-v2"
         side = BACKBONES[sees].side if sees in BACKBONES else 224
-        large = CaptionerArchitecture(decoder, sees, units=units or 512, side=side, dropout=0.4)
+        large = CaptionerArchitecture(decoder, sees, units or 512, side=side, dropout=dropout)
         held |= {"steps": steps or 1200, **record}
         if mode != "--backbone without weights":
             origin = backbone_from or "MobileNetV2 1.0 224 (ImageNet)"
@@ -194,6 +205,7 @@ def captioner(
                 photos,
                 backbone=weights or load_mobilenet_v2(backbone_weights or Path()),
                 origin=origin,
+                learning_rate=learning_rate,
                 self_critical_steps=self_critical_steps,
                 storage=_storage(stored, other, share),
                 **held,

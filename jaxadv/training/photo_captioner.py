@@ -35,7 +35,7 @@ LOSS = "loss {:.3f} a word"
 VALIDATION = 60
 """Number of training photographs that choose the step whose weights are kept."""
 SELF_CRITICAL_RATE = 5e-5
-IMAGE_GAIN = 3.0
+IMAGE_GAIN = 5.0
 
 
 class CaptionScores(NamedTuple):
@@ -73,7 +73,7 @@ def train_on_photos(
     held_out: int = 100,
     more_than: int = MORE_THAN,
     batch: int = 64,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 2e-3,
     smoothing: float = 0.05,
     weight_decay: float = 1e-2,
     seed: int = 0,
@@ -84,8 +84,9 @@ def train_on_photos(
     """Train a decoder over a frozen backbone and save it with its scores on held-out photographs.
 
     The features of a few views of each photograph are computed once (`views`). A few of the
-    training photographs are set aside as a validation set, and the weights with the best loss on
-    them are kept.
+    training photographs are set aside as a validation set. The weights with the best loss on them
+    are kept, and of the self-critical steps those with the best CIDEr-D: on few photographs the
+    reward rises long after captions have become worse.
 
     Args:
       folder: the victim's folder.
@@ -167,10 +168,22 @@ def train_on_photos(
                 [(*tokens, 0) for c in p.captions or () if (tokens := vocabulary.encode_known(c))]
                 for p in training
             ]
+            watched = jnp.asarray(tested, jnp.float32)
+            reached = caption_scores(_captions(victim, kept, net, watched), validation).cider_d
+            taken = 0
             for now in _self_critical(
                 net, victim, kept, seen[:, 0], references, self_critical_steps, seed, batch
             ):
-                yield now._replace(step=steps + now.step, training={"steps": at}, measures=measures)
+                score = caption_scores(_captions(victim, now.variables, net, watched), validation)
+                if score.cider_d > reached:
+                    reached, kept, taken = score.cider_d, now.variables, now.step
+                yield Trained(
+                    steps + now.step,
+                    f"{now.message}, validation {score.cider_d:.3f} (best {reached:.3f})",
+                    kept,
+                    {"steps": at, "self_critical_steps": taken},
+                    {**measures, "validation_cider_d": reached},
+                )
 
     def measure(now: Params) -> dict[str, Any]:
         scores = caption_scores(_captions(victim, now, net, shown), aside)

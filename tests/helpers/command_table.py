@@ -68,10 +68,10 @@ COMMANDS = {
         {
             "": "decoder backbone units backbone_from self_critical_steps curriculum",
             "--data d --backbone-weights w.npz": "decoder backbone units backbone_weights held_out "
-            "self_critical_steps stored",
+            "learning_rate dropout self_critical_steps stored",
             "--data d --backbone-from nobody": "decoder units backbone_from held_out "
-            "self_critical_steps stored share",
-            "--data d --backbone vgg-f": "decoder backbone units learning_rate held_out",
+            "learning_rate dropout self_critical_steps stored share",
+            "--data d --backbone vgg-f": "decoder backbone units learning_rate dropout held_out",
             "--data d --fine-tune v": "fine_tune learning_rate held_out",
         },
     ),

@@ -32,7 +32,7 @@ LEAST = {"scenes-tagger": 0.95}  # issue 4's number
 TAGGERS = [
     name
     for name, folder in sorted(zoo.installed().items())
-    if zoo.read_record(folder)[0].kind == "classifier"
+    if name.startswith("scenes-") and zoo.read_record(folder)[0].kind == "classifier"
 ]
 
 

@@ -29,7 +29,7 @@ from jaxadv.vocabulary import Vocabulary
 CAPTIONING = [
     name
     for name, folder in sorted(zoo.installed().items())
-    if zoo.read_record(folder)[0].kind == "captioner"
+    if name.startswith("scenes-") and zoo.read_record(folder)[0].kind == "captioner"
 ]
 CAPTIONERS = [name for name, made in PUBLISHED.items() if made.kind == "captioner"]
 SMALL = CaptionerArchitecture("show-attend-tell", "resnet-small", units=8, max_length=5, side=64)
