@@ -47,9 +47,9 @@ CAPTIONS = (
         "photos-show-attend-tell",
         "gem",
         {**RATE, "posterior": "joint"},
-        (("cat", "a man is riding a bike"), ("moose", "a _ dog is running through the _")),
+        (("cat", "a man is riding a bike"), ("moose", "two _ are playing in the _")),
     ),
-    Sentences("photos-scst", "ssvm", RATE, (("coffee", "a _ dog is running in the snow"),)),
+    Sentences("photos-scst", "ssvm", RATE, (("coffee", "two dogs are running in the snow"),)),
     Sentences(
         "photos-show-tell",
         "show-and-fool",
@@ -67,7 +67,7 @@ CAPTIONS = (
     ),
 )
 TAGGER, TAGGED, K = "photos-tagger", "officer", 2
-HASHER, ASKING = "photos-hasher", "officer"
+HASHER, ASKING = "photos-hasher", "moose"
 
 
 class _Made(NamedTuple):

@@ -127,7 +127,8 @@ def train_on_photos(
     seen = np.stack(grids[: len(training)])
     start = standardised(start, seen[:, 0].mean(axis=(1, 2), dtype=np.float32))
     tested = np.concatenate(grids[len(training) : len(training) + len(validation)])
-    shown = jnp.asarray(np.concatenate(grids[len(training) + len(validation) :]), jnp.float32)
+    shown = np.concatenate(grids[len(training) + len(validation) :])
+    captions_of_held_out = _speaker(victim, net, shown)
 
     def data(grids: np.ndarray, of: Sequence[Record], views: int | None = None) -> CaptionData:
         said = [p.captions or () for p in of]
@@ -162,19 +163,19 @@ def train_on_photos(
             measures: dict[str, Any] = {"validation_loss_a_word": best}
             yield Trained(report.step, message, kept, {"steps": at}, measures)
         if self_critical_steps:
-            likely = caption_scores(_captions(victim, kept, net, shown), aside)
+            likely = caption_scores(captions_of_held_out(kept), aside)
             measures["held_out_photographs_before_self_critical"] = likely._asdict()
             references = [
                 [(*tokens, 0) for c in p.captions or () if (tokens := vocabulary.encode_known(c))]
                 for p in training
             ]
-            watched = jnp.asarray(tested, jnp.float32)
-            reached = caption_scores(_captions(victim, kept, net, watched), validation).cider_d
+            watched = _speaker(victim, net, tested)
+            reached = caption_scores(watched(kept), validation).cider_d
             taken = 0
             for now in _self_critical(
                 net, victim, kept, seen[:, 0], references, self_critical_steps, seed, batch
             ):
-                score = caption_scores(_captions(victim, now.variables, net, watched), validation)
+                score = caption_scores(watched(now.variables), validation)
                 if score.cider_d > reached:
                     reached, kept, taken = score.cider_d, now.variables, now.step
                 yield Trained(
@@ -186,7 +187,7 @@ def train_on_photos(
                 )
 
     def measure(now: Params) -> dict[str, Any]:
-        scores = caption_scores(_captions(victim, now, net, shown), aside)
+        scores = caption_scores(captions_of_held_out(now), aside)
         return {"held_out_photographs": {**scores._asdict(), "photographs": len(aside)}}
 
     def summary(record: Any) -> str:
@@ -242,23 +243,25 @@ def standardised(variables: Params, pooled: np.ndarray, gain: float = IMAGE_GAIN
     return {**variables, "params": params}
 
 
-def _captions(
-    victim: Captioner, variables: Params, net: CaptionNet, grids: Array
-) -> list[tuple[str, ...]]:
-    """Return the words of the greedy caption of each grid."""
+def _speaker(
+    victim: Captioner, net: CaptionNet, grids: np.ndarray
+) -> Callable[[Any], list[tuple[str, ...]]]:
+    """Return a function from variables to the words of the greedy caption of each grid."""
 
     @jax.jit
-    def speak(variables: Params, grids: Array) -> Array:
+    def speak(variables: Any, grids: Array) -> Array:
         def one(grid: Array) -> Array:
             features = net.apply(variables, grid, method="prepare")
             return greedy(victim, variables, features).tokens
 
-        return jax.vmap(one)(grids)
+        return jax.vmap(one)(grids.astype(jnp.float32))
 
-    tokens = np.concatenate(
-        [np.asarray(speak(variables, grids[i : i + 50])) for i in range(0, len(grids), 50)]
-    )
-    return [tuple(tokenize(victim.vocabulary.decode(own))) for own in tokens]
+    def captions(variables: Any) -> list[tuple[str, ...]]:
+        some = [speak(variables, grids[i : i + 50]) for i in range(0, len(grids), 50)]
+        decode = victim.vocabulary.decode
+        return [tuple(tokenize(decode(own))) for own in np.concatenate(some)]
+
+    return captions
 
 
 def _self_critical(

@@ -23,7 +23,7 @@ VALUES = {
     "pattern": "noise", "space": "tanh", "inner": "gradient", "data": None, "out": None,
     "json": None, "name": None, "files": None,
     "arithmetic": "tf32", "judged": "tf32", "norm": "l2", "optimiser": "sign", "codes": "signs",
-    "epsilon": "0.1",
+    "epsilon": "0.1", "dropout": "0.1", "stored": "float32",
 }  # fmt: skip
 
 
