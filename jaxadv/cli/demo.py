@@ -67,7 +67,7 @@ CAPTIONS = (
     ),
 )
 TAGGER, TAGGED, K = "photos-tagger", "officer", 2
-HASHER, ASKING = "photos-hasher", "moose"
+HASHER, ASKING = "photos-hasher", "volleyball"
 
 
 class _Made(NamedTuple):
@@ -195,7 +195,15 @@ def _retrieval() -> _Made:
 
     victim = loading.load(HASHER)
     hasher, words = victim.hasher, victim.record["label_words"]
-    method = choose(METHODS, "cmla", iterations=100, intra=0.0, modality="image")
+    method = choose(
+        METHODS,
+        "cmla",
+        modality="image",
+        iterations=100,
+        learning_rate=0.3,
+        intra=0.0,
+        distortion=0.0,
+    )
 
     def labels(text: str) -> list[bool]:
         said = set(tokenize(text))
