@@ -126,7 +126,7 @@ class BankOptions(AttackOptions):
     bank: str = option(
         "",
         "folder of pictures to take anchors from; by default the photographs of --data that were "
-        "not held out, or generated scenes",
+        "not held out, else generated scenes or, for victims of photographs, the shipped ones",
     )
     exclude: bool = option(
         True, "take no anchor whose own caption is the target already", off="--with-answers"

@@ -141,7 +141,7 @@ def _captions(wanted: Sentences) -> _Made:
     names, texts = zip(*wanted.wanted, strict=True)
     result = run(
         method.attack(victim.captioner),
-        params_with_bank(method, victim, ("photographs",)),
+        params_with_bank(method, victim),
         jnp.stack([photographs.example(name).picture for name in names]),
         [target(text, victim.captioner) for text in texts],
         iterations=method.iterations,

@@ -29,7 +29,7 @@ LARGEST = 1 << 28  # bytes of features that a bank may hold
 _log = logging.getLogger(__name__)
 
 
-def params_with_bank(method: Chosen, victim: Victim, data: Sequence[str] = ("scenes",)) -> Any:
+def params_with_bank(method: Chosen, victim: Victim, data: Sequence[str] | None = None) -> Any:
     """Return what a method takes in place of a captioner's parameters: they, or they and a bank.
 
     What the victim makes of the pictures is kept in the user's cache folder, by the digest of its
@@ -39,7 +39,8 @@ def params_with_bank(method: Chosen, victim: Victim, data: Sequence[str] = ("sce
       method: the attack.
       victim: a captioner.
       data: what is attacked; where no bank is named, its photographs that were not held out are the
-        bank.
+        bank. None for pictures of a person's own: then the bank is generated scenes for a captioner
+        of scenes, else views of the photographs that are shipped.
 
     Raises:
       InputError: there is no picture for the bank.
@@ -71,12 +72,16 @@ def most_pictures(captioner: Captioner, params: Any) -> int:
     return int(min(PICTURES, max(LARGEST // each, 1)))
 
 
-def _pictures(victim: Victim, bank: str, data: Sequence[str]) -> Iterator[np.ndarray]:
+def _pictures(victim: Victim, bank: str, data: Sequence[str] | None) -> Iterator[np.ndarray]:
     """Read pictures at the victim's size; those that cannot be read are passed over."""
     shape = victim.captioner.image_shape[:2]
-    if not bank and list(data) == ["photographs"]:
-        rng = np.random.default_rng(SEED)
-        return (view for e in photographs.examples(shape[0]) for view in views(e.picture, rng))
+    if data is None:
+        knows_scenes = set(scenes.vocabulary().words) >= set(victim.captioner.vocabulary.words)
+        if not bank and not knows_scenes:
+            rng = np.random.default_rng(SEED)
+            shown = (e.picture for e in photographs.examples(max(shape)))
+            return (resize(view, shape) for picture in shown for view in views(picture, rng))
+        data = ("scenes",)
     if bank and bank != "scenes":
         return _readable((partial(read_image, path) for path in find_images(bank)), shape)
     if bank == "scenes" or list(data) == ["scenes"]:

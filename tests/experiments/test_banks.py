@@ -6,11 +6,12 @@ import pytest
 
 from jaxadv.captions.methods import METHODS
 from jaxadv.core.method import choose
-from jaxadv.data import scenes
-from jaxadv.data.images import write_png
+from jaxadv.data import photographs, scenes
+from jaxadv.data.images import resize, write_png
 from jaxadv.errors import InputError
 from jaxadv.experiments import banks
 from jaxadv.experiments.banks import most_pictures, params_with_bank
+from jaxadv.training.views import VIEWS
 from jaxadv.victims import zoo
 
 NAME, COUNT = "scenes-show-tell", 6
@@ -105,3 +106,21 @@ def test_large_features_make_a_small_bank(monkeypatch):
 def test_other_methods_take_the_parameters_alone():
     victim = zoo.load(NAME)
     assert params_with_bank(choose(METHODS, "gem"), victim) is victim.params
+
+
+def test_by_default_a_captioner_of_photographs_has_the_shipped_ones():
+    """Views of each; those of scenes have scenes, and so has who names them."""
+    shown = photographs.example(photographs.NAMES[0]).picture
+    victim = zoo.load("photos-show-tell")
+    found = list(banks._pictures(victim, "", None))
+    assert len(found) == len(photographs.NAMES) * VIEWS
+    np.testing.assert_array_equal(found[0], shown)
+    scene = next(scenes.examples(banks.SEED, 1)).picture
+    for name, bank, data in (
+        (NAME, "", None),
+        ("photos-show-tell", "scenes", None),
+        ("photos-show-tell", "", ["scenes"]),
+    ):
+        one = zoo.load(name)
+        first = next(iter(banks._pictures(one, bank, data)))
+        np.testing.assert_array_equal(first, resize(scene, one.captioner.image_shape[:2]))
