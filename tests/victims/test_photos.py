@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -84,8 +86,9 @@ def test_the_tagger_reaches_its_recorded_precision(real_data):
     aside = set(victim.record["held_out"])
     data = data._replace(records=tuple(p for p in data.records if p.id in aside))
     pictures = read_pictures(data.records, victim.classifier.image_shape[:2])
-    logits = np.stack([victim.classifier.logits(victim.params, p) for p in pictures])
-    truth = label_matrix(data)
+    score = jax.jit(victim.classifier.logits)
+    logits = jnp.stack([score(victim.params, picture) for picture in pictures])
+    truth = jnp.asarray(label_matrix(data))
     there = truth.any(axis=0)
     reached = float(mean_average_precision(logits[:, there], truth[:, there]))
     recorded = victim.record["measures"]["held_out_photographs"]["mean_average_precision"]
