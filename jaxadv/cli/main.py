@@ -34,29 +34,38 @@ STOPPED = 130  # as shells say that Ctrl-C ended a command
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # of the click that Typer brings, or of another
 
+START, PREDICT, MEASURE, MAKE, HERE = (
+    "Start here",
+    "What a victim predicts",
+    "Measurements",
+    "Victims and data",
+    "This installation",
+)
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Adversarial attacks on vision models with structured outputs, in JAX.",
+    help="Adversarial attacks on vision models with structured outputs, in JAX: captions that you "
+    "choose, labels that vanish, pictures that retrieve the wrong things, backdoors in captioners.",
     epilog="Start with: jaxadv demo",
 )
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
-app.command("victims")(victims.victims)
-app.command("caption")(caption.caption)
-app.command("label")(label.label)
-app.command("retrieve")(retrieve.retrieve)
-app.command("port")(port.port)
-app.command("table")(table.table)
-app.command("poison")(backdoor.poison)
+app.command("demo", rich_help_panel=START)(demo.demo)
+app.command("caption", rich_help_panel=START)(caption.caption)
+app.add_typer(attack.app, name="attack", rich_help_panel=START)
+app.command("label", rich_help_panel=PREDICT)(label.label)
+app.command("retrieve", rich_help_panel=PREDICT)(retrieve.retrieve)
 evaluate.app.command("backdoor")(backdoor.evaluate_backdoor)
 evaluate.app.command("defences")(backdoor.evaluate_defences)
-app.add_typer(attack.app, name="attack")
-app.add_typer(train.app, name="train")
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(data.app, name="data")
-app.add_typer(sweep.app, name="sweep")
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
+app.add_typer(sweep.app, name="sweep", rich_help_panel=MEASURE)
+app.command("table", rich_help_panel=MEASURE)(table.table)
+app.command("bench", rich_help_panel=MEASURE)(bench.bench)
+app.command("victims", rich_help_panel=MAKE)(victims.victims)
+app.add_typer(train.app, name="train", rich_help_panel=MAKE)
+app.command("port", rich_help_panel=MAKE)(port.port)
+app.command("poison", rich_help_panel=MAKE)(backdoor.poison)
+app.add_typer(data.app, name="data", rich_help_panel=MAKE)
+app.command("doctor", rich_help_panel=HERE)(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
