@@ -334,6 +334,7 @@ def _restore(path: Path, expected: Any) -> Params:
     logging.disable(logging.CRITICAL)  # Orbax logs what files hold, beside what it raises
     try:
         _read_once(path)
+        _check_shapes(path, expected)
         return ocp.load(path.absolute(), abstract)
     except Exception:  # of many kinds, in pages of its own words
         logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
@@ -351,6 +352,13 @@ def _read_once(path: Path) -> None:
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
     for key in store.list().result():
         store.read(key).result()
+
+
+def _check_shapes(path: Path, expected: Any) -> None:
+    """Compare what is stored with what is expected: Orbax would leave tasks that nobody awaits."""
+    found = ocp.metadata(path.absolute()).metadata
+    if jax.tree.map(np.shape, found) != jax.tree.map(np.shape, expected):
+        raise ValueError("other arrays")
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:
