@@ -181,6 +181,7 @@ def _labels() -> _Made:
 
 def _retrieval() -> _Made:
     """Make a photograph find other sentences than it should."""
+    import jax
     import jax.numpy as jnp
     import numpy as np
 
@@ -189,8 +190,8 @@ def _retrieval() -> _Made:
     from jaxadv.core.run import run
     from jaxadv.data import photographs
     from jaxadv.hashing.cmla import Known, hash_target
-    from jaxadv.hashing.encoding import known
     from jaxadv.hashing.methods import METHODS
+    from jaxadv.hashing.metrics import HAMMING, search
     from jaxadv.vocabulary import tokenize
 
     victim = loading.load(HASHER)
@@ -213,7 +214,7 @@ def _retrieval() -> _Made:
     texts = photographs.SENTENCES
     said = [set(tokenize(text)) for text in texts]
     bags = np.array([[tag in own for tag in hasher.tags] for own in said], np.float32)
-    codes = known(victim, np.stack([asking.picture] * len(texts)), bags).text_codes
+    codes = jax.vmap(hasher.text_code, in_axes=(None, 0))(victim.params, jnp.asarray(bags))
     own = jnp.array(labels(photographs.ABOUT[ASKING].caption))
     aim = hash_target(own, jnp.array([labels(text) for text in texts]))
     result = run(
@@ -225,8 +226,8 @@ def _retrieval() -> _Made:
     )
 
     def finds(code: Any) -> str:
-        nearest = int(np.argmax(np.sign(np.asarray(codes)) @ np.sign(code)))
-        return texts[nearest]
+        kept, query = HAMMING.keep(np.asarray(codes)), HAMMING.keep(code[None])[0]
+        return texts[int(search(query, kept, 1)[0][0])]
 
     text = "a sentence without " + " and ".join(
         name for name, there in zip(hasher.classes, own, strict=True) if there

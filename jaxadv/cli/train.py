@@ -190,20 +190,23 @@ def captioner(
         photos, record = recipes.read_captioned(sources)
         weights: Any = None
         other = None if backbone_from is None else loading.load(backbone_from)
+        sees = backbone or "mobilenet-v2"
         if other is not None:
             sees, weights = backbone_of(other)
-        else:
-            sees = backbone or "mobilenet-v2"
+        elif backbone_weights is not None:
+            if sees != "mobilenet-v2":
+                raise InputError(f"--backbone {sees}: --backbone-weights is MobileNetV2's .npz")
+            weights = load_mobilenet_v2(backbone_weights)
         side = BACKBONES[sees].side if sees in BACKBONES else 224
         large = CaptionerArchitecture(decoder, sees, units or 512, side=side, dropout=dropout)
         held |= {"steps": steps or 1200, **record}
-        if mode != "--backbone without weights":
+        if weights is not None:
             origin = backbone_from or "MobileNetV2 1.0 224 (ImageNet)"
             job = train_on_photos(
                 folder,
                 large,
                 photos,
-                backbone=weights or load_mobilenet_v2(backbone_weights or Path()),
+                backbone=weights,
                 origin=origin,
                 learning_rate=learning_rate,
                 self_critical_steps=self_critical_steps,
@@ -237,7 +240,10 @@ def _label_words(text: str) -> dict[str, list[str]]:
     groups = [group.split("/") for group in text.lower().replace(" ", "").split(",")]
     if not all(all(group) for group in groups):
         raise InputError(f"--label-words {text!r}: must be words such as dog/dogs/puppy,car/cars")
-    return {group[0]: group for group in groups}
+    labels = {group[0]: group for group in groups}
+    if len(labels) < len(groups):
+        raise InputError(f"--label-words {text!r}: a label is there twice")
+    return labels
 
 
 def _captioner_mode(

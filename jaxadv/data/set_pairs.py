@@ -48,6 +48,9 @@ def label_by_captions(
 
     Returns:
       The records that have a label, with these labels alone.
+
+    Raises:
+      PairsError: none has one.
     """
     kept = []
     for record in data.records:
@@ -59,6 +62,11 @@ def label_by_captions(
         )
         if labels:
             kept.append(record._replace(labels=labels))
+    if not kept:
+        raise PairsError(
+            f"{data.name}: no picture has {captions} captions that say a word of the labels "
+            f"{', '.join(words)}"
+        )
     return data._replace(records=tuple(kept), classes=tuple(words))
 
 

@@ -28,13 +28,13 @@ class Line(NamedTuple):
       name: what it is, such as "target".
       text: what it says.
       colour: of the text.
-      marked: places of the words that are bold, and in the colour; others are grey. None marks all.
+      marked: places of the words that are bold, and in the colour; the others are then grey.
     """
 
     name: str
     text: str
     colour: str = GREY
-    marked: Collection[int] | None = ()
+    marked: Collection[int] = ()
 
 
 def changed_words(before: str, after: str) -> frozenset[int]:
@@ -72,14 +72,14 @@ def draw_noise(axis: Axes, noise: np.ndarray, factor: float | None = None) -> No
     draw_picture(axis, colours[..., :3], NOISE.format(times))
 
 
-def draw_picture(axis: Axes, picture: np.ndarray, title: str, size: float = 9) -> None:
+def draw_picture(axis: Axes, picture: np.ndarray, title: str) -> None:
     """Draw a picture without ticks under its title."""
     axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
-    axis.set_title(title, fontsize=size, color=GREY)
+    axis.set_title(title, fontsize=9, color=GREY)
     axis.set_axis_off()
 
 
-def draw_lines(axis: Axes, lines: Sequence[Line], width: int, size: float = 11) -> None:
+def draw_lines(axis: Axes, lines: Sequence[Line], width: int, size: float) -> None:
     """Write lines of text, wrapped, with their marked words.
 
     Args:
@@ -89,7 +89,7 @@ def draw_lines(axis: Axes, lines: Sequence[Line], width: int, size: float = 11) 
       size: of the font, in points.
     """
     axis.set_axis_off()
-    first = max(len(line.name) for line in lines) + 2
+    first = max(len(line.name) for line in lines) + 1
     rows: list[Artist] = []
     for line in lines:
         place = 0
@@ -97,11 +97,11 @@ def draw_lines(axis: Axes, lines: Sequence[Line], width: int, size: float = 11) 
         wrapped = textwrap.wrap(text, width - first, max_lines=3, placeholder=" …") or [text]
         for number, part in enumerate(wrapped):
             name = f"{line.name}:" if number == 0 else ""
-            boxes: list[Artist] = [_text(name.ljust(first), GREY, False, size, "monospace")]
+            boxes: list[Artist] = [_text(name.rjust(first), GREY, False, size, "monospace")]
             for word in part.split():
-                bold = line.marked is None or place in line.marked
+                bold = place in line.marked
                 colour = line.colour if bold or not line.marked else GREY
-                boxes.append(_text(f"{word} ", colour, bold, size))
+                boxes.append(_text(word, colour, bold, size))
                 place += 1
             rows.append(HPacker(children=boxes, align="baseline", pad=0, sep=size / 3))
     packed = VPacker(children=rows, align="left", pad=0, sep=size / 3)
@@ -118,4 +118,4 @@ def _text(text: str, colour: str, bold: bool, size: float, family: str = "sans-s
         "family": family,
         "parse_math": False,
     }
-    return TextArea(text.rstrip() or " " * len(text), textprops=style)
+    return TextArea(text, textprops=style)

@@ -18,6 +18,8 @@ from jaxadv.victims.architectures import CaptionerArchitecture
 from jaxadv.victims.nets.caption_net import as_captioner
 from jaxadv.vocabulary import END, Vocabulary
 
+LOSS = "loss {:.3f} a word"
+
 
 class CaptionData(NamedTuple):
     """Images, or a frozen backbone's grids of their views, with tokenized captions.

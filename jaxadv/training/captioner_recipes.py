@@ -23,12 +23,13 @@ from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import Record, captioned
 from jaxadv.progress import Progress
 from jaxadv.training.captioner import (
+    LOSS,
     CaptionData,
     caption_data,
     fit_likelihood,
 )
 from jaxadv.training.recipe import Recipe, Trained, hold_out, train, with_messages
-from jaxadv.training.self_critical import decoder_of, fit_self_critical
+from jaxadv.training.self_critical import fit_decoder
 from jaxadv.training.start import (
     Start,
     backbone_of,
@@ -41,7 +42,6 @@ from jaxadv.victims.nets.caption_net import CaptionNet, initial_variables
 from jaxadv.vocabulary import Vocabulary
 
 LEARNING_RATE = 2e-3
-LOSS = "loss {:.3f} a word"
 
 
 # ---------------------------------------------------------------- scenes
@@ -178,22 +178,19 @@ def _self_critical_on_scenes(
     grids = compute_grids(net, variables, np.stack([e.picture for e in drawn]))
     references = [[(*victim.vocabulary.encode(c), 0) for c in e.captions or ()] for e in drawn]
 
-    def whole(decoder: Any) -> Any:
-        return {**variables, "params": {**variables["params"], "decoder": decoder}}
-
-    job = fit_self_critical(
-        decoder_of(net, victim, whole),
-        variables["params"]["decoder"],
-        jnp.asarray(grids),
+    job = fit_decoder(
+        net,
+        victim,
+        variables,
+        grids,
         references,
         steps=steps,
         batch=batch,
         learning_rate=1e-4,
         key=key,
     )
-    for report, decoder in job:
-        message = f"CIDEr-D: sampled {report.loss.sampled:.3f}, greedy {report.loss.greedy:.3f}"
-        yield Trained(report.step, message, whole(decoder))
+    for report, now in job:
+        yield Trained(report.step, str(report.loss), now)
 
 
 # ---------------------------------------------------------------- photographs

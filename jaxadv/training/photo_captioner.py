@@ -17,13 +17,14 @@ from jaxadv.core.cider import cider_d, document_frequencies, prepare
 from jaxadv.data.records import Record
 from jaxadv.progress import Progress
 from jaxadv.training.captioner import (
+    LOSS,
     CaptionData,
     caption_data,
     fit_likelihood,
     negative_log_likelihood,
 )
 from jaxadv.training.recipe import PLAIN, Recipe, Storage, Trained, hold_out, train
-from jaxadv.training.self_critical import decoder_of, fit_self_critical
+from jaxadv.training.self_critical import fit_decoder
 from jaxadv.training.start import MORE_THAN, from_scratch, with_backbone
 from jaxadv.training.views import VIEWS, see_views
 from jaxadv.victims import zoo
@@ -31,7 +32,6 @@ from jaxadv.victims.architectures import CaptionerArchitecture, Params
 from jaxadv.victims.nets.caption_net import CaptionNet
 from jaxadv.vocabulary import tokenize
 
-LOSS = "loss {:.3f} a word"
 VALIDATION = 60
 """Number of training photographs that choose the step whose weights are kept."""
 SELF_CRITICAL_RATE = 5e-5
@@ -50,7 +50,7 @@ class CaptionScores(NamedTuple):
     cider_d: float
 
 
-def caption_scores(said: Sequence[Sequence[str]], photos: Sequence[Record]) -> CaptionScores:
+def scores_of(said: Sequence[Sequence[str]], photos: Sequence[Record]) -> CaptionScores:
     """Compare one caption of each photograph, as words, with those of people."""
     references = [[tuple(tokenize(c)) for c in p.captions or ()] for p in photos]
     statistics = document_frequencies(references)
@@ -163,31 +163,40 @@ def train_on_photos(
             measures: dict[str, Any] = {"validation_loss_a_word": best}
             yield Trained(report.step, message, kept, {"steps": at}, measures)
         if self_critical_steps:
-            likely = caption_scores(captions_of_held_out(kept), aside)
+            likely = scores_of(captions_of_held_out(kept), aside)
             measures["held_out_photographs_before_self_critical"] = likely._asdict()
             references = [
                 [(*tokens, 0) for c in p.captions or () if (tokens := vocabulary.encode_known(c))]
                 for p in training
             ]
             watched = _speaker(victim, net, tested)
-            reached = caption_scores(watched(kept), validation).cider_d
+            reached = scores_of(watched(kept), validation).cider_d
             taken = 0
-            for now in _self_critical(
-                net, victim, kept, seen[:, 0], references, self_critical_steps, seed, batch
-            ):
-                score = caption_scores(watched(now.variables), validation)
+            tuned = fit_decoder(
+                net,
+                victim,
+                kept,
+                seen[:, 0],
+                references,
+                steps=self_critical_steps,
+                batch=min(batch, len(references)),
+                learning_rate=SELF_CRITICAL_RATE,
+                key=jax.random.key(seed),
+            )
+            for rewards, changed in tuned:
+                score = scores_of(watched(changed), validation)
                 if score.cider_d > reached:
-                    reached, kept, taken = score.cider_d, now.variables, now.step
+                    reached, kept, taken = score.cider_d, changed, rewards.step
                 yield Trained(
-                    steps + now.step,
-                    f"{now.message}, validation {score.cider_d:.3f} (best {reached:.3f})",
+                    steps + rewards.step,
+                    f"{rewards.loss}, validation {score.cider_d:.3f} (best {reached:.3f})",
                     kept,
                     {"steps": at, "self_critical_steps": taken},
                     {**measures, "validation_cider_d": reached},
                 )
 
     def measure(now: Params) -> dict[str, Any]:
-        scores = caption_scores(captions_of_held_out(now), aside)
+        scores = scores_of(captions_of_held_out(now), aside)
         return {"held_out_photographs": {**scores._asdict(), "photographs": len(aside)}}
 
     def summary(record: Any) -> str:
@@ -262,36 +271,6 @@ def _speaker(
         return [tuple(tokenize(decode(own))) for own in np.concatenate(some)]
 
     return captions
-
-
-def _self_critical(
-    net: CaptionNet,
-    victim: Captioner,
-    variables: Params,
-    grids: np.ndarray,
-    references: Sequence[Sequence[tuple[int, ...]]],
-    steps: int,
-    seed: int,
-    batch: int,
-) -> Iterator[Trained]:
-    """Fine-tune the decoder on the CIDEr-D of its captions; the backbone is frozen."""
-
-    def whole(decoder: Any) -> Any:
-        return {**variables, "params": {**variables["params"], "decoder": decoder}}
-
-    job = fit_self_critical(
-        decoder_of(net, victim, whole),
-        variables["params"]["decoder"],
-        jnp.asarray(grids, jnp.float32),
-        references,
-        steps=steps,
-        batch=min(batch, len(references)),
-        learning_rate=SELF_CRITICAL_RATE,
-        key=jax.random.key(seed),
-    )
-    for report, decoder in job:
-        message = f"CIDEr-D: sampled {report.loss.sampled:.3f}, greedy {report.loss.greedy:.3f}"
-        yield Trained(report.step, message, whole(decoder))
 
 
 def _mean_loss(net: CaptionNet, victim: Captioner, data: CaptionData) -> Callable[[Any], float]:

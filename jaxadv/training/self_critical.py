@@ -34,6 +34,9 @@ class Rewards(NamedTuple):
     sampled: float
     greedy: float
 
+    def __str__(self) -> str:
+        return f"CIDEr-D: sampled {self.sampled:.3f}, greedy {self.greedy:.3f}"
+
 
 def sample(victim: Captioner, params: Params, features: Features, key: Array) -> Caption:
     """Sample a caption word by word from the model's distribution."""
@@ -85,6 +88,38 @@ def decoder_of(net: CaptionNet, victim: Captioner, whole: Callable[[Any], Any]) 
         return victim.logits(whole(decoder), carried[1])
 
     return victim._replace(begin=begin, advance=advance, logits=logits)
+
+
+def fit_decoder(
+    net: CaptionNet,
+    victim: Captioner,
+    variables: Any,
+    grids: np.ndarray,
+    references: Sequence[Sequence[tuple[int, ...]]],
+    **options: Any,
+) -> Iterator[tuple[Report, Any]]:
+    """Fine-tune a captioner's decoder over its frozen backbone, by `fit_self_critical`.
+
+    Args:
+      net: the network.
+      victim: the network as a captioner.
+      variables: its variables.
+      grids: what the backbone makes of n pictures, [n, h, w, C].
+      references: the true captions of each picture, in the form that `words` returns.
+      **options: further arguments of `fit_self_critical`.
+
+    Returns:
+      An iterator over reports, with the variables of the whole network at that point.
+    """
+
+    def whole(decoder: Any) -> Any:
+        return {**variables, "params": {**variables["params"], "decoder": decoder}}
+
+    decoder, features = variables["params"]["decoder"], jnp.asarray(grids, jnp.float32)
+    job = fit_self_critical(
+        decoder_of(net, victim, whole), decoder, features, references, **options
+    )
+    return ((report, whole(decoder)) for report, decoder in job)
 
 
 def fit_self_critical(

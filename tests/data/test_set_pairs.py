@@ -57,7 +57,8 @@ def test_captions_label_pictures(data):
     labels = {record.id: record.labels for record in found.records}
     assert labels["p0"] == labels["p1"] == ("pet",) and labels["p5"] == ("bird",)
     assert "p2" not in labels  # it is called "one"
-    assert not label_by_captions(data, words, captions=3).records
+    with pytest.raises(PairsError, match="no picture has 3 captions that say a word of the labels"):
+        label_by_captions(data, words, captions=3)
 
 
 def test_nothing_to_pair_is_said(data):

@@ -18,7 +18,7 @@ from jaxadv.experiments.retrieval_pools import retrieval_pools
 from jaxadv.labels.metrics import mean_average_precision
 from jaxadv.labels.predicting import predict
 from jaxadv.training.hasher_recipes import retrieval_precision
-from jaxadv.training.photo_captioner import caption_scores
+from jaxadv.training.photo_captioner import scores_of
 from jaxadv.victims import zoo
 from jaxadv.vocabulary import tokenize
 
@@ -73,7 +73,7 @@ def test_captioners_reach_their_recorded_scores(name, real_data):
         for start in range(0, len(photos), 20)
         for text in say(victim, pictures[start : start + 20])
     ]
-    reached = caption_scores(said, photos)
+    reached = scores_of(said, photos)
     recorded = victim.record["measures"]["held_out_photographs"]
     assert reached.bleu_4 == pytest.approx(recorded["bleu_4"], abs=CLOSE)
     assert reached.cider_d == pytest.approx(recorded["cider_d"], abs=CLOSE)
