@@ -210,7 +210,7 @@ def captioner(
                 origin=origin,
                 learning_rate=learning_rate,
                 self_critical_steps=self_critical_steps,
-                storage=_storage(stored, other, share),
+                storage=_storage(stored, other, share, folder),
                 **held,
             )
         else:
@@ -222,13 +222,23 @@ def captioner(
         pass
 
 
-def _storage(stored: str, backbone: "Victim | None", share: bool) -> "Storage":
-    """Return how weights are stored; a shared backbone is that of the victim that stores it."""
+def _storage(stored: str, backbone: "Victim | None", share: bool, folder: Path) -> "Storage":
+    """Return how weights are stored; a shared backbone is that of the victim that stores it.
+
+    Raises:
+      InputError: that victim is not beside the new one's folder.
+    """
     from jaxadv.training.recipe import Storage
 
     if backbone is None or not share:
         return Storage(stored)
-    return Storage(stored, backbone.record.get("backbone_of", backbone.name))
+    owner = backbone.record.get("backbone_of", backbone.name)
+    if not (folder.parent / owner / "record.json").is_file():
+        raise InputError(
+            f"--share: the victim {owner!r}, which has the backbone, is not in {folder.parent}; "
+            "copy it there, or leave --share out"
+        )
+    return Storage(stored, owner)
 
 
 def _label_words(text: str) -> dict[str, list[str]]:
@@ -363,7 +373,7 @@ def classifier(
             schedule=schedule if all_layers else None,
             held_out=held_out,
             seed=seed,
-            storage=_storage(stored, other, share),
+            storage=_storage(stored, other, share, folder),
         )
     for _ in watch(job, name):
         pass
@@ -494,7 +504,7 @@ def hasher(
     else:
         found = open_data(sources)
         words = None if label_words is None else _label_words(label_words)
-        options |= {"label_words": words, "storage": _storage(stored, start, share)}
+        options |= {"label_words": words, "storage": _storage(stored, start, share, folder)}
         found = found if words is not None else labelled(found)
         job = recipes.train_hasher_on_data(folder, made, found, held_out=held_out, **options)
     for _ in watch(job, name):

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.commands import call
 
 from jaxadv.captions.speaking import say
 from jaxadv.captions.target import target
 from jaxadv.cli.demo import ASKING, CAPTIONS, HASHER, TAGGED, TAGGER
 from jaxadv.data import photographs
+from jaxadv.data.images import write_png
 from jaxadv.data.opening import open_data
 from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import captioned, label_matrix, labelled
@@ -58,6 +60,15 @@ def test_the_demo_asks_for_what_can_be_predicted():
     words = zoo.load(HASHER).record["label_words"]
     said = set(tokenize(photographs.ABOUT[ASKING].caption))
     assert any(not said.isdisjoint(own) for own in words.values())
+
+
+def test_a_backbone_that_cannot_be_shared_is_said_before_training(tmp_path):
+    write_png(tmp_path / "data" / "a.png", np.zeros((8, 8, 3), np.float32))
+    (tmp_path / "data" / "captions.csv").write_text("image,caption\na.png,a cat\n")
+    words = ("--name", "x", "--data", tmp_path / "data", "--backbone-from", TAGGER, "--share")
+    code, out, err = call("train", "captioner", *words, "--out", tmp_path / "victims")
+    assert code == 2 and "features" not in out + err
+    assert f"--share: the victim '{TAGGER}', which has the backbone, is not in" in err
 
 
 @pytest.mark.slow
