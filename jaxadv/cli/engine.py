@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from jaxadv.experiments.cells import Cell
     from jaxadv.experiments.family import Measure
     from jaxadv.experiments.job import Done, Job
-    from jaxadv.experiments.sweep import Pictures, Prepared, Progress, Shard
+    from jaxadv.experiments.ledger import Pictures, Progress
+    from jaxadv.experiments.sweep import Prepared, Shard
 
 PICTURES = "Adversarial pictures to keep: none, png (8-bit) or float."
 SHARD = "Make a share only: i/n, i from 0; a job array's own."
@@ -47,7 +48,6 @@ def attack_cells(
       file: what the cells are from (`store.write_plan`).
       command: whose folder it is.
     """
-    from jaxadv.experiments import store
     from jaxadv.experiments.devices import over_local_devices
     from jaxadv.experiments.sweep import complete, sweep
 
@@ -63,6 +63,13 @@ def attack_cells(
         file=file,
         command=command,
     )
+    last = record(job, title, out)
+    finish(out, whole=complete(prepared, out))
+    return last
+
+
+def record(job: "Iterator[Progress]", title: str, out: Path) -> "Progress":
+    """Show how far attacks are that are being recorded; of Ctrl-C, how to go on."""
     last: Progress | None = None
     try:
         for news in watch(job, title):
@@ -74,16 +81,22 @@ def attack_cells(
             f"{shlex.join(['jaxadv', *sys.argv[1:]])}"
         )
         raise
+    assert last is not None  # the first news comes before the first attack
+    return last
+
+
+def finish(out: Path, *, whole: bool) -> None:
+    """Print where the records are; where they are all there, write them as Parquet."""
+    from jaxadv.experiments import store
+
     for problem in store.count(out).problems:
         note(problem)
-    if not complete(prepared, out):
+    if not whole:
         console.print(f"recorded in {out}/; other shares are under way or to be made")
     elif importlib.util.find_spec("pyarrow") is not None:
         console.print(f"written to {store.write_parquet(out)}")
     else:
         console.print(f"recorded in {out}/")
-    assert last is not None  # the first news comes before the first attack
-    return last
 
 
 def slots_that_fit(prepared: Sequence["Prepared"]) -> int:

@@ -9,7 +9,16 @@ import typer
 from typer.core import TyperGroup
 
 from jaxadv.cli.console import console, note, print_table
-from jaxadv.cli.engine import PICTURES, SHARD, attack_cells, check_pictures, end, slots_that_fit
+from jaxadv.cli.engine import (
+    PICTURES,
+    SHARD,
+    attack_cells,
+    check_pictures,
+    end,
+    finish,
+    record,
+    slots_that_fit,
+)
 from jaxadv.cli.options import AUTO, batch_size
 
 
@@ -17,8 +26,13 @@ class _RunByDefault(TyperGroup):
     """What is no subcommand is the file of a sweep to run."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Read `sweep FILE` as `sweep run FILE`."""
-        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+        """Read `sweep FILE` as `sweep run FILE`, and a bare `--ray` as `--ray auto`."""
+        words = args if args[0] in self.commands else ["run", *args]
+        if "--ray" in words:
+            after = words.index("--ray") + 1
+            if after == len(words) or words[after].startswith("-"):
+                words.insert(after, "auto")
+        return super().resolve_command(ctx, words)
 
 
 app = typer.Typer(
@@ -45,6 +59,16 @@ def run(
     batch: Annotated[str, typer.Option(help=AUTO)] = "50",
     pictures: Annotated[str, typer.Option(help=PICTURES)] = "none",
     shard: Annotated[str | None, typer.Option(help=SHARD)] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="On a Ray cluster: host:port, auto for this machine's, local to start one.",
+        ),
+    ] = None,
+    devices_per_worker: Annotated[
+        int, typer.Option(min=1, help="GPUs, TPU chips or CPU cores of a worker; see --ray.")
+    ] = 1,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Several processes of one job (SLURM, TPU pods).")
     ] = False,
@@ -72,6 +96,8 @@ def run(
     joined = distributed or any(x is not None for x in (coordinator, processes, process))
     if joined and shard is not None:
         raise InputError("--shard: is not read with --distributed, where each has its share")
+    if ray is not None and (joined or shard is not None):
+        raise InputError("--ray: is not read with --shard or --distributed; its workers share all")
     share = parse_shard(shard) if not joined else None
     dry = dry_run or counts_only
     if out is None and not dry:
@@ -82,6 +108,9 @@ def run(
         raise InputError("a sweep ends as Parquet: pip install 'jaxadv[sweeps]'")
     if out is not None and not dry:
         _sweeps_folder(out)
+        if ray is not None:
+            end(_on_ray(cells, out, ray, devices_per_worker, size, kept, found), out)
+            return
     if share is None:
         share = join_processes(coordinator, processes, process)
     note(f"{file.stem}: choosing targets for {len(cells)} cells ...")
@@ -105,6 +134,32 @@ def run(
         file=str(found.resolve()),
     )
     end(last, out)
+
+
+def _on_ray(
+    cells: Sequence[Any],
+    out: Path,
+    address: str,
+    devices: int,
+    size: int | None,
+    pictures: Any,
+    file: Path,
+) -> Any:
+    from jaxadv.experiments.on_ray import sweep_on_ray
+
+    note(f"{file.stem}: a worker chooses targets for {len(cells)} cells ...")
+    job = sweep_on_ray(
+        cells,
+        out,
+        address=address,
+        devices=devices,
+        slots=size,
+        pictures=pictures,
+        file=str(file.resolve()),
+    )
+    last = record(job, file.stem, out)
+    finish(out, whole=last.done == last.total)
+    return last
 
 
 def _sweeps_folder(out: Path) -> None:

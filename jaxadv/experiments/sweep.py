@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,19 +16,15 @@ from jax.sharding import NamedSharding
 
 from jaxadv import loading
 from jaxadv.core.memory import Fit, largest_batch
-from jaxadv.core.stream import Request, pace
-from jaxadv.data.images import ImageError, write_png
+from jaxadv.core.stream import Keeper, Request, pace
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.cells import Cell
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.job import Done, Experiment, Job, Planned, Shared, carry_out
-from jaxadv.experiments.lines import GOES_ON, unwritable
+from jaxadv.experiments.ledger import Ledger, Made, Pictures, Progress
 from jaxadv.experiments.running import SECONDS, Running
-from jaxadv.formats.files import replacing
 from jaxadv.victims import zoo
-
-Pictures = Literal["none", "png", "float"]
 
 
 class Shard(NamedTuple):
@@ -39,22 +35,6 @@ class Shard(NamedTuple):
 
 
 ALL = Shard()
-
-
-class Progress(NamedTuple):
-    """How far a sweep is.
-
-    Attributes:
-      done: attacks recorded, failed ones among them, also by an earlier run.
-      total: attacks of this shard.
-      failed: of those done, how many have no outcome.
-      message: the cell, the failures and the pace, in words.
-    """
-
-    done: int
-    total: int
-    failed: int
-    message: str
 
 
 class Estimate(NamedTuple):
@@ -151,56 +131,76 @@ def sweep(
     Raises:
       StoreError: the folder cannot be written, or holds records of other weights.
     """
-    store.write_plan(folder, [(p.cell, p.weights, _digest(p.job)) for p in prepared], file, command)
-    known = store.recorded(folder)
-    mine = {(p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard)}
-    total = len(mine)
-    failed = sum(known.get(key, False) for key in mine)
-    left = mine - known.keys()
-    began = time.perf_counter()
-
-    def progress(what: str) -> Progress:
-        done = total - len(left)
-        rate = (done - before) / (time.perf_counter() - began)
-        words = f"{what}, {failed} failed, {rate:.2g} attacks/s"
-        return Progress(done, total, failed, words)
-
-    before = total - len(left)
-    yield progress("starting")
-    writer = store.Writer(folder)
-    for some in _alike(prepared):
-        cell, job, _ = some[-1]
-        name = f"{cell.method.name} on {Path(cell.victim).name}"
-        digests = {_steps(one): one.cell.digest for one in some}
-        share = f"{cell.digest}-{shard.number}-of-{shard.of}"
+    digests = [(p.cell, p.weights, attacks_digest(p.job)) for p in prepared]
+    store.write_plan(folder, digests, file, command)
+    mine = ((p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard))
+    ledger = Ledger(folder, mine, pictures)
+    yield ledger.progress("starting")
+    for some in alike(prepared):
+        share = f"{some[-1].cell.digest}-{shard.number}-of-{shard.of}"
         running = Running(folder / "running" / share, keep_every)
-        if any((digest, p.id) in left for digest in digests.values() for p in job.planned):
+        if any(key in ledger.left for key in keys(some)):
             begins = "begins anew, what was kept is damaged" if running.damaged else "compiling"
-            yield progress(f"{name}, {begins}")
-        for one in carry_out(
-            job,
-            partial(_is_left, tuple(digests.values()), left),
+            yield ledger.progress(f"{title(some)}, {begins}")
+        for one in make(
+            some,
+            ledger.left,
             slots=slots,
-            key=jax.random.key(cell.seed),
             sharding=sharding,
             keeper=running if jax.process_count() == 1 else None,
             shard=shard.of,
-            looks=tuple(digests)[:-1],
         ):
             if isinstance(one, str):
-                yield progress(f"{name}, {one}")
-                continue
-            key = (digests[one.steps], one.planned.id)
-            if key not in left:
-                continue
-            if one.image is not None:
-                _keep(folder, "-".join(map(str, key)), one.image, pictures)
-            writer.append(_row(key[0], one))
-            left.discard(key)
-            failed += one.failed is not None
-            yield progress(name)
+                yield ledger.progress(f"{title(some)}, {one}")
+            elif ledger.record(one):
+                yield ledger.progress(title(some))
         running.forget()
-    writer.close()
+    ledger.close()
+
+
+def make(
+    some: Sequence[Prepared],
+    left: Container[store.Key],
+    *,
+    slots: int,
+    sharding: NamedSharding | None = None,
+    keeper: Keeper | None = None,
+    shard: int = 1,
+) -> Iterator[Made | str]:
+    """Make those attacks of cells that share one (`alike`) that are left, as they come to an end.
+
+    Args:
+      some: the cells.
+      left: the attacks to make.
+      slots: as for `sweep`.
+      sharding: as for `sweep`.
+      keeper: of the attacks under way.
+      shard: how many shares the attacks are split into, one of which is made here.
+    """
+    cell, job, _ = some[-1]
+    digests = {_steps(one): one.cell.digest for one in some}
+    for one in carry_out(
+        job,
+        partial(_is_left, tuple(digests.values()), left),
+        slots=slots,
+        key=jax.random.key(cell.seed),
+        sharding=sharding,
+        keeper=keeper,
+        shard=shard,
+        looks=tuple(digests)[:-1],
+    ):
+        yield one if isinstance(one, str) else Made(_row(digests[one.steps], one), one.image)
+
+
+def keys(some: Sequence[Prepared]) -> Iterator[store.Key]:
+    """Yield which attacks cells are made of."""
+    return ((one.cell.digest, planned.id) for one in some for planned in one.job.planned)
+
+
+def title(some: Sequence[Prepared]) -> str:
+    """Return what cells that share an attack are called."""
+    cell = some[-1].cell
+    return f"{cell.method.name} on {Path(cell.victim).name}"
 
 
 def _is_left(digests: Sequence[str], left: Container[store.Key], number: int) -> bool:
@@ -211,7 +211,7 @@ def _steps(one: Prepared) -> int:
     return one.job.iterations if isinstance(one.job, Job) else 0
 
 
-def _alike(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
+def alike(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
     """Put cells together that differ in their numbers of steps alone, the fewest first.
 
     The longest attack is looked at after each of the others' numbers of steps.
@@ -219,14 +219,15 @@ def _alike(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
     groups: dict[Hashable, list[Prepared]] = {}
     for one in prepared:
         job, cell = one.job, one.cell
-        alike: Hashable = cell.digest
+        kind: Hashable = cell.digest
         if isinstance(job, Job):
-            alike = (job.attack, cell.task, cell.victim, cell.seed, cell.design, _digest(job))
-        groups.setdefault(alike, []).append(one)
+            attacked = attacks_digest(job)
+            kind = (job.attack, cell.task, cell.victim, cell.seed, cell.design, attacked)
+        groups.setdefault(kind, []).append(one)
     return [sorted(some, key=_steps) for some in groups.values()]
 
 
-def _digest(job: Job | Experiment) -> str:
+def attacks_digest(job: Job | Experiment) -> str:
     """Twelve hexadecimal digits that stand for what is to be attacked, in its order."""
     text = json.dumps(sorted((p.id, p.about) for p in job.planned), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -236,24 +237,6 @@ def _row(digest: str, done: Done) -> dict[str, Any]:
     planned = done.planned
     known = {"cell": digest, "id": planned.id, **planned.about, "failed": done.failed}
     return {**known, **done.columns, "seconds": done.seconds}
-
-
-def _keep(folder: Path, name: str, image: np.ndarray, how: Pictures) -> None:
-    """Keep an adversarial picture, before its record says that there is one."""
-    if how == "none":
-        return
-    path = folder / "pictures" / (f"{name}.png" if how == "png" else f"{name}.npy")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        if how == "png":
-            write_png(path, image)
-            return
-        with replacing(path) as scratch, scratch.open("wb") as file:
-            np.save(file, image, allow_pickle=False)
-    except OSError as problem:
-        raise unwritable(path, problem) from None
-    except ImageError as problem:
-        raise store.StoreError(f"{problem}; {GOES_ON}") from None
 
 
 def estimate(
@@ -275,7 +258,7 @@ def estimate(
       sharding: as for `sweep`.
       made: attacks that need not be made.
     """
-    longest = {some[-1].cell.digest for some in _alike(prepared)}
+    longest = {some[-1].cell.digest for some in alike(prepared)}
     for one in prepared:
         cell, job, _ = one
         mine = to_make(one, shard, made)
@@ -333,4 +316,4 @@ def _loaded(planned: Planned) -> tuple[np.ndarray, Any] | None:
 def complete(prepared: Sequence[Prepared], folder: Path) -> bool:
     """Return whether every attack of every shard is recorded."""
     known = store.recorded(folder)
-    return all((p.cell.digest, planned.id) in known for p in prepared for planned in p.job.planned)
+    return all(key in known for key in keys(prepared))

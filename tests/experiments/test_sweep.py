@@ -17,9 +17,10 @@ from jaxadv.data.images import read_image, write_png
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.devices import over_local_devices, parse_shard
+from jaxadv.experiments.ledger import Ledger, Made, Progress
 from jaxadv.experiments.plan import plan, read_plan
 from jaxadv.experiments.running import Running
-from jaxadv.experiments.sweep import Progress, Shard, _keep, complete, prepare, sweep
+from jaxadv.experiments.sweep import Shard, complete, prepare, sweep
 from jaxadv.victims import zoo
 
 TABLES = {
@@ -331,7 +332,8 @@ def test_a_full_disk_of_pictures_is_one_line(tmp_path, monkeypatch, how, of):
 
     monkeypatch.setattr(of, full)
     with pytest.raises(store.StoreError, match=r"cannot be written .*the same command goes on"):
-        _keep(tmp_path, "cell-3", np.zeros((8, 8, 3), np.float32), how)
+        made = Made({"cell": "cell", "id": 3, "failed": None}, np.zeros((8, 8, 3), np.float32))
+        Ledger(tmp_path, [made.key], how).record(made)
     assert not list((tmp_path / "pictures").iterdir())
 
 
