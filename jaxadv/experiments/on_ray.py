@@ -9,6 +9,7 @@ started where there is room. A driver that is started again makes what is not re
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -218,7 +219,10 @@ class _Crew:
         found: dict[int, Any] = {}
         lost: list[int] = []
         futures = [*self._starting, *self._busy]
-        ready, _ = self._ray.wait(futures, timeout=SECONDS) if futures else ([], [])
+        if not futures:
+            time.sleep(SECONDS)
+            return found, lost
+        ready, _ = self._ray.wait(futures, timeout=SECONDS)
         for future in ready:
             starting = future in self._starting
             worker = (self._starting if starting else self._busy).pop(future)
@@ -305,13 +309,13 @@ def _join(ray: Any, address: str) -> None:
     Raises:
       InputError: there is none at that address.
     """
-    quiet = {"log_to_driver": False, "logging_level": "error"}
+    only_here = {"include_dashboard": False} if address == HERE else {}
     try:
-        if address == HERE:
-            ray.init(address, include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as problem:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address, log_to_driver=False, logging_level="error", **only_here)
+    except (OSError, OverflowError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
         raise InputError(f"--ray {address}: no cluster answers there ({reason})") from None
 
@@ -367,6 +371,8 @@ def _drive(
                 left = ledger.left.intersection(_keys(group, piece.ids))
                 crew.ask(worker, "make", piece, group, left, plan.slots, pictures != "none")
         found, lost = crew.wait()
+        if not len(crew):
+            yield ledger.progress("waiting for a node with room")
         for worker in lost:
             pieces.lost(worker)
         for worker, made in found.items():
