@@ -67,8 +67,11 @@ def run(
         ),
     ] = None,
     devices_per_worker: Annotated[
-        int, typer.Option(min=1, help="GPUs, TPU chips or CPU cores of a worker; see --ray.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="GPUs, TPU chips or CPU cores of a worker of --ray; 1 if not given."
+        ),
+    ] = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Several processes of one job (SLURM, TPU pods).")
     ] = False,
@@ -98,6 +101,8 @@ def run(
         raise InputError("--shard: is not read with --distributed, where each has its share")
     if ray is not None and (joined or shard is not None):
         raise InputError("--ray: is not read with --shard or --distributed; its workers share all")
+    if ray is None and devices_per_worker is not None:
+        raise InputError("--devices-per-worker: is read with --ray alone")
     share = parse_shard(shard) if not joined else None
     dry = dry_run or counts_only
     if out is None and not dry:
@@ -109,7 +114,7 @@ def run(
     if out is not None and not dry:
         _sweeps_folder(out)
         if ray is not None:
-            end(_on_ray(cells, out, ray, devices_per_worker, size, kept, found), out)
+            end(_on_ray(cells, out, ray, devices_per_worker or 1, size, kept, found), out)
             return
     if share is None:
         share = join_processes(coordinator, processes, process)

@@ -81,9 +81,8 @@ class Worker:
         self._held: dict[str, list[Prepared]] = {}  # by the last cell's digest
         self._victim = ""
 
-    def start(self) -> str:
-        """Return on which machine this is."""
-        return socket.gethostname()
+    def start(self) -> None:
+        """Return, which tells that the worker runs."""
 
     def plan(self, slots: int | None) -> Plan | Problem:
         """Return what there is to attack; with no number of slots, as many as fit."""

@@ -41,7 +41,7 @@ LARGE = {
             "method": "gem",
             "learning_rate": 0.02,
             "iterations": 4,
-            "images": 60,
+            "images": 64,
             "targets": 1,
             "settings": ["1 latent"],
         }

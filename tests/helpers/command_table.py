@@ -168,7 +168,7 @@ ELSEWHERE = {
     f"tries aim targeted arithmetic batch shard pictures seed {BALL} {BANK}",
     "port": "files architecture name vocabulary reference prompt licence out force",
     "sweep run": "file out dry_run counts_only batch pictures shard distributed coordinator "
-    "processes process",
+    "processes process ray devices_per_worker",
     "sweep status": "folder",
     "sweep merge": "folders out",
     "table": "name folder format out victim picture curve",
