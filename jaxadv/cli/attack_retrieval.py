@@ -11,7 +11,7 @@ import typer
 from jaxadv.cli.console import console, fail, note, print_table
 from jaxadv.cli.engine import attack_job
 from jaxadv.cli.methods import chosen
-from jaxadv.cli.options import is_given, one_of, refuse_unread
+from jaxadv.cli.options import SEARCHED, is_given, one_of, refuse_unread
 from jaxadv.cli.outputs import advise, unique_names, write_json, yes
 from jaxadv.cli.own_size import explain, own_size_judge, shown
 from jaxadv.errors import InputError
@@ -77,6 +77,7 @@ def retrieval(
         list[str] | None,
         typer.Option(help="Labels of what to find; what is not alike if not given; repeatable."),
     ] = None,
+    data: Annotated[list[str] | None, typer.Option(help=SEARCHED)] = None,
     database: Annotated[int, typer.Option(min=1, help="Other held-out scenes, searched.")] = 5000,
     batch: Annotated[int, typer.Option(min=1, help="Attacks at once.")] = 16,
 ) -> None:
@@ -86,9 +87,9 @@ def retrieval(
     asks = "--scenes" if scenes else "your own queries"
     refuse_unread(context, asks, {"--scenes": (), "your own queries": ("labels",)})
 
-    from jaxadv.cli.hashers import scene_hasher, scene_library
+    from jaxadv import loading
+    from jaxadv.cli.hashers import library_of, subject_of, what_is_searched
     from jaxadv.cli.inputs import results_folder
-    from jaxadv.data.pairs import SCENE_CLASSES
     from jaxadv.experiments.hash_attacks import CONTEXT, known
     from jaxadv.hashing.methods import METHODS
     from jaxadv.labels.target import parse_labels
@@ -96,15 +97,17 @@ def retrieval(
     from jaxadv.reports.retrieval import draw_panels
 
     (run,) = chosen(context, METHODS, [method], modality=modality)
-    subject = scene_hasher(victim)
+    found = loading.load(victim)
+    subject = subject_of(found)
     hasher = subject.hasher
+    searching = what_is_searched(context, found, data or (), database, scenes)
     attack = run.attack(hasher)
-    given = None if labels is None else np.asarray(parse_labels(labels, SCENE_CLASSES))
-    far = None if toward is None else np.asarray(parse_labels(toward, SCENE_CLASSES))
+    given = None if labels is None else np.asarray(parse_labels(labels, searching.classes))
+    far = None if toward is None else np.asarray(parse_labels(toward, searching.classes))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
     results_folder(out, COMMAND, subject.name)
     note(f"codes of the database by {subject.name}: compiling ...")
-    library = scene_library(subject, database, scenes)
+    library = library_of(subject, searching)
     truth = queries.labels
     if truth is None:
         truth = _guessed(subject, modality, queries.examples, library)
@@ -336,7 +339,7 @@ def _entry_and_panel(
     both: tuple[Any, Any] = (benign, adversarial)
     if modality == "text":
         both = (subject.hasher.say(benign), subject.hasher.say(adversarial))
-    labels = labels_of(truth)
+    labels = labels_of(truth, library)
     entry = {
         "query": queries.names[number],
         "modality": modality,
@@ -363,7 +366,7 @@ def _found(
             {
                 "item": library.pairs.ids[hit.row],
                 library.by.unit: hit.value,
-                "labels": labels_of(mask),
+                "labels": labels_of(mask, library),
                 "relevant": bool((mask & truth).any()),
             }
             for hit, mask in zip(hits, masks, strict=True)

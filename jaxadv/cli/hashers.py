@@ -1,16 +1,19 @@
-"""What the commands for hashers share: the victim, and a database of scenes that it hashed."""
+"""What the commands for hashers share: the victim, and a database that it hashed."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import typer
 
-from jaxadv import loading
-from jaxadv.data.pairs import SCENE_CLASSES, Pairs
+from jaxadv.cli.options import refuse_unread
+from jaxadv.data.pairs import Pairs
 from jaxadv.experiments.hash_attacks import Codes, encode
 from jaxadv.experiments.retrieval import Subject
-from jaxadv.experiments.retrieval_pools import check_knows_scenes, scenes_of
+from jaxadv.experiments.retrieval_pools import GIVEN, OF_SCENES, SHIPPED, Searched, searched
 from jaxadv.hashing.metrics import Comparison, search
 from jaxadv.hashing.similarity import comparison
+from jaxadv.victims.zoo import Victim
 
 
 class Library(NamedTuple):
@@ -18,12 +21,14 @@ class Library(NamedTuple):
 
     Attributes:
       pairs: what is found.
+      classes: what their labels are of.
       codes: of it.
       kept: of these codes, to compare them.
       by: how that is done.
     """
 
     pairs: Pairs
+    classes: tuple[str, ...]
     codes: Codes
     kept: Codes
     by: Comparison
@@ -36,23 +41,31 @@ class Hit(NamedTuple):
     value: int | float
 
 
-def scene_hasher(name: str) -> Subject:
-    """Load a hasher of scenes.
+def what_is_searched(
+    context: typer.Context, victim: Victim, data: Sequence[str], count: int, start: int = 0
+) -> Searched:
+    """Return what a command searches in; options for scenes are refused where it is no scenes.
 
     Raises:
-      InputError: there is none of that name, or it does not know scenes.
+      InputError: the data are not there, or not what the victim knows; or such an option.
     """
-    victim = loading.load(name)
-    check_knows_scenes(victim.name, victim.hasher)
+    found = searched(victim, data, count, start)
+    of_scenes = {OF_SCENES: ("database", "scenes"), SHIPPED: (), GIVEN: ()}
+    refuse_unread(context, found.kind, of_scenes)
+    return found
+
+
+def subject_of(victim: Victim) -> Subject:
+    """Return a hasher with its weights."""
     return Subject(victim.name, victim.hasher, victim.params)
 
 
-def scene_library(subject: Subject, count: int, start: int) -> Library:
-    """Hash held-out scenes from number `start` on."""
-    pairs = scenes_of(subject.hasher, count, start)
-    codes = encode(subject.hasher, subject.params, pairs)
+def library_of(subject: Subject, found: Searched) -> Library:
+    """Hash what is searched."""
+    codes = encode(subject.hasher, subject.params, found.pairs)
     by = comparison(subject.hasher)
-    return Library(pairs, codes, Codes(by.keep(codes.image), by.keep(codes.text)), by)
+    kept = Codes(by.keep(codes.image), by.keep(codes.text))
+    return Library(found.pairs, found.classes, codes, kept, by)
 
 
 def find(code: np.ndarray, library: Library, modality: Any, top: int) -> list[Hit]:
@@ -62,6 +75,6 @@ def find(code: np.ndarray, library: Library, modality: Any, top: int) -> list[Hi
     return [Hit(row, value) for row, value in zip(rows.tolist(), values.tolist(), strict=True)]
 
 
-def labels_of(mask: np.ndarray) -> str:
+def labels_of(mask: np.ndarray, library: Library) -> str:
     """Name labels."""
-    return ", ".join(name for name, here in zip(SCENE_CLASSES, mask, strict=True) if here)
+    return ", ".join(name for name, here in zip(library.classes, mask, strict=True) if here)

@@ -16,6 +16,10 @@ UNKNOWN_WORDS = (
     "without suppress_UNK."
 )
 CAPTION_METHODS = "gem, ssvm, show-and-fool, untargeted, anchored or reliable"
+SEARCHED = (
+    "What is searched: scenes, or folders or prepared sets whose labels the hasher knows; if not "
+    "given, scenes or, of a hasher of photographs, those that are shipped."
+)
 AUTO = "Attacks at once; auto: as many as fit the device."
 MOST_AT_ONCE = 100_000
 LARGEST = 2**31 - 1  # JAX's whole numbers

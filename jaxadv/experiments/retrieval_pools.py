@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxadv.data import scenes
+from jaxadv.data import photographs, scenes
 from jaxadv.data.opening import open_data
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS, Pairs, PairsError, scene_pairs, take
-from jaxadv.data.records import DataSet, labelled
+from jaxadv.data.records import DataSet, Record, labelled
 from jaxadv.data.set_pairs import label_by_captions, set_pairs, tag_by_captions
 from jaxadv.hashing.hasher import CrossModalHasher
 from jaxadv.victims.zoo import Victim
+
+SCENES = ("scenes",)
+OF_SCENES, SHIPPED, GIVEN = "scenes", "shipped photographs", "pairs of --data"
 
 
 def retrieval_pools(
@@ -31,18 +35,98 @@ def retrieval_pools(
       PairsError: the victim has other tags or classes than the data.
     """
     hasher = victim.hasher
-    if tuple(data) != ("scenes",):
-        found = open_data(data)
-        words = victim.record.get("label_words")
-        records = labelled(found) if words is None else label_by_captions(found, words)
+    if tuple(data) != SCENES:
+        records = _records(victim, data)
         if hasher.reader is None:
             return held_out_pairs(victim, records, queries)
-        pairs = set_pairs(records, hasher.image_shape, hasher.reader.encode)
+        pairs = _known_pairs(victim, records)
         rows = np.arange(len(pairs.ids))
         return take(pairs, rows[:queries]), take(pairs, rows[queries:])
     check_knows_scenes(victim.name, hasher)
     draw = partial(scenes_of, hasher)
     return draw(queries), draw(database, queries)
+
+
+class Searched(NamedTuple):
+    """What queries of one's own search in.
+
+    Attributes:
+      pairs: what is found.
+      classes: what their labels are of.
+      kind: what they are called: `OF_SCENES`, `SHIPPED` or `GIVEN`.
+    """
+
+    pairs: Pairs
+    classes: tuple[str, ...]
+    kind: str
+
+
+def searched(victim: Victim, data: Sequence[str], count: int, start: int = 0) -> Searched:
+    """Return what a hasher searches in.
+
+    Args:
+      victim: the hasher.
+      data: "scenes", or folders and prepared sets; nothing for scenes where it knows them, and else
+        for the shipped photographs.
+      count: of scenes.
+      start: the first scene's number.
+
+    Raises:
+      InputError: the data are not there.
+      PairsError: the victim does not know their tags or labels.
+    """
+    if not data:
+        data = SCENES if _knows_scenes(victim.hasher) else ()
+    if tuple(data) == SCENES:
+        check_knows_scenes(victim.name, victim.hasher)
+        return Searched(scenes_of(victim.hasher, count, start), SCENE_CLASSES, OF_SCENES)
+    records = _records(victim, data) if data else _photographs(victim)
+    pairs = _known_pairs(victim, records)
+    return Searched(pairs, records.classes or (), GIVEN if data else SHIPPED)
+
+
+def _records(victim: Victim, data: Sequence[str]) -> DataSet:
+    """Open data, with the labels that a victim was trained with."""
+    found, words = open_data(data), victim.record.get("label_words")
+    return labelled(found) if words is None else label_by_captions(found, words)
+
+
+def _photographs(victim: Victim) -> DataSet:
+    """Return the shipped photographs that a hasher of captions has labels for."""
+    words = victim.record.get("label_words")
+    if words is None:
+        raise PairsError(
+            f"victim {victim.name!r} knows neither scenes nor the labels of the shipped "
+            "photographs: give --data, such as what it was trained on"
+        )
+    every = (
+        Record(name, photographs.path(name), (photographs.ABOUT[name].caption,))
+        for name in photographs.NAMES
+    )
+    return label_by_captions(DataSet("photographs", tuple(every)), words, captions=1)
+
+
+def _known_pairs(victim: Victim, data: DataSet) -> Pairs:
+    """Make pairs of data in a victim's own tags and classes.
+
+    Raises:
+      PairsError: the data has others.
+    """
+    hasher = victim.hasher
+    if hasher.reader is not None:
+        return set_pairs(data, hasher.image_shape, hasher.reader.encode)
+    tagged = data if data.tags else tag_by_captions(data, hasher.tags)
+    for what, theirs, its in (
+        ("tags", tagged.tags, hasher.tags),
+        ("classes", tagged.classes, hasher.classes),
+    ):
+        if theirs != its:
+            raise PairsError(f"{data.name}: its {what} are not those of victim {victim.name!r}")
+    return set_pairs(tagged, hasher.image_shape)
+
+
+def _knows_scenes(hasher: CrossModalHasher) -> bool:
+    return hasher.reader is not None or (hasher.tags, hasher.classes) == (SCENE_TAGS, SCENE_CLASSES)
 
 
 def check_knows_scenes(name: str, hasher: CrossModalHasher) -> None:
@@ -51,7 +135,7 @@ def check_knows_scenes(name: str, hasher: CrossModalHasher) -> None:
     Raises:
       PairsError: it does not.
     """
-    if hasher.reader is None and (hasher.tags, hasher.classes) != (SCENE_TAGS, SCENE_CLASSES):
+    if not _knows_scenes(hasher):
         raise PairsError(f"victim {name!r} does not know the tags and labels of scenes")
 
 
@@ -72,15 +156,7 @@ def held_out_pairs(victim: Victim, data: DataSet, queries: int) -> tuple[Pairs, 
     Raises:
       PairsError: the victim has other tags or classes, or none of these pictures was held out.
     """
-    hasher = victim.hasher
-    tagged = data if data.tags else tag_by_captions(data, hasher.tags)
-    for what, theirs, its in (
-        ("tags", tagged.tags, hasher.tags),
-        ("classes", tagged.classes, hasher.classes),
-    ):
-        if theirs != its:
-            raise PairsError(f"{data.name}: its {what} are not those of victim {victim.name!r}")
-    pairs = set_pairs(tagged, hasher.image_shape)
+    pairs = _known_pairs(victim, data)
     aside = set(victim.record.get("held_out") or ())
     asks = np.array([name in aside for name in pairs.ids])
     if not asks.any():

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.commands import call
 
-from jaxadv.data import scenes
+from jaxadv.data import photographs, scenes
 from jaxadv.data.images import read_image, write_png
 from jaxadv.data.pairs import SCENE_CLASSES, SCENE_TAGS
 from jaxadv.experiments import store
@@ -218,3 +219,41 @@ def test_victims_must_be_hashers_of_scenes(tmp_path):
     assert code == 2 and "does not know the tags and labels of scenes" in err
     code, _, err = call("retrieve", "--victim", "scenes-tagger", "--text", "red")
     assert code == 2 and "is a classifier, not a hasher" in err
+
+
+def test_a_hasher_of_photographs_searches_those_that_are_shipped():
+    picture = photographs.path("astronaut")
+    code, out, _ = call(
+        *["retrieve", "--victim", "photos-hasher", "--top", "1", "--image"], picture
+    )
+    assert code == 0 and "shipped photographs searched" in out
+    assert out.count("astronaut") >= 2  # it finds itself, and its own text
+
+
+def test_other_data_are_searched_by_a_hasher_that_knows_its_words(tmp_path):
+    for name in ("astronaut", "boats", "coffee"):
+        shutil.copy(photographs.path(name), tmp_path)
+    said = {
+        "astronaut.jpg": ["a woman smiles", "a woman in orange"],
+        "boats.jpg": ["boats on the water", "a lake"],
+        "coffee.jpg": ["a cup on a table", "coffee on a plate"],
+    }
+    lines = [f"{name},{text}" for name, texts in said.items() for text in texts]
+    (tmp_path / "captions.txt").write_text("\n".join(["image,caption", *lines]))
+    words = ["retrieve", "--victim", "photos-hasher", "--top", "1", "--text", "water", "--data"]
+    code, out, err = call(*words, tmp_path)
+    assert code == 0, err
+    assert "3 pairs of --data searched" in out and "boats" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("retrieve --victim photos-hasher --text dog --database 9", "--database: is not read with"),
+        ("retrieve --victim photos-hasher --text dog --data scenes", "does not know the tags"),
+        ("attack retrieval --victim photos-hasher --scenes 1 --out x", "--scenes: is not read"),
+    ],
+)
+def test_what_is_of_scenes_is_refused_where_photographs_are_searched(words, message, tmp_path):
+    code, _, err = call(*words.replace("--out x", f"--out {tmp_path / 'out'}").split())
+    assert code == 2 and message in err and err.count("\n") == 1

@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "attack retrieval": (
         f"--victim nobody --out {NOWHERE}",
-        f"victim out method modality toward database batch {PRECISION}",
+        f"victim out method modality toward data database batch {PRECISION}",
         {
             "p.png": f"images labels bound {CMLA}",
             "--text red --modality text": f"text labels bound {CMLA}",
@@ -137,7 +137,7 @@ COMMANDS = {
     "bench stream": ("--json /proc/nowhere/b.json", "parts json", {"": ""}),
     "retrieve": (
         "--victim nobody",
-        "victim database top",
+        "victim data database top",
         {"--text red": "text", "--image p.png": "image"},
     ),
     "caption": ("--victim nobody p.png", "images victim beam unknown_words", {"": ""}),

@@ -12,7 +12,7 @@ from jaxadv.data.example import Example
 from jaxadv.data.images import read_image, resize
 from jaxadv.errors import InputError
 
-__all__ = ["ABOUT", "NAMES", "SENTENCES", "SIDE", "example", "examples"]
+__all__ = ["ABOUT", "NAMES", "SENTENCES", "SIDE", "example", "examples", "path"]
 
 SIDE = 224  # pixels, as the shipped victims of photographs take them
 _FOLDER = Path(__file__).parent
@@ -139,10 +139,19 @@ def example(name: str, side: int = SIDE) -> Example:
     >>> cat.picture.shape, cat.captions
     ((224, 224, 3), ('the face of a brown cat',))
     """
+    picture = resize(read_image(path(name)), (side, side))
+    return Example(name, picture, captions=(ABOUT[name].caption,))
+
+
+def path(name: str) -> Path:
+    """Return where a photograph is.
+
+    Raises:
+      InputError: there is none of that name.
+    """
     if name not in ABOUT:
         raise InputError(f"no photograph {name!r}: there are {', '.join(NAMES)}")
-    picture = resize(read_image(_FOLDER / f"{name}.jpg"), (side, side))
-    return Example(name, picture, captions=(ABOUT[name].caption,))
+    return _FOLDER / f"{name}.jpg"
 
 
 def examples(side: int = SIDE) -> Iterator[Example]:
