@@ -7,6 +7,7 @@ worker is lost, with its process or its node, its piece is made by another one a
 started where there is room. A driver that is started again makes what is not recorded.
 """
 
+import logging
 import os
 import socket
 import time
@@ -313,7 +314,7 @@ def _join(ray: Any, address: str) -> None:
         host, _, port = address.rpartition(":")
         if port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address, log_to_driver=False, logging_level="error", **only_here)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_here)
     except (OSError, OverflowError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
         raise InputError(f"--ray {address}: no cluster answers there ({reason})") from None
