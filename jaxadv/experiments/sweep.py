@@ -29,6 +29,7 @@ from jaxadv.formats.files import replacing
 from jaxadv.victims import zoo
 
 Pictures = Literal["none", "png", "float"]
+_ENDINGS = {"png": ".png", "float": ".npy"}
 
 
 class Shard(NamedTuple):
@@ -143,7 +144,7 @@ def sweep(
       slots: attacks at once.
       shard: which share is made here.
       sharding: of the slots' axis over devices.
-      pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+      pictures: whether pictures are kept, benign and adversarial: 8-bit PNG or float32 `.npy`.
       keep_every: seconds after which the attacks under way are kept, for a run that is interrupted.
       file: the sweep file that the cells are from (`store.write_plan`).
       command: whose folder it is.
@@ -193,9 +194,11 @@ def sweep(
             key = (digests[one.steps], one.planned.id)
             if key not in left:
                 continue
-            if one.image is not None:
+            kept = {}
+            if one.image is not None and one.benign is not None:
+                kept = _keep_benign(folder, one.benign, pictures)
                 _keep(folder, "-".join(map(str, key)), one.image, pictures)
-            writer.append(_row(key[0], one))
+            writer.append({**_row(key[0], one), **kept})
             left.discard(key)
             failed += one.failed is not None
             yield progress(name)
@@ -240,12 +243,31 @@ def _row(digest: str, done: Done) -> dict[str, Any]:
 
 def _keep(folder: Path, name: str, image: np.ndarray, how: Pictures) -> None:
     """Keep an adversarial picture, before its record says that there is one."""
-    if how == "none":
-        return
-    path = folder / "pictures" / (f"{name}.png" if how == "png" else f"{name}.npy")
+    if _is_kept(image, how):
+        _write_picture(folder / "pictures" / f"{name}{_ENDINGS[how]}", image)
+
+
+def _keep_benign(folder: Path, image: np.ndarray, how: Pictures) -> dict[str, str]:
+    """Keep what is attacked, once for all its attacks; return the column that names its file."""
+    if not _is_kept(image, how):
+        return {}
+    seen = np.round(image * 255).astype(np.uint8) if how == "png" else image
+    digest = hashlib.sha256(str(seen.shape).encode() + seen.tobytes()).hexdigest()[:16]
+    path = folder / "pictures" / f"benign-{digest}{_ENDINGS[how]}"
+    if not path.exists():
+        _write_picture(path, image)
+    return {"benign_picture": path.name}
+
+
+def _is_kept(image: np.ndarray, how: Pictures) -> bool:
+    """Return whether something is kept; a text is no picture that a PNG could hold."""
+    return how == "float" or (how == "png" and image.ndim == 3)
+
+
+def _write_picture(path: Path, image: np.ndarray) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
-        if how == "png":
+        if path.suffix == ".png":
             write_png(path, image)
             return
         with replacing(path) as scratch, scratch.open("wb") as file:

@@ -110,7 +110,7 @@ def test_attack_on_pictures_writes_them_records_and_a_figure(hasher, scene_png, 
     )
     assert code == 0, err
     assert sorted(p.name for p in out.iterdir()) == [
-        "figure.png", "scene.adversarial.png", "scene.json",
+        "figure.png", "scene.adversarial.png", "scene.benign.png", "scene.json",
     ]  # fmt: skip
     entry = json.loads((out / "scene.json").read_text())
     assert entry["labels"] == "circle, star" and entry["labels_given"]
