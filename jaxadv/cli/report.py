@@ -14,7 +14,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="A folder for the page; open index.html in it.")],
 ) -> None:
-    """Make a page of tables, curves and pictures, to be looked at in a browser without a network."""
+    """Make a page of tables, curves and pictures, for a browser without a network."""
     from jaxadv.cli.inputs import writable
     from jaxadv.reports.page.write import check_page_folder, write_page
 

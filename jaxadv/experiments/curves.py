@@ -1,6 +1,7 @@
 """Curves from a sweep's records: by a setting, by steps taken, and those of a family alone."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,12 @@ def every_curve(
       rows: its records (`store.read`).
     """
     for name, panel in FAMILIES[paper.task].panels.items():
-        named = named_rows(paper, cells, rows)
-        yield from _if_drawn(name, lambda: panel(Records(paper, cells, rows, (), named)))
+        of = Records(paper, cells, rows, (), named_rows(paper, cells, rows))
+        yield from _if_drawn(name, partial(panel, of))
     if FAMILIES[paper.task].measures:
         yield from _if_drawn("steps", lambda: [by_steps(named_rows(paper, cells, rows))])
         for setting in _varied_numbers(paper, cells):
-            yield from _if_drawn(setting, lambda: against(paper, cells, rows, setting))
+            yield from _if_drawn(setting, partial(against, paper, cells, rows, setting))
 
 
 def _if_drawn(name: str, make: Callable[[], list[Panel]]) -> Iterator[tuple[str, list[Panel]]]:

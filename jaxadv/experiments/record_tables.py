@@ -45,7 +45,9 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     return table._replace(notes=(*table.notes, *problems))
 
 
-def tables_beside(cells: Mapping[str, Row], rows: Sequence[Row]) -> Iterator[tuple[PaperTable, Table]]:
+def tables_beside(
+    cells: Mapping[str, Row], rows: Sequence[Row]
+) -> Iterator[tuple[PaperTable, Table]]:
     """Make the papers' tables that a folder's records have a row of, as `table_of` makes them.
 
     Args:

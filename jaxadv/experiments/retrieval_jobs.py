@@ -288,7 +288,7 @@ def shown_retrieved(row: Row) -> Shown:
 
 
 def _items(row: Row, found: Any) -> tuple[Item, ...]:
-    """Read what a record says was retrieved; `jaxadv attack retrieval` says it of both modalities."""
+    """Read what was retrieved; a record of `jaxadv attack retrieval` says it of both modalities."""
     if isinstance(found, Mapping):
         found = found.get("texts" if row.get("modality") == "image" else "pictures")
     return tuple(_item(one) for one in found or () if isinstance(one, Mapping))

@@ -181,8 +181,7 @@ def _of_attack(folder: Path) -> Iterator[tuple[Path, Row, str]]:
             entry = read_json(path) if check_file(path) <= _LARGEST_RECORD else None
         except FormatError:
             continue
-        task = _task_of(entry.get("command")) if isinstance(entry, dict) else None
-        if task is not None:
+        if isinstance(entry, dict) and (task := _task_of(entry.get("command"))) is not None:
             yield path, entry, task
 
 

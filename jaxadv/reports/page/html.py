@@ -84,7 +84,7 @@ def render(content: Content, seen: Sequence[Seen], embedded: dict[str, str] | No
         licence=library.licence,
         versions=library.versions,
     )
-    return text.encode("utf-8", "replace").decode()  # halves of characters are none in a file
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 class _Library(NamedTuple):
@@ -102,14 +102,17 @@ def _needed() -> tuple[Any, _Library]:
     Raises:
       InputError: they are not installed.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("jinja2", "itables")):
+    engine, tables = (importlib.util.find_spec(name) for name in ("jinja2", "itables"))
+    if engine is None or tables is None or tables.origin is None:
         raise InputError("a page: pip install 'jaxadv[report]' brings `jinja2` and `itables`")
     import jinja2
 
-    parts = {path.name: path for path in files_of("itables") or ()}
-    script, style, licence = (
-        parts[name].read_text("utf-8") for name in ("dt_bundle.js", "dt_bundle.css", "LICENSE")
+    inside = Path(tables.origin).parent / "html"
+    script, style = (
+        (inside / name).read_text("utf-8") for name in ("dt_bundle.js", "dt_bundle.css")
     )
+    licences = (path for path in files_of("itables") or () if path.name == "LICENSE")
+    licence = next((path.read_text("utf-8") for path in licences), "MIT")
     version = re.search(r"DataTables (\d[\d.]+)\n[ *]*©", script)
     versions = f"DataTables {version[1]}" if version else "DataTables"
     return jinja2, _Library(_made_global(script), style, licence, versions)
@@ -153,8 +156,8 @@ def as_json(value: Any) -> str:
     '"\\\\u003c/script\\\\u003e\\\\u0026\\\\u2028"'
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    unsafe = re.compile("[<>&\u2028\u2029\ud800-\udfff\x7f-\x9f]")
-    return unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    whole = re.sub("[\ud800-\udfff]", "\ufffd", text)  # halves of characters are none in a file
+    return re.sub("[<>&\u2028\u2029\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", whole)
 
 
 def _row(attack: Attack, seen: Seen, embedded: dict[str, str] | None) -> dict[str, Any]:

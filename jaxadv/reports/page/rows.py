@@ -57,11 +57,11 @@ def attack_from_file(path: Path, entry: Row, task: str) -> Attack:
         victim=str(entry.get("victim", "")),
         method=str(settings.get("method", "")),
         setting=", ".join(told),
-        image=str(entry.get("image", entry.get("query", path.stem))),
+        image=Path(str(entry.get("image", entry.get("query", "")))).name or path.stem,
         outcome=outcome(entry),
         norm=_number(entry.get("norm")),
         shown=shown(task, entry),
-        values=told_values({**settings, **entry}),
+        values=told_values({**{k: v for k, v in entry.items() if k != "settings"}, **settings}),
         benign=pictures[0] if pictures[0].is_file() else None,
         adversarial=pictures[1] if pictures[1].is_file() else None,
     )
@@ -103,14 +103,21 @@ def _is_long(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it, numbers with six digits and whatever is nested as text."""
+    """Return a value as JSON has it: numbers with six digits, whatever is nested as text.
+
+    >>> _plain([{"victim": "a", "ap": 0.12345678}, {"victim": "b", "ap": 1}])
+    'victim a, ap 0.123457; victim b, ap 1'
+    """
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else str(value)
-    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        between = "; " if any(isinstance(one, Mapping) for one in value) else ", "
+        return between.join(str(_plain(one)) for one in value)
+    return str(value)
 
 
 def _number(value: Any) -> float | None:
@@ -128,7 +135,7 @@ def _kept(folder: Path, name: Any) -> Path | None:
 
 
 def _apart(cells: Mapping[str, Row]) -> dict[str, list[str]]:
-    """Name the settings that tell a cell from others of its victim and method, no more than need be.
+    """Name the settings that tell the cells of a victim and method apart, no more than need be.
 
     >>> _apart({"a": {"task": "t", "victim": "v", "method": "m", "k": 1, "twice_k": 2},
     ...         "b": {"task": "t", "victim": "v", "method": "m", "k": 2, "twice_k": 4}})

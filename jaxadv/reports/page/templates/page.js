@@ -57,8 +57,9 @@ function badge(row) {
 
 // ---------------------------------------------------------------- the list
 
-// DataTables reads what it searches as HTML, so that is escaped; it is given nodes to show
-const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+// DataTables reads what it searches as HTML on one line, so that is escaped; it is given nodes to show
+const escaped = (text) =>
+  text.replace(/[\r\n\u2028\u2029]/g, " ").replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
 function column(text, show, value = text) {
   const render = (row, type) =>
@@ -287,6 +288,16 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
 dark.addEventListener("change", follow);
 follow();
+
+// in a notebook's frame an address that is a fragment alone would be one of the notebook
+if (location.protocol === "about:") {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    location.hash = link.getAttribute("href");
+  });
+}
 
 if (rows.length) {
   const table = startList();
