@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxadv.experiments.job import Done, Job
     from jaxadv.experiments.sweep import Pictures, Prepared, Progress, Shard
 
-PICTURES = "Adversarial pictures to keep: none, png (8-bit) or float."
+PICTURES = "Pictures to keep, before and after: none, png (8-bit) or float."
 SHARD = "Make a share only: i/n, i from 0; a job array's own."
 
 

@@ -13,13 +13,13 @@ from helpers.sweep_rows import assert_alike, rows
 
 from jaxadv.core.stream import stream
 from jaxadv.data import scenes
-from jaxadv.data.images import read_image, write_png
+from jaxadv.data.images import read_image, round_8bit, write_png
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.devices import over_local_devices, parse_shard
 from jaxadv.experiments.plan import plan, read_plan
 from jaxadv.experiments.running import Running
-from jaxadv.experiments.sweep import Progress, Shard, _keep, complete, prepare, sweep
+from jaxadv.experiments.sweep import Progress, Shard, _keep, _keep_benign, complete, prepare, sweep
 from jaxadv.victims import zoo
 
 TABLES = {
@@ -333,6 +333,34 @@ def test_a_full_disk_of_pictures_is_one_line(tmp_path, monkeypatch, how, of):
     with pytest.raises(store.StoreError, match=r"cannot be written .*the same command goes on"):
         _keep(tmp_path, "cell-3", np.zeros((8, 8, 3), np.float32), how)
     assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_what_is_attacked_is_kept_once(whole):
+    """Its file is named in the records, and is what was attacked, rounded to 8 bits."""
+    attacked = {row["image"]: row["benign_picture"] for row in store.read(whole)}
+    kept = {path.name for path in (whole / "pictures").glob("benign-*")}
+    assert kept == set(attacked.values()) and len(kept) == len(attacked)
+    for one in prepared():
+        for planned in one.job.planned:
+            found = read_image(whole / "pictures" / attacked[planned.about["image"]])
+            np.testing.assert_array_equal(found, round_8bit(planned.load()[0]))
+
+
+def test_a_kept_picture_is_not_written_again(tmp_path):
+    image = np.full((4, 4, 3), 0.3, np.float32)
+    (first,) = _keep_benign(tmp_path, image, "png").values()
+    before = (tmp_path / "pictures" / first).stat().st_mtime_ns
+    assert _keep_benign(tmp_path, image + np.float32(1e-4), "png") == {"benign_picture": first}
+    assert (tmp_path / "pictures" / first).stat().st_mtime_ns == before
+    (exact,) = _keep_benign(tmp_path, image, "float").values()
+    np.testing.assert_array_equal(np.load(tmp_path / "pictures" / exact), image)
+    assert _keep_benign(tmp_path, image, "none") == {}
+
+
+def test_of_a_text_no_png_is_kept(tmp_path):
+    text = np.array([0.0, 1.0, 0.5], np.float32)
+    _keep(tmp_path, "cell-1", text, "png")
+    assert _keep_benign(tmp_path, text, "png") == {} and not list(tmp_path.iterdir())
 
 
 def test_what_shares_its_settings_shares_its_compilation():
