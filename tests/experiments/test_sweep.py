@@ -347,7 +347,7 @@ def test_what_is_attacked_is_kept_once(whole):
 
 
 def test_a_kept_picture_is_not_written_again(tmp_path):
-    image = np.full((4, 4, 3), 0.3, np.float32)
+    image = np.full((4, 4, 3), 0.4, np.float32)
     (first,) = _keep_benign(tmp_path, image, "png").values()
     before = (tmp_path / "pictures" / first).stat().st_mtime_ns
     assert _keep_benign(tmp_path, image + np.float32(1e-4), "png") == {"benign_picture": first}
