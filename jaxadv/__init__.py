@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from jaxadv.experiments.make import make_sweep as sweep
     from jaxadv.experiments.make import read_records
     from jaxadv.loading import load
+    from jaxadv.reports.page.write import report
     from jaxadv.reports.show import show
     from jaxadv.victims.conformance import check
     from jaxadv.victims.from_torch import from_torch
@@ -96,6 +97,7 @@ _PUBLIC = {  # where it is
     "read_image": "jaxadv.data.images:read_image",
     "read_records": "jaxadv.experiments.make:read_records",
     "rematerialised": "jaxadv.victims.memory:rematerialised",
+    "report": "jaxadv.reports.page.write:report",
     "resize": "jaxadv.data.images:resize",
     "resizing": "jaxadv.core.transformations:resizing",
     "run": "jaxadv.core.run:run",
@@ -153,6 +155,7 @@ __all__ = [
     "read_image",
     "read_records",
     "rematerialised",
+    "report",
     "resize",
     "resizing",
     "run",

@@ -82,6 +82,7 @@ def caption(
             "iterations": told["steps"],
             "settings": run.used,
         }
+        write_png(out / f"{name}.benign.png", picture.image)
         write_png(out / f"{name}.adversarial.png", done.image)
         _, aimed = done.planned.load()
         own = at_own_size(picture.path, out / f"{name}.own-size.png", done.image, aimed)

@@ -120,6 +120,7 @@ def labels(
         }
         stem = stems[done.planned.id]
         name = stem if len(runs) == 1 else f"{stem}.{run.name}"
+        write_png(out / f"{name}.benign.png", picture.image)
         write_png(out / f"{name}.adversarial.png", done.image)
         own = judges[run.name](picture.path, out / f"{name}.own-size.png", done.image, target)
         entry |= {} if own is None else own.columns

@@ -136,7 +136,7 @@ def retrieval(
             png = out / f"{name}.own-size.png"
             own = at_own_size(queries.paths[number], png, done.image, target)
             entry |= {} if own is None else own.columns
-        _write(out, name, entry, modality, done.image)
+        _write(out, name, entry, modality, queries.examples[number], done.image)
         other = "texts" if modality == "image" else "pictures"
         first = entry["after"][other][0]
         rows.append(
@@ -197,6 +197,7 @@ def _job(
         return {
             "code_8bit": np.asarray(reported.output_8bit),
             "D": float(distortion(jnp.asarray(request.image), jnp.asarray(reported.image))),
+            "norm": float(reported.norm),
             "success": bool(reported.success),
             "success_8bit": bool(reported.success_8bit),
         }
@@ -346,7 +347,7 @@ def _entry_and_panel(
         "labels": labels,
         "before": records[0],
         "after": records[1],
-        **{name: told[name] for name in ("D", "success", "success_8bit")},
+        **{name: told[name] for name in ("D", "norm", "success", "success_8bit")},
     }
     return entry, RetrievalPanel(subject.name, both, panels, told["D"], f"shows {labels}")
 
@@ -376,11 +377,17 @@ def _found(
 
 
 def _write(
-    out: Path, name: str, entry: dict[str, Any], modality: str, adversarial: np.ndarray
+    out: Path,
+    name: str,
+    entry: dict[str, Any],
+    modality: str,
+    benign: np.ndarray,
+    adversarial: np.ndarray,
 ) -> None:
     from jaxadv.data.images import write_png
 
     if modality == "image":
+        write_png(out / f"{name}.benign.png", benign)
         write_png(out / f"{name}.adversarial.png", adversarial)
     else:
         entry["adversarial"] = adversarial.tolist()

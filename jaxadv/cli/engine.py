@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxadv.experiments.ledger import Pictures, Progress
     from jaxadv.experiments.sweep import Prepared, Shard
 
-PICTURES = "Adversarial pictures to keep: none, png (8-bit) or float."
+PICTURES = "Pictures to keep, before and after: none, png (8-bit) or float."
 SHARD = "Make a share only: i/n, i from 0; a job array's own."
 
 

@@ -19,6 +19,7 @@ from jaxadv.cli import (
     evaluate,
     label,
     port,
+    report,
     retrieve,
     sweep,
     table,
@@ -59,6 +60,7 @@ evaluate.app.command("defences")(backdoor.evaluate_defences)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=MEASURE)
 app.command("table", rich_help_panel=MEASURE)(table.table)
+app.command("report", rich_help_panel=MEASURE)(report.report)
 app.command("bench", rich_help_panel=MEASURE)(bench.bench)
 app.command("victims", rich_help_panel=MAKE)(victims.victims)
 app.add_typer(train.app, name="train", rich_help_panel=MAKE)

@@ -24,6 +24,7 @@ from jaxadv.experiments.backdoor import (
 from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.family import Family, column
 from jaxadv.experiments.job import Experiment, Shared
+from jaxadv.experiments.shown import Row, Shown
 from jaxadv.formats.errors import quoted
 from jaxadv.training.captioner_recipes import fine_tune
 from jaxadv.victims.zoo import Victim
@@ -143,6 +144,14 @@ def backdoor_job(cell: Cell, victim: Victim, shared: Shared) -> Experiment:
     return Experiment(int(cell.digest[:6], 16), run)
 
 
+def shown_backdoor(row: Row) -> Shown:
+    """Show the caption of a picture, and that of the same picture with the trigger."""
+    before, after = row.get("said") or "", row.get("said_triggered") or ""
+    if isinstance(before, str) and isinstance(after, str):
+        return Shown("", before, after)
+    return Shown("", *(" / ".join(map(str, some[:1])) for some in (before, after)))
+
+
 BACKDOOR = Family(
     name="backdoor",
     methods=METHODS,
@@ -159,4 +168,6 @@ BACKDOOR = Family(
         "SSIM": column("ssim"),
     },
     curves=("ASR", "FTR", "BLEU-4"),
+    shown=shown_backdoor,
+    commands=("evaluate backdoor",),
 )

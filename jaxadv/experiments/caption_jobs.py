@@ -32,6 +32,7 @@ from jaxadv.experiments.cells import Cell, Design, PlanError
 from jaxadv.experiments.family import Family, column, norm_of_success
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.pictures import Picture, held_out, read_resized
+from jaxadv.experiments.shown import Row, Shown, texts
 from jaxadv.formats.errors import listed
 from jaxadv.formats.text import read_csv
 from jaxadv.victims.zoo import Victim
@@ -252,6 +253,11 @@ def _name(cell: Cell) -> str:
     return f"method {cell.method.name!r}"
 
 
+def shown_captions(row: Row) -> Shown:
+    """Show the captions before and after."""
+    return texts(row, "target", "benign", ("said_8bit", "said"))
+
+
 CAPTIONS = Family(
     name="captions",
     methods=METHODS,
@@ -270,4 +276,6 @@ CAPTIONS = Family(
     rows=("method", "setting"),
     curves=("SR", "‖ε‖₂"),
     panels={"location": lambda records: by_location(records.named)},
+    shown=shown_captions,
+    commands=("attack caption",),
 )

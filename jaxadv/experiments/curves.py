@@ -1,9 +1,11 @@
 """Curves from a sweep's records: by a setting, by steps taken, and those of a family alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.panels import Line, Panel, Records
@@ -43,6 +45,45 @@ def panels_of(
     if curve == "steps":
         return [by_steps(named)]
     return against(paper, cells, rows, curve, victims)
+
+
+def every_curve(
+    paper: PaperTable, cells: Mapping[str, Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, list[Panel]]]:
+    """Return all curves of some records that there are points for, each with its name.
+
+    Args:
+      paper: the table that says which records.
+      cells: what the cells of the folder are, by digest (`store.read_cells`).
+      rows: its records (`store.read`).
+    """
+    for name, panel in FAMILIES[paper.task].panels.items():
+        of = Records(paper, cells, rows, (), named_rows(paper, cells, rows))
+        yield from _if_drawn(name, partial(panel, of))
+    if FAMILIES[paper.task].measures:
+        yield from _if_drawn("steps", lambda: [by_steps(named_rows(paper, cells, rows))])
+        for setting in _varied_numbers(paper, cells):
+            yield from _if_drawn(setting, partial(against, paper, cells, rows, setting))
+
+
+def _if_drawn(name: str, make: Callable[[], list[Panel]]) -> Iterator[tuple[str, list[Panel]]]:
+    try:
+        panels = make()
+    except (InputError, KeyError):  # a record of another version may lack what the curve is of
+        return
+    if any(len(line.x) > 1 for panel in panels for line in panel.lines):
+        yield name, panels
+
+
+def _varied_numbers(paper: PaperTable, cells: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Name the settings of which one victim and method have several numbers."""
+    seen: dict[tuple[Any, ...], dict[str, set[float]]] = {}
+    for cell in choose(paper, cells, ()).values():
+        found = seen.setdefault((cell["victim"], cell["method"]), {})
+        for column, value in cell.items():
+            if type(value) in (int, float) and column != "seed":
+                found.setdefault(column, set()).add(value)
+    return list(dict.fromkeys(c for some in seen.values() for c in some if len(some[c]) > 1))
 
 
 def by_steps(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Panel:

@@ -8,6 +8,7 @@ from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.job import Experiment, Job, Shared
 from jaxadv.experiments.panels import Panel, Records
 from jaxadv.experiments.paper_tables import PaperTable
+from jaxadv.experiments.shown import Shown
 from jaxadv.experiments.tables import Table
 from jaxadv.victims.zoo import Victim
 
@@ -33,6 +34,8 @@ class Family(NamedTuple):
       evaluated: makes a paper's table of what an evaluation of an earlier version wrote.
       own: makes the tables of an evaluation, as `table` makes a paper's; by default `rows` and
         `measures` make one.
+      shown: what a person looks at in a record; nothing by default.
+      commands: those whose folders hold such records as files of JSON beside pictures.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Family(NamedTuple):
     own: (
         Callable[[PaperTable, Mapping[str, Row], Iterable[Row], Sequence[str]], list[Table]] | None
     ) = None
+    shown: Callable[[Row], Shown] | None = None
+    commands: tuple[str, ...] = ()
 
 
 def column(name: str) -> Measure:

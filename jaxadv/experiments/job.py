@@ -110,6 +110,7 @@ class Done(NamedTuple):
       columns: what came of it.
       image: the adversarial picture to report.
       seconds: wall time, shared equally by those that came to an end together.
+      benign: what was attacked, where there is an outcome.
     """
 
     planned: Planned
@@ -118,6 +119,7 @@ class Done(NamedTuple):
     columns: dict[str, Any]
     image: np.ndarray | None
     seconds: float
+    benign: np.ndarray | None = None
 
 
 def carry_out(
@@ -181,7 +183,8 @@ def at_once(job: Job, key: jax.Array) -> list[Done]:
     for i, (planned, (image, target)) in enumerate(zip(job.planned, loaded, strict=True)):
         result: Result = jax.tree.map(lambda x, i=i: x[i], results)
         columns = job.describe(planned, Request(planned.id, image, target), result)
-        found.append(Done(planned, job.iterations, None, columns, job.picture(result), seconds))
+        made = job.picture(result)
+        found.append(Done(planned, job.iterations, None, columns, made, seconds, image))
     return found
 
 
@@ -250,7 +253,8 @@ def _stream(
             yield Done(planned, steps, Status.MESSAGES[Status.DIVERGED], {}, None, seconds)
         else:
             columns = job.describe(planned, request, result)
-            yield Done(planned, steps, None, columns, job.picture(result), seconds)
+            made = job.picture(result)
+            yield Done(planned, steps, None, columns, made, seconds, np.asarray(request.image))
     yield from without
 
 

@@ -21,6 +21,7 @@ from jaxadv.experiments.family import Family, Measure, column, norm_of_success
 from jaxadv.experiments.job import Job, Planned, Shared
 from jaxadv.experiments.label_pools import Pool, benign_scores, photo_pools, scene_pool
 from jaxadv.experiments.labels import choose, first, labels_of_type, named
+from jaxadv.experiments.shown import Item, Row, Shown
 from jaxadv.labels.methods import METHODS
 from jaxadv.labels.metrics import Form, RankingScores, excluded, ranking_scores
 from jaxadv.labels.target import LabelTarget
@@ -250,6 +251,19 @@ def measures_in(form: Form) -> dict[str, Measure]:
     }
 
 
+def shown_labels(row: Row) -> Shown:
+    """Show the first labels before and after, and which of them are to leave."""
+    specified, relevant = row.get("specified") or (), row.get("relevant") or ()
+
+    def ranking(names: Sequence[str]) -> tuple[Item, ...]:
+        kinds = {**dict.fromkeys(relevant, "relevant"), **dict.fromkeys(specified, "specified")}
+        return tuple(Item(name, kinds.get(name, "irrelevant")) for name in names)
+
+    after = row.get("after_8bit") or row.get("after") or ()
+    aim = f"{', '.join(specified)} not among the first {row.get('k', 'labels')}"
+    return Shown(aim if specified else "", ranking(row.get("before") or ()), ranking(after))
+
+
 LABELS = Family(
     name="labels",
     methods=METHODS,
@@ -259,4 +273,6 @@ LABELS = Family(
     rows=("method", "setting", "k"),
     curves=("SR", "APer"),
     filled={"delta": "all"},
+    shown=shown_labels,
+    commands=("attack labels",),
 )

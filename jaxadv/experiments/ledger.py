@@ -1,5 +1,6 @@
 """What of a sweep is recorded and what is left, for those who make its attacks."""
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxadv.experiments.lines import GOES_ON, unwritable
 from jaxadv.formats.files import replacing
 
 Pictures = Literal["none", "png", "float"]
+_ENDINGS = {"png": ".png", "float": ".npy"}
 
 
 class Progress(NamedTuple):
@@ -32,15 +34,17 @@ class Progress(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A record, and the adversarial picture.
+    """A record, and its pictures.
 
     Attributes:
       row: what is recorded: the cell, the attack's number, and what came of it.
-      image: f32[H, W, 3]; None where there is none.
+      image: the adversarial picture f32[H, W, 3]; None where there is none.
+      benign: what was attacked; None where there is no outcome.
     """
 
     row: Mapping[str, Any]
-    image: np.ndarray | None
+    image: np.ndarray | None = None
+    benign: np.ndarray | None = None
 
     @property
     def key(self) -> store.Key:
@@ -54,7 +58,7 @@ class Ledger:
     Args:
       folder: of the records, which has its plan.
       mine: the attacks that are to be made; those that the folder holds are not made again.
-      pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+      pictures: whether pictures are kept, benign and adversarial: 8-bit PNG or float32 `.npy`.
 
     Attributes:
       left: the attacks that are not recorded yet.
@@ -73,16 +77,18 @@ class Ledger:
         self._writer = store.Writer(folder)
 
     def record(self, made: Made) -> bool:
-        """Record an attack, its picture first; return False where it is recorded already.
+        """Record an attack, its pictures first; return False where it is recorded already.
 
         Raises:
           StoreError: the folder cannot be written.
         """
         if made.key not in self.left:
             return False
-        if made.image is not None:
+        kept = {}
+        if made.image is not None and made.benign is not None:
+            kept = self._keep_benign(made.benign)
             self._keep("-".join(map(str, made.key)), made.image)
-        self._writer.append(dict(made.row))
+        self._writer.append({**made.row, **kept})
         self.left.discard(made.key)
         self._failed += made.row["failed"] is not None
         return True
@@ -103,13 +109,29 @@ class Ledger:
         self._writer.close()
 
     def _keep(self, name: str, image: np.ndarray) -> None:
-        if self._pictures == "none":
-            return
-        ending = "png" if self._pictures == "png" else "npy"
-        path = self._folder / "pictures" / f"{name}.{ending}"
+        if self._is_kept(image):
+            self._write(f"{name}{_ENDINGS[self._pictures]}", image)
+
+    def _keep_benign(self, image: np.ndarray) -> dict[str, str]:
+        """Keep what is attacked, once for all its attacks; return the column that names it."""
+        if not self._is_kept(image):
+            return {}
+        seen = np.round(image * 255).astype(np.uint8) if self._pictures == "png" else image
+        digest = hashlib.sha256(str(seen.shape).encode() + seen.tobytes()).hexdigest()[:16]
+        name = f"benign-{digest}{_ENDINGS[self._pictures]}"
+        if not (self._folder / "pictures" / name).exists():
+            self._write(name, image)
+        return {"benign_picture": name}
+
+    def _is_kept(self, image: np.ndarray) -> bool:
+        """Return whether something is kept; a text is no picture that a PNG could hold."""
+        return self._pictures == "float" or (self._pictures == "png" and image.ndim == 3)
+
+    def _write(self, name: str, image: np.ndarray) -> None:
+        path = self._folder / "pictures" / name
         try:
             path.parent.mkdir(exist_ok=True)
-            if self._pictures == "png":
+            if path.suffix == ".png":
                 write_png(path, image)
                 return
             with replacing(path) as scratch, scratch.open("wb") as file:

@@ -121,7 +121,7 @@ class Worker:
             some = self._prepared(piece, group)
             sharding, _ = over_local_devices(slots)
             made = [
-                one if pictures else one._replace(image=None)
+                one if pictures else Made(one.row)
                 for one in make(some, left, slots=slots, sharding=sharding)
                 if isinstance(one, Made)
             ]
@@ -275,7 +275,7 @@ def sweep_on_ray(
       devices: that a worker spreads its slots over: GPUs where the cluster has some, TPUs' chips
         where it has those, else CPU cores.
       slots: attacks that a worker makes at once; None for as many as fit its devices.
-      pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+      pictures: whether pictures are kept, benign and adversarial: 8-bit PNG or float32 `.npy`.
       file: the sweep file that the cells are from (`store.write_plan`).
 
     Raises:

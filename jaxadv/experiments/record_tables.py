@@ -17,8 +17,8 @@ from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.family import Measure
-from jaxadv.experiments.paper_tables import PaperTable, TableError
-from jaxadv.experiments.tables import BESIDE, WHOSE, Group, Row, Table, beside, of_victims
+from jaxadv.experiments.paper_tables import PaperTable, TableError, paper_tables
+from jaxadv.experiments.tables import BESIDE, PAPER, WHOSE, Group, Row, Table, beside, of_victims
 from jaxadv.formats.text import read_json
 
 _FORMS = (
@@ -43,6 +43,36 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     rows = store.read(folder, problems)
     table = (family.table or tabulate)(paper, cells, rows, victims)
     return table._replace(notes=(*table.notes, *problems))
+
+
+def tables_beside(
+    cells: Mapping[str, Row], rows: Sequence[Row]
+) -> Iterator[tuple[PaperTable, Table]]:
+    """Make the papers' tables that a folder's records have a row of, as `table_of` makes them.
+
+    Args:
+      cells: what the cells of the folder are, by digest (`store.read_cells`).
+      rows: its records (`store.read`).
+    """
+    tasks = {cell["task"] for cell in cells.values()}
+    for paper in paper_tables().values():
+        if paper.task not in tasks:
+            continue
+        try:
+            table = (FAMILIES[paper.task].table or tabulate)(paper, cells, rows, ())
+        except InputError:
+            continue
+        if _is_beside(paper, table):
+            yield paper, table
+
+
+def _is_beside(paper: PaperTable, table: Table) -> bool:
+    """Return whether a row here has the keys of a row of the paper's."""
+    if WHOSE not in table.columns:
+        return False
+    whose, keys = table.columns.index(WHOSE), len(paper.keys)
+    ours = {row[:keys] for row in table.rows if row[whose] != PAPER}
+    return any(row[:keys] in ours for row in table.rows if row[whose] == PAPER)
 
 
 def _has_cells(paper: PaperTable, folder: Path) -> bool:
@@ -72,7 +102,8 @@ def own_tables(
         return [_without_empty(table) for table in family.own(paper, cells, rows, ())]
     groups, extra, _ = _grouped(paper, choose(paper, cells, ()), rows, measures)
     table = beside(paper._replace(measures=tuple(measures)), groups, extra)
-    names = ", ".join(dict.fromkeys(cell["victim"] for cell in cells.values()))
+    own = (cell["victim"] for cell in cells.values() if cell["task"] == task)
+    names = ", ".join(dict.fromkeys(own))
     return [_without_empty(table._replace(title=f"{task}: {names}", notes=()))]
 
 

@@ -20,17 +20,21 @@ from jaxadv.experiments.cells import Cell, Design
 from jaxadv.experiments.family import Family
 from jaxadv.experiments.hash_attacks import CONTEXT, Codes, encode, examples_of, known
 from jaxadv.experiments.job import Job, Planned, Shared
+from jaxadv.experiments.labels import named
 from jaxadv.experiments.panels import Records
 from jaxadv.experiments.retrieval import Asked, Subject, check_alike, measure, without_relevant
 from jaxadv.experiments.retrieval_curves import frontier, retrieved
 from jaxadv.experiments.retrieval_pools import adversarial_samples, begun_from, retrieval_pools
 from jaxadv.experiments.retrieval_records import as_evaluated, tabulate_retrieval
 from jaxadv.experiments.retrieval_tables import AT, retrieval_tables
+from jaxadv.experiments.shown import Item, Row, Shown
 from jaxadv.hashing.cmla import HashTarget, Modality, hash_target
 from jaxadv.hashing.methods import METHODS
-from jaxadv.hashing.metrics import Retrieval, distortion
+from jaxadv.hashing.metrics import Retrieval, distortion, search
 from jaxadv.hashing.similarity import comparison
 from jaxadv.victims.zoo import Victim
+
+FIRST = 5  # retrieved items that a record names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +168,8 @@ def retrieval_attacks(
             **precisions(before[row], row, "_benign"),
             **precisions(final.output, row, ""),
             **precisions(final.output_8bit, row, "_8bit", curve=False),
+            "found_benign": _first(subject, asking, before[row], other, labels[0]),
+            "found_8bit": _first(subject, asking, np.asarray(final.output_8bit), other, labels[0]),
             "distortion": float(distortion(*map(jnp.asarray, (request.image, final.image)))),
             "success": bool(final.success),
             "success_8bit": bool(final.success_8bit),
@@ -191,6 +197,24 @@ def retrieval_attacks(
             f"nothing is relevant to {lonely} of them, which count as 0 in MAP",
         ),
     )
+
+
+def _first(
+    subject: Subject, asking: Asking, code: np.ndarray, to: Modality, labels: np.ndarray
+) -> list[dict[str, Any]]:
+    """Name what a code f32[K] retrieves first in a modality, of a query with labels bool[c]."""
+    by, database, classes = comparison(subject.hasher), asking.database, subject.hasher.classes
+    codes = asking.codes.image if to == "image" else asking.codes.text
+    rows, _ = search(by.keep(code[None])[0], by.keep(codes), FIRST, by)
+    return [
+        {
+            "item": database.ids[row],
+            **({"text": subject.hasher.say(database.texts[row])} if to == "text" else {}),
+            "labels": named(database.labels[row], classes),
+            "relevant": bool((database.labels[row] & labels).any()),
+        }
+        for row in rows.tolist()
+    ]
 
 
 def _curve(found: Retrieval, name: str) -> dict[str, list[Any]]:
@@ -252,6 +276,32 @@ def _load(
     return examples_of(queries, modality, np.array([row]))[0], target
 
 
+def shown_retrieved(row: Row) -> Shown:
+    """Show what is retrieved first in the other modality, and whether it shares a label."""
+    aim = row.get("toward")
+    told = f"what shows {', '.join(map(str, aim))}" if aim else "what shares no label"
+    return Shown(
+        f"{told} is retrieved first",
+        _items(row, row.get("found_benign", row.get("before"))),
+        _items(row, row.get("found_8bit", row.get("after"))),
+    )
+
+
+def _items(row: Row, found: Any) -> tuple[Item, ...]:
+    """Read what was retrieved; a record of `jaxadv attack retrieval` says it of both modalities."""
+    if isinstance(found, Mapping):
+        found = found.get("texts" if row.get("modality") == "image" else "pictures")
+    return tuple(_item(one) for one in found or () if isinstance(one, Mapping))
+
+
+def _item(found: Mapping[str, Any]) -> Item:
+    labels = found.get("labels") or ()
+    shows = labels if isinstance(labels, str) else ", ".join(labels)
+    name = str(found.get("text") or found.get("item", ""))
+    told = f"{name} ({shows})" if shows and not found.get("text") else name
+    return Item(told, "relevant" if found.get("relevant") else "irrelevant")
+
+
 def _found(records: Records) -> dict[str, Any]:
     return as_evaluated(records.paper, records.cells, records.rows, records.victims)
 
@@ -275,4 +325,6 @@ RETRIEVAL = Family(
     own=lambda paper, cells, rows, victims: retrieval_tables(
         as_evaluated(paper, cells, rows, victims)
     ),
+    shown=shown_retrieved,
+    commands=("attack retrieval",),
 )

@@ -2,7 +2,7 @@
 
     DIR/plan-DIGEST.json             cells by their digests; every sweep file has one of its own
     DIR/records/WRITER.sealed.jsonl  a line a record; every process writes files of its own
-    DIR/pictures/                    adversarial pictures, where they are wanted
+    DIR/pictures/                    pictures before and after, where they are wanted
     DIR/records.parquet              all of it, in order, once every attack is recorded
 
 Nobody writes what somebody else has written, so that any number of processes, and of sweep files,

@@ -123,7 +123,7 @@ def sweep(
       slots: attacks at once.
       shard: which share is made here.
       sharding: of the slots' axis over devices.
-      pictures: whether adversarial pictures are kept: 8-bit PNG or float32 `.npy`.
+      pictures: whether pictures are kept, benign and adversarial: 8-bit PNG or float32 `.npy`.
       keep_every: seconds after which the attacks under way are kept, for a run that is interrupted.
       file: the sweep file that the cells are from (`store.write_plan`).
       command: whose folder it is.
@@ -189,7 +189,10 @@ def make(
         shard=shard,
         looks=tuple(digests)[:-1],
     ):
-        yield one if isinstance(one, str) else Made(_row(digests[one.steps], one), one.image)
+        if isinstance(one, str):
+            yield one
+        else:
+            yield Made(_row(digests[one.steps], one), one.image, one.benign)
 
 
 def keys(some: Sequence[Prepared]) -> Iterator[store.Key]:

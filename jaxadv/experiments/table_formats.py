@@ -43,9 +43,9 @@ def as_text(table: Table) -> str:
     <BLANKLINE>
     - a note
     """
-    lines = [list(table.columns), *([_said(v) or "-" for v in row] for row in table.rows)]
+    lines = [list(table.columns), *([said(v) or "-" for v in row] for row in table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
-    right = _to_the_right(table)
+    right = to_the_right(table)
     body = [
         "  ".join(
             cell.rjust(width) if number else cell.ljust(width)
@@ -65,8 +65,8 @@ def as_markdown(table: Table) -> str:
     def cell(text: str) -> str:
         return text.replace("\\", "\\\\").replace("|", "\\|")
 
-    rule = ["---:" if number else "---" for number in _to_the_right(table)]
-    rows = ([cell(_said(value)) for value in row] for row in table.rows)
+    rule = ["---:" if number else "---" for number in to_the_right(table)]
+    rows = ([cell(said(value)) for value in row] for row in table.rows)
     lines = [line([cell(c) for c in table.columns]), line(rule), *map(line, rows)]
     notes = [f"- {cell(note)}" for note in table.notes]
     return "\n".join([f"**{cell(table.title)}**", "", *lines, "", *notes])
@@ -74,8 +74,8 @@ def as_markdown(table: Table) -> str:
 
 def as_latex(table: Table) -> str:
     """Write as a LaTeX table that needs no package; the notes are below it."""
-    align = "".join("r" if number else "l" for number in _to_the_right(table))
-    rows = [table.columns, *(tuple(_said(value) for value in row) for row in table.rows)]
+    align = "".join("r" if number else "l" for number in to_the_right(table))
+    rows = [table.columns, *(tuple(said(value) for value in row) for row in table.rows)]
     lines = [" & ".join(map(_escaped, row)) + r" \\" for row in rows]
     notes = [f"\\par\\footnotesize {_escaped(note)}" for note in table.notes]
     return "\n".join(
@@ -111,14 +111,14 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def _said(value: Value) -> str:
+def said(value: Value) -> str:
     """Say a value with the papers' four decimals; nothing where there is none."""
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _to_the_right(table: Table) -> list[bool]:
+def to_the_right(table: Table) -> list[bool]:
     """Return which columns hold numbers."""
     return [
         all(isinstance(row[i], int | float | None) for row in table.rows)

@@ -116,7 +116,8 @@ def _written(column: str, value: Any) -> Value:
     """Write a setting as the papers do, and a count as such."""
     if column == COUNT and value is not None:
         return int(value)
-    return f"{value:g}" if column in _NUMBERS_THAT_NAME and value is not None else value
+    is_name = column in _NUMBERS_THAT_NAME and isinstance(value, int | float)
+    return f"{value:g}" if is_name else value
 
 
 def _order(group: Group) -> list[tuple[bool, bool, Any]]:

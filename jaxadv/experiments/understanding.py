@@ -22,7 +22,7 @@ from jaxadv.core.run import Result
 from jaxadv.core.stream import Request as Asked
 from jaxadv.data.sentence_forms import FORMS
 from jaxadv.experiments.banks import params_with_bank
-from jaxadv.experiments.caption_jobs import caption_attacks
+from jaxadv.experiments.caption_jobs import caption_attacks, shown_captions
 from jaxadv.experiments.captions import Request, choose_targets, say, settings_named, width
 from jaxadv.experiments.cells import Cell, Design, PlanError
 from jaxadv.experiments.family import Family
@@ -244,4 +244,5 @@ UNDERSTANDING = Family(
     job=understanding_job,
     measures={},
     own=lambda paper, cells, rows, victims: understanding_tables(list(rows)),
+    shown=shown_captions,
 )

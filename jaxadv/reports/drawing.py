@@ -66,10 +66,24 @@ def draw_noise(axis: Axes, noise: np.ndarray, factor: float | None = None) -> No
       noise: f32[H, W, 3].
       factor: by which it is magnified; one that fits it by default.
     """
+    colours, times = noise_in_colours(noise, factor)
+    draw_picture(axis, colours, NOISE.format(times))
+
+
+def noise_in_colours(noise: np.ndarray, factor: float | None = None) -> tuple[np.ndarray, float]:
+    """Colour a perturbation f32[H, W, 3] by the sign of its mean over the channels.
+
+    Args:
+      noise: the perturbation.
+      factor: by which it is magnified; one that fits it by default.
+
+    Returns:
+      f[H, W, 3] in [0, 1], and the factor.
+    """
     mean = noise.mean(axis=-1)
     times = magnification(mean) if factor is None else factor
-    colours = matplotlib.colormaps["PuOr"](np.clip(0.5 - times * mean, 0, 1))
-    draw_picture(axis, colours[..., :3], NOISE.format(times))
+    colours: np.ndarray = matplotlib.colormaps["PuOr"](np.clip(0.5 - times * mean, 0, 1))
+    return colours[..., :3], times
 
 
 def draw_picture(axis: Axes, picture: np.ndarray, title: str) -> None:

@@ -76,7 +76,7 @@ def test_attack_writes_pictures_records_and_a_figure(scene_png, tmp_path, method
     )  # fmt: skip
     assert code == 0, err
     assert sorted(p.name for p in out.iterdir()) == [
-        "figure.png", "scene.adversarial.png", "scene.json",
+        "figure.png", "scene.adversarial.png", "scene.benign.png", "scene.json",
     ]  # fmt: skip
     entry = json.loads((out / "scene.json").read_text())
     assert ("try a larger --learning-rate" in told) == (not entry["success_8bit"])
@@ -193,6 +193,7 @@ def test_the_other_pictures_are_still_attacked(scene_png, tmp_path):
     names = {p.name for p in out.glob("*.png")}
     assert names == {
         "scene.adversarial.png", "grey.adversarial.png", "grey.own-size.png", "figure.png",
+        "scene.benign.png", "grey.benign.png",
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What all evaluations do: compile once, replace their results, refuse what nobody reads."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,10 @@ def test_kept_pictures(tagger, tmp_path):
     code, _, err = labels(tagger, tmp_path / "out", *few)
     assert code == 0, err
     kept = {path.stem for path in (tmp_path / "out" / "pictures").iterdir()}
-    assert kept == {f"{row['cell']}-{row['id']}" for row in store.read(tmp_path / "out")}
+    rows = list(store.read(tmp_path / "out"))
+    benign = {Path(row["benign_picture"]).stem for row in rows}
+    assert kept == benign | {f"{row['cell']}-{row['id']}" for row in rows}
+    assert len(benign) == len({row["image"] for row in rows})  # once for all its attacks
 
 
 def test_settings_are_searched_on_other_pictures(tagger, tmp_path):

@@ -59,7 +59,7 @@ def test_attack_writes_pictures_records_and_a_figure(tagger, ranked, crowd_png, 
     assert code == 0, err
     assert "compiling" in err
     assert sorted(p.name for p in out.iterdir()) == [
-        "crowd.adversarial.png", "crowd.json", "figure.png",
+        "crowd.adversarial.png", "crowd.benign.png", "crowd.json", "figure.png",
     ]  # fmt: skip
     entry = json.loads((out / "crowd.json").read_text())
     assert entry["specified"] == [said] and set(entry["relevant"]) == set(right)
@@ -78,8 +78,8 @@ def test_several_methods_are_drawn_side_by_side(tagger, ranked, crowd_png, tmp_p
     code, told, err = attack(tagger, *aim, *both, "--out", tmp_path / "out", crowd_png)
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "crowd.kfool.adversarial.png", "crowd.kfool.json", "crowd.tkmia.adversarial.png",
-        "crowd.tkmia.json", "figure.png",
+        "crowd.kfool.adversarial.png", "crowd.kfool.benign.png", "crowd.kfool.json",
+        "crowd.tkmia.adversarial.png", "crowd.tkmia.benign.png", "crowd.tkmia.json", "figure.png",
     ]  # fmt: skip
     entries = [
         json.loads((tmp_path / "out" / f"crowd.{name}.json").read_text())

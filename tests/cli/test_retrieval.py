@@ -111,7 +111,7 @@ def test_attack_on_pictures_writes_them_records_and_a_figure(hasher, scene_png, 
     )
     assert code == 0, err
     assert sorted(p.name for p in out.iterdir()) == [
-        "figure.png", "scene.adversarial.png", "scene.json",
+        "figure.png", "scene.adversarial.png", "scene.benign.png", "scene.json",
     ]  # fmt: skip
     entry = json.loads((out / "scene.json").read_text())
     assert entry["labels"] == "circle, star" and entry["labels_given"]
@@ -185,7 +185,11 @@ def test_evaluate_prints_the_papers_columns(hasher, tmp_path):
     matrix = {row[""]: row for row in moved["rows"]}
     assert matrix.keys() == {"nothing", "random", "other"}
     assert all(0 <= row[name] <= 1 for row in matrix.values() for name in ("random", "other"))
-    assert len(list(store.read(out))) == 2 * 3 * 5
+    records = list(store.read(out))
+    assert len(records) == 2 * 3 * 5
+    for row in records:  # what is found first is what precision is of
+        assert row["found_benign"][0]["relevant"] == row["precision_at_benign"][0]
+        assert len(row["found_8bit"]) == 5 and row["found_8bit"][0]["labels"]
     for name, points in (("precision_recall.csv", 17 + 33), ("precision_at.csv", 2 * 3)):
         with (out / name).open(newline="") as file:
             rows = list(csv.DictReader(file))

@@ -13,7 +13,7 @@ from helpers.sweep_rows import assert_alike, rows
 
 from jaxadv.core.stream import stream
 from jaxadv.data import scenes
-from jaxadv.data.images import read_image, write_png
+from jaxadv.data.images import read_image, round_8bit, write_png
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.devices import over_local_devices, parse_shard
@@ -332,9 +332,44 @@ def test_a_full_disk_of_pictures_is_one_line(tmp_path, monkeypatch, how, of):
 
     monkeypatch.setattr(of, full)
     with pytest.raises(store.StoreError, match=r"cannot be written .*the same command goes on"):
-        made = Made({"cell": "cell", "id": 3, "failed": None}, np.zeros((8, 8, 3), np.float32))
-        Ledger(tmp_path, [made.key], how).record(made)
+        kept(tmp_path, how, 3, np.zeros((8, 8, 3), np.float32))
     assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_what_is_attacked_is_kept_once(whole):
+    """Its file is named in the records, and is what was attacked, rounded to 8 bits."""
+    attacked = {row["image"]: row["benign_picture"] for row in store.read(whole)}
+    kept = {path.name for path in (whole / "pictures").glob("benign-*")}
+    assert kept == set(attacked.values()) and len(kept) == len(attacked)
+    for one in prepared():
+        for planned in one.job.planned:
+            found = read_image(whole / "pictures" / attacked[planned.about["image"]])
+            np.testing.assert_array_equal(found, round_8bit(planned.load()[0]))
+
+
+def kept(folder, how, number, image):
+    """Record an attack on a picture that it did not change."""
+    made = Made({"cell": "cell", "id": number, "failed": None}, image, image)
+    Ledger(folder, [made.key], how).record(made)
+
+
+def test_a_kept_picture_is_not_written_again(tmp_path):
+    image = np.full((4, 4, 3), 0.4, np.float32)
+    kept(tmp_path, "png", 1, image)
+    (first,) = (tmp_path / "pictures").glob("benign-*")
+    before = first.stat().st_mtime_ns
+    kept(tmp_path, "png", 2, image + np.float32(1e-4))
+    assert [*(tmp_path / "pictures").glob("benign-*")] == [first]
+    assert first.stat().st_mtime_ns == before
+    kept(tmp_path, "float", 3, image)
+    (exact,) = (tmp_path / "pictures").glob("benign-*.npy")
+    np.testing.assert_array_equal(np.load(exact), image)
+
+
+def test_of_a_text_no_png_is_kept(tmp_path):
+    text = np.array([0.0, 1.0, 0.5], np.float32)
+    kept(tmp_path, "png", 1, text)
+    assert not (tmp_path / "pictures").exists()
 
 
 def test_what_shares_its_settings_shares_its_compilation():

@@ -171,6 +171,7 @@ ELSEWHERE = {
     "processes process ray devices_per_worker",
     "sweep status": "folder",
     "sweep merge": "folders out",
+    "report": "folder out",
     "table": "name folder format out victim picture curve",
     "victims": "available",
 }
