@@ -102,8 +102,8 @@ def retrieval(
     hasher = subject.hasher
     searching = what_is_searched(context, found, data or (), database, scenes)
     attack = run.attack(hasher)
-    given = None if labels is None else np.asarray(parse_labels(labels, searching.classes))
-    far = None if toward is None else np.asarray(parse_labels(toward, searching.classes))
+    given = None if labels is None else np.asarray(parse_labels(labels, searching.pairs.classes))
+    far = None if toward is None else np.asarray(parse_labels(toward, searching.pairs.classes))
     queries = _queries(subject, modality, images or [], text or [], scenes, given)
     results_folder(out, COMMAND, subject.name)
     note(f"codes of the database by {subject.name}: compiling ...")

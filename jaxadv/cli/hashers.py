@@ -21,14 +21,12 @@ class Library(NamedTuple):
 
     Attributes:
       pairs: what is found.
-      classes: what their labels are of.
       codes: of it.
       kept: of these codes, to compare them.
       by: how that is done.
     """
 
     pairs: Pairs
-    classes: tuple[str, ...]
     codes: Codes
     kept: Codes
     by: Comparison
@@ -65,7 +63,7 @@ def library_of(subject: Subject, found: Searched) -> Library:
     codes = encode(subject.hasher, subject.params, found.pairs)
     by = comparison(subject.hasher)
     kept = Codes(by.keep(codes.image), by.keep(codes.text))
-    return Library(found.pairs, found.classes, codes, kept, by)
+    return Library(found.pairs, codes, kept, by)
 
 
 def find(code: np.ndarray, library: Library, modality: Any, top: int) -> list[Hit]:
@@ -77,4 +75,4 @@ def find(code: np.ndarray, library: Library, modality: Any, top: int) -> list[Hi
 
 def labels_of(mask: np.ndarray, library: Library) -> str:
     """Name labels."""
-    return ", ".join(name for name, here in zip(library.classes, mask, strict=True) if here)
+    return ", ".join(name for name, here in zip(library.pairs.classes, mask, strict=True) if here)

@@ -1,11 +1,12 @@
 """`jaxadv report`: a page of HTML from the folder of a sweep, an evaluation or an attack."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxadv.cli.console import console, note
+from jaxadv.cli.console import console, note, watch
 
 
 def report(
@@ -21,4 +22,5 @@ def report(
     check_page_folder(out)
     writable(out.parent)
     note(f"{folder}: reading ...")
-    console.print(f"written to {write_page(folder, out)}")
+    drawing = partial(watch, title=str(folder), begins="drawing")
+    console.print(f"written to {write_page(folder, out, drawing)}")

@@ -38,12 +38,14 @@ class Pairs(NamedTuple):
         or tokens i32[n, length], for a retriever that reads sequences.
       labels: bool[n, c].
       ids: n names.
+      classes: c names of labels.
     """
 
     pictures: np.ndarray
     texts: np.ndarray
     labels: np.ndarray
     ids: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 def scene_pairs(
@@ -71,7 +73,7 @@ def scene_pairs(
             texts.append(read(example.captions[0]))
     places = [SCENE_TAGS.index(name) for name in SCENE_CLASSES]
     said = np.stack(texts) if texts else tags
-    return Pairs(pictures, said, tags[:, places] > 0, tuple(ids))
+    return Pairs(pictures, said, tags[:, places] > 0, tuple(ids), SCENE_CLASSES)
 
 
 def as_examples(pictures: Any) -> Any:
@@ -91,18 +93,21 @@ def similar(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
 def take(pairs: Pairs, rows: np.ndarray) -> Pairs:
     """Return some rows, in that order."""
     names = tuple(pairs.ids[row] for row in rows)
-    return Pairs(pairs.pictures[rows], pairs.texts[rows], pairs.labels[rows], names)
+    some = (pairs.pictures[rows], pairs.texts[rows], pairs.labels[rows])
+    return Pairs(*some, names, pairs.classes)
 
 
 def join(*parts: Pairs) -> Pairs:
     """Stack pairs of the same kind, rows kept together.
 
     Raises:
-      PairsError: their pictures, texts or labels are not of one size.
+      PairsError: their pictures or texts are not of one size, or their classes differ.
     """
     first = parts[0]
     for other in parts[1:]:
-        for what in ("pictures", "texts", "labels"):
+        if other.classes != first.classes:
+            raise PairsError(f"labels of {other.classes} cannot join those of {first.classes}")
+        for what in ("pictures", "texts"):
             wanted, got = getattr(first, what).shape[1:], getattr(other, what).shape[1:]
             if got != wanted:
                 raise PairsError(f"{what} of shape {got} cannot join those of shape {wanted}")
@@ -111,6 +116,7 @@ def join(*parts: Pairs) -> Pairs:
         np.concatenate([part.texts for part in parts]),
         np.concatenate([part.labels for part in parts]),
         tuple(name for part in parts for name in part.ids),
+        first.classes,
     )
 
 
@@ -120,7 +126,7 @@ def check_pairs(pairs: Pairs, text_shape: tuple[int], classes: tuple[str, ...]) 
     Args:
       pairs: pairs.
       text_shape: of a text as the hasher takes it.
-      classes: the hasher's; none where it takes those of the data.
+      classes: the hasher's; none where it takes any.
 
     Raises:
       PairsError: one line that names what does not fit, and the pair where it is one.
@@ -128,12 +134,14 @@ def check_pairs(pairs: Pairs, text_shape: tuple[int], classes: tuple[str, ...]) 
     count = len(pairs.pictures)
     for what, wanted in (
         ("texts", (count, *text_shape)),
-        ("labels", (count, len(classes) or np.shape(pairs.labels)[-1])),
+        ("labels", (count, len(pairs.classes))),
         ("ids", (count,)),
     ):
         got = np.shape(getattr(pairs, what))
         if got != wanted:
             raise PairsError(f"{what} of shape {got}: {count} pictures need shape {wanted}")
+    if classes and pairs.classes != classes:
+        raise PairsError(f"classes {pairs.classes}: the hasher's are {classes}")
     are_bags = pairs.texts.dtype.kind == "f"
     outside = np.flatnonzero(are_bags & ~((pairs.texts >= 0) & (pairs.texts <= 1)).all(axis=1))
     if len(outside):

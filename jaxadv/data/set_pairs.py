@@ -106,7 +106,8 @@ def set_pairs(data: DataSet, image_shape: tuple[int, ...], read: Read | None = N
     else:
         names = np.array(data.tags or (), str)
         texts = np.stack([read(captions[row] or " ".join(names[tags[row] > 0])) for row in rows])
-    return Pairs(pictures, texts, labels[rows], tuple(record.id for record in chosen))
+    ids = tuple(record.id for record in chosen)
+    return Pairs(pictures, texts, labels[rows], ids, data.classes or ())
 
 
 def feature_width(data: DataSet) -> int | None:

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -314,7 +315,10 @@ def _join(ray: Any, address: str) -> None:
         host, _, port = address.rpartition(":")
         if port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_here)
+        with warnings.catch_warnings():
+            # nodes are started by fork and exec: what JAX warns of is a child that goes on
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_here)
     except (OSError, OverflowError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
         raise InputError(f"--ray {address}: no cluster answers there ({reason})") from None

@@ -203,14 +203,14 @@ def _first(
     subject: Subject, asking: Asking, code: np.ndarray, to: Modality, labels: np.ndarray
 ) -> list[dict[str, Any]]:
     """Name what a code f32[K] retrieves first in a modality, of a query with labels bool[c]."""
-    by, database, classes = comparison(subject.hasher), asking.database, subject.hasher.classes
+    by, database = comparison(subject.hasher), asking.database
     codes = asking.codes.image if to == "image" else asking.codes.text
     rows, _ = search(by.keep(code[None])[0], by.keep(codes), FIRST, by)
     return [
         {
             "item": database.ids[row],
             **({"text": subject.hasher.say(database.texts[row])} if to == "text" else {}),
-            "labels": named(database.labels[row], classes),
+            "labels": named(database.labels[row], database.classes),
             "relevant": bool((database.labels[row] & labels).any()),
         }
         for row in rows.tolist()

@@ -52,12 +52,10 @@ class Searched(NamedTuple):
 
     Attributes:
       pairs: what is found.
-      classes: what their labels are of.
       kind: what they are called: `OF_SCENES`, `SHIPPED` or `GIVEN`.
     """
 
     pairs: Pairs
-    classes: tuple[str, ...]
     kind: str
 
 
@@ -79,10 +77,9 @@ def searched(victim: Victim, data: Sequence[str], count: int, start: int = 0) ->
         data = SCENES if _knows_scenes(victim.hasher) else ()
     if tuple(data) == SCENES:
         check_knows_scenes(victim.name, victim.hasher)
-        return Searched(scenes_of(victim.hasher, count, start), SCENE_CLASSES, OF_SCENES)
+        return Searched(scenes_of(victim.hasher, count, start), OF_SCENES)
     records = _records(victim, data) if data else _photographs(victim)
-    pairs = _known_pairs(victim, records)
-    return Searched(pairs, records.classes or (), GIVEN if data else SHIPPED)
+    return Searched(_known_pairs(victim, records), GIVEN if data else SHIPPED)
 
 
 def _records(victim: Victim, data: Sequence[str]) -> DataSet:

@@ -84,6 +84,7 @@ def _attacked(
         changed if modality == "text" else texts,
         pairs.labels[rows],
         tuple(f"{pairs.ids[row]}-adversarial-{modality}" for row in rows),
+        pairs.classes,
     )
 
 

@@ -26,6 +26,7 @@ def some_pairs(count=3, **changed):
         np.zeros((count, 3), np.float32),
         np.ones((count, 2), bool),
         tuple(f"pair-{i}" for i in range(count)),
+        CLASSES,
     )
     return pairs._replace(**changed)
 
@@ -33,7 +34,7 @@ def some_pairs(count=3, **changed):
 def test_scenes_say_what_they_show():
     pairs = scene_pairs(5, 8, start=3)
     check_pairs(pairs, (len(SCENE_TAGS),), SCENE_CLASSES)
-    for row, (picture, tags, labels, name) in enumerate(zip(*pairs, strict=True)):
+    for row, (picture, tags, labels, name) in enumerate(zip(*pairs[:4], strict=True)):
         shown = scenes.scene(5, 3 + row)
         words = {shown.ground, *(w for t in shown.things for w in (t.size, t.colour, t.shape))}
         assert {SCENE_TAGS[i] for i in np.flatnonzero(tags)} == words
@@ -69,8 +70,8 @@ def test_similar_pairs_share_a_label(rows):
 def test_rows_stay_together():
     both = join(scene_pairs(0, 2), scene_pairs(1, 3))
     check_pairs(both, (len(SCENE_TAGS),), SCENE_CLASSES)
-    for row, again in enumerate(zip(*scene_pairs(1, 3), strict=True), start=2):
-        for got, expected in zip((field[row] for field in both), again, strict=True):
+    for row, again in enumerate(zip(*scene_pairs(1, 3)[:4], strict=True), start=2):
+        for got, expected in zip((field[row] for field in both[:4]), again, strict=True):
             np.testing.assert_array_equal(got, expected)
 
 
@@ -84,6 +85,7 @@ def test_rows_stay_together():
         ({"texts": np.full((3, 3), 1.5, np.float32)}, "the bag of pair-0 must be between 0 and 1"),
         ({"texts": np.full((3, 3), np.nan, np.float32)}, "the bag of pair-0 must be between"),
         ({"ids": ("one",)}, r"ids of shape \(1,\)"),
+        ({"classes": ("x", "z")}, r"classes \('x', 'z'\): the hasher's are \('x', 'y'\)"),
     ],
 )
 def test_what_does_not_fit_is_named(changed, message):
@@ -96,3 +98,5 @@ def test_what_does_not_fit_is_named(changed, message):
 def test_only_pairs_of_one_kind_are_joined():
     with pytest.raises(PairsError, match=r"texts of shape \(5,\) cannot join those of .* \(3,\)"):
         join(some_pairs(), some_pairs(texts=np.zeros((3, 5), np.float32)))
+    with pytest.raises(PairsError, match=r"labels of \('x', 'z'\) cannot join those of \('x', 'y'"):
+        join(some_pairs(), some_pairs(classes=("x", "z")))

@@ -25,6 +25,9 @@ from jaxadv.experiments.sweep import prepare, sweep
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
+# nodes are started by fork and exec: what JAX warns of is a child that goes on
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
+
 LABELS = {
     "victim": "scenes-tagger",
     "learning_rate": 0.5,

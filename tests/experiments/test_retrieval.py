@@ -33,6 +33,7 @@ def pairs(count, seed=0):
         (rng.random((count, WORDS)) < 0.3).astype(np.float32),
         labels,
         tuple(f"pair-{i}" for i in range(count)),
+        HASHER.classes,
     )
 
 

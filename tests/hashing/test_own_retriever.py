@@ -40,6 +40,7 @@ def pairs(count, seed):
         tags.astype(np.float32),
         labels,
         tuple(f"pair-{i}" for i in range(count)),
+        LABELS,
     )
 
 

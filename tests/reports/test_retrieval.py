@@ -21,7 +21,7 @@ def test_it_is_what_is_nearest():
     labels, query_labels = rng.random((count, 3)) < 0.4, np.array([True, False, True])
     pictures = rng.integers(0, 256, (count, 2, 2, 3), dtype=np.uint8)
     bags = (rng.random((count, len(TAGS))) < 0.5).astype(np.float32)
-    database = Pairs(pictures, bags, labels, tuple(map(str, range(count))))
+    database = Pairs(pictures, bags, labels, tuple(map(str, range(count))), ("a", "b", "c"))
     query = rng.normal(size=bits)
     kept = Codes(*map(pack, codes))
     found = retrieved(query, kept, database, query_labels, partial(say_bag, tags=TAGS), top)

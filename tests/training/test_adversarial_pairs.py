@@ -9,7 +9,7 @@ from helpers.tiny import SIDE
 from helpers.tiny_hasher import HASHER, LABELS, WORDS, hasher_parameters
 
 from jaxadv.data import scenes
-from jaxadv.data.pairs import Pairs, PairsError, scene_pairs
+from jaxadv.data.pairs import Pairs, PairsError, scene_pairs, take
 from jaxadv.data.records import DataSet, Record
 from jaxadv.hashing.cmla import BOUNDS, Known
 from jaxadv.training import hasher_recipes
@@ -35,6 +35,7 @@ def some_pairs(count=600):
         (rng.random((count, WORDS)) < 0.3).astype(np.float32),
         labels,
         tuple(f"pair-{i}" for i in range(count)),
+        HASHER.classes,
     )
 
 
@@ -109,8 +110,8 @@ def test_a_hasher_is_retrained(tmp_path, monkeypatch, on):
     def unchanged(victim, known, pairs, count, *, iterations, seed):
         assert victim is start.functions and known.params is start.params and iterations == 7
         assert known.image_codes.shape == known.text_codes.shape == (12, 16)
-        yield Pairs(*(field[:count] for field in pairs))
-        yield Pairs(*(field[-count:] for field in pairs))
+        yield take(pairs, np.arange(len(pairs.ids))[:count])
+        yield take(pairs, np.arange(len(pairs.ids))[-count:])
 
     monkeypatch.setattr(hasher_recipes, "adversarial_pairs", unchanged)
     options = {"start": start, "adversarial": 5, "batch": 4, "steps": 3, "iterations": 7}

@@ -51,7 +51,8 @@ def toy_pairs(count, seed):
     for place in range(CLASSES):
         pictures[labels[:, place], :, :, place] += 150
     tags = np.concatenate([labels, rng.random((count, 2)) < 0.5], axis=1).astype(np.float32)
-    return Pairs(pictures, tags, labels, tuple(f"toy-{seed}-{i}" for i in range(count)))
+    ids = tuple(f"toy-{seed}-{i}" for i in range(count))
+    return Pairs(pictures, tags, labels, ids, ("red", "green"))
 
 
 def tiny(method):

@@ -40,12 +40,14 @@ class Picture(NamedTuple):
       name: above it.
       alt: what it shows, for who does not see it.
       address: that holds it.
+      lines: whether it is lines on white, which a dark page inverts.
       table: its points; None where they are not known.
     """
 
     name: str
     alt: str
     address: str
+    lines: bool
     table: Table | None = None
 
 
@@ -236,9 +238,10 @@ def _drawn(curve: Curve) -> Picture:
         for panel in curve.panels
     )
     points = [points_of(panel) for panel in curve.panels]
-    return Picture(curve.name, lines, address, points[0] if len(points) == 1 else None)
+    return Picture(curve.name, lines, address, True, points[0] if len(points) == 1 else None)
 
 
 def _figure(path: Path) -> Picture:
     name = path.stem.replace("_", " ")
-    return Picture(name, f"{name}, as the folder's command drew it", as_address(path.read_bytes()))
+    alt = f"{name}, as the folder's command drew it"
+    return Picture(name, alt, as_address(path.read_bytes()), False)

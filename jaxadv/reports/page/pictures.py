@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,22 @@ class Seen(NamedTuple):
     missing: str = ""
 
 
+class Added(NamedTuple):
+    """How far an album is.
+
+    Attributes:
+      done: rows whose pictures are in it.
+      total: rows.
+      message: which row was the last.
+      seen: its pictures.
+    """
+
+    done: int
+    total: int
+    message: str
+    seen: Seen
+
+
 class Album:
     """A folder of a page's pictures, each once, under names that are safe in an address.
 
@@ -41,6 +58,12 @@ class Album:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._names: dict[Path, str] = {}
+
+    def fill(self, attacks: Sequence[Attack]) -> Iterator[Added]:
+        """Put the pictures of rows into the album, one row at a time."""
+        for number, attack in enumerate(attacks):
+            seen = self.add(number, attack)
+            yield Added(number + 1, len(attacks), attack.image, seen)
 
     def add(self, number: int, attack: Attack) -> Seen:
         """Put a row's pictures into the album, and draw its noise.

@@ -4,6 +4,7 @@ import html
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,9 @@ from jaxadv.errors import InputError
 from jaxadv.formats.files import write_text
 from jaxadv.reports.page.folders import read_folder
 from jaxadv.reports.page.html import MARK, render
-from jaxadv.reports.page.pictures import MOST_EMBEDDED, Album
+from jaxadv.reports.page.pictures import MOST_EMBEDDED, Added, Album
 
+Watch = Callable[[Iterable[Added]], Iterable[Added]]
 _PAGE, _PICTURES = "index.html", "pictures"
 
 
@@ -51,17 +53,18 @@ def report(folder: Path | str) -> Report:
     content = read_folder(Path(folder))
     with tempfile.TemporaryDirectory(prefix="jaxadv-report-") as scratch:
         album = Album(Path(scratch))
-        seen = [album.add(*numbered) for numbered in enumerate(content.attacks)]
+        seen = [one.seen for one in album.fill(content.attacks)]
         names = [name for one in seen for name in (one.adversarial, one.benign, one.noise)]
         return Report(render(content, seen, album.embedded(names)))
 
 
-def write_page(folder: Path, out: Path) -> Path:
+def write_page(folder: Path, out: Path, watch: Watch = iter) -> Path:
     """Write a page into a folder of its own, with its pictures beside it where they are many.
 
     Args:
       folder: of `jaxadv sweep`, `evaluate` or `attack`.
       out: the page's folder; a page that is there is replaced.
+      watch: shows how far the pictures are, and hands on what it is given.
 
     Returns:
       the file to open.
@@ -76,7 +79,7 @@ def write_page(folder: Path, out: Path) -> Path:
     try:
         scratch.mkdir(parents=True)
         album = Album(scratch / _PICTURES)
-        seen = [album.add(*numbered) for numbered in enumerate(content.attacks)]
+        seen = [one.seen for one in watch(album.fill(content.attacks))]
         embedded = None
         if album.size() <= MOST_EMBEDDED:
             names = [name for one in seen for name in (one.adversarial, one.benign, one.noise)]
