@@ -23,7 +23,7 @@ def table(
             "numbers."
         ),
     ] = None,
-    format: Annotated[str, typer.Option(help="text, markdown, latex or csv.")] = "text",
+    format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
     out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
     victim: Annotated[
         list[str] | None,
@@ -41,19 +41,21 @@ def table(
     """Print a paper's table from the records of a sweep, beside the paper's own numbers."""
     from jaxadv.cli.inputs import writable_file
     from jaxadv.errors import InputError
+    from jaxadv.experiments import store
     from jaxadv.experiments.curves import panels_of
+    from jaxadv.experiments.environment import command_line
     from jaxadv.experiments.families import FAMILIES
     from jaxadv.experiments.paper_tables import paper_table, paper_tables
     from jaxadv.experiments.record_tables import own_tables, table_of
-    from jaxadv.experiments.table_formats import FORMATS
+    from jaxadv.experiments.table_formats import FORMATS, as_record
     from jaxadv.experiments.tables import Table, papers_own
     from jaxadv.formats.errors import quoted
     from jaxadv.formats.files import write_text
     from jaxadv.reports.curves import draw
     from jaxadv.reports.files import save
 
-    if format not in FORMATS:
-        raise InputError(f"--format {quoted(format)}: must be one of {', '.join(FORMATS)}")
+    if format not in (known := (*FORMATS, "json")):
+        raise InputError(f"--format {quoted(format)}: must be one of {', '.join(known)}")
     if folder is None and (picture or victim):
         raise InputError("--picture and --victim: give the folder of a sweep")
     if curve is not None and picture is None:
@@ -70,7 +72,11 @@ def table(
     else:
         paper = paper_table(name)
         many = [papers_own(paper) if folder is None else table_of(paper, folder, victim or ())]
-    text = "\n\n".join(map(FORMATS[format], many))
+    if format == "json":
+        made_with = store.made_with(folder) if folder is not None else {}
+        text = as_record(many, made_with, command_line())
+    else:
+        text = "\n\n".join(map(FORMATS[format], many))
     if out is not None:
         writable_file("--out", out)
         write_text(out, text + "\n")

@@ -11,14 +11,17 @@ recorded twice (by processes that shared no work list) counts once. Where a swee
 what was recorded of cells that it no longer has stays, but does not count.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxadv.experiments.cells import Cell
@@ -61,6 +64,7 @@ def write_plan(
     cells: Sequence[tuple[Cell, str, str]],
     file: str = "",
     command: str = "sweep",
+    made_with: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write down what the cells are, each with the digests of its victim's weights and its attacks.
 
@@ -70,6 +74,7 @@ def write_plan(
       file: the sweep file that they are from, which is what it says now: cells that it had before
         do not count any more. Without one the folder comes to hold more cells.
       command: that makes them.
+      made_with: the command line, the machine and the versions (`environment.environment`).
 
     Raises:
       StoreError: the folder cannot be written, or holds records of a victim's other weights, or of
@@ -94,15 +99,25 @@ def write_plan(
                 )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, _Plan(file, time.time_ns(), new), command)
+        _write(folder, _Plan(file, time.time_ns(), new), command, made_with)
     except OSError as problem:
         raise StoreError(f"{folder}: cannot be written ({problem.strerror})") from None
 
 
-def _write(folder: Path, plan: _Plan, command: str = "sweep") -> None:
+def _write(
+    folder: Path,
+    plan: _Plan,
+    command: str = "sweep",
+    made_with: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     name = f"plan-{_digest(plan.file, plan.cells)}.json"
     victims = sorted({cell["victim"] for cell in plan.cells.values()})
-    about = {"command": command, "victims": victims, **plan._asdict()}
+    about = {
+        "command": command,
+        "made_with": dict(made_with),
+        "victims": victims,
+        **plan._asdict(),
+    }
     write_text(folder / name, json.dumps(about, indent=1) + "\n")
 
 
@@ -183,6 +198,20 @@ def is_folder(path: Path) -> bool:
 def holds_plan(folder: Path) -> bool:
     """Return whether a folder is that of a sweep or of an evaluation."""
     return is_folder(folder) and any(folder.glob("plan*.json"))
+
+
+def made_with(folder: Path) -> dict[str, Any]:
+    """Return what the latest records of a folder were made with, and the day as `measured`."""
+    found: dict[str, Any] = {}
+    latest = 0
+    for path in folder.glob("plan*.json"):
+        with contextlib.suppress(FormatError):
+            plan = _plan(path)
+            if plan is not None and plan.written > latest:
+                latest = plan.written
+                day = datetime.fromtimestamp(latest / 1e9, UTC).strftime("%Y-%m-%d")
+                found = {**read_json(path).get("made_with", {}), "measured": day}
+    return found
 
 
 def read_cells(folder: Path) -> Cells:

@@ -20,6 +20,7 @@ from jaxadv.core.stream import Keeper, Request, pace
 from jaxadv.errors import InputError
 from jaxadv.experiments import store
 from jaxadv.experiments.cells import Cell
+from jaxadv.experiments.environment import environment
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.job import Done, Experiment, Job, Planned, Shared, carry_out
 from jaxadv.experiments.ledger import Ledger, Made, Pictures, Progress
@@ -132,7 +133,7 @@ def sweep(
       StoreError: the folder cannot be written, or holds records of other weights.
     """
     digests = [(p.cell, p.weights, attacks_digest(p.job)) for p in prepared]
-    store.write_plan(folder, digests, file, command)
+    store.write_plan(folder, digests, file, command, environment())
     mine = ((p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard))
     ledger = Ledger(folder, mine, pictures)
     yield ledger.progress("starting")

@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jaxadv.experiments.tables import Table, Value
 
@@ -101,6 +103,23 @@ def as_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([table.columns, *table.rows])
     return text.getvalue().rstrip("\n")
+
+
+def as_record(tables: Sequence[Table], made_with: Mapping[str, Any], command: str) -> str:
+    """Write tables as JSON with what they were made with, as `docs/results/records` keeps them.
+
+    Args:
+      tables: of one folder.
+      made_with: of `store.made_with`; nothing for the paper's own numbers.
+      command: that prints them.
+    """
+    record = {
+        "tables": [table._asdict() for table in tables],
+        "command": "\n".join(filter(None, (made_with.get("command_line"), command))),
+        **{name: made_with.get(name, "") for name in ("measured", "machine")},
+        "versions": made_with.get("versions", {}),
+    }
+    return json.dumps(record, ensure_ascii=False, indent=1)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

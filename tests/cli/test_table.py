@@ -2,11 +2,14 @@
 
 import csv
 import io
+import json
+from datetime import UTC, datetime
 
 import pytest
 from helpers.commands import call
 
 from jaxadv.experiments import store
+from jaxadv.experiments.environment import environment, machine, versions
 from jaxadv.experiments.plan import plan
 
 
@@ -56,6 +59,22 @@ def test_a_sweep_beside_the_paper(folder, tmp_path):
     assert code == 0 and f"written to {path}" in out
     assert path.read_text().startswith(r"\begin{table}")
     assert [p.name for p in path.parent.iterdir()] == ["table.tex"]
+
+
+def test_json_says_what_a_table_was_made_with(folder, monkeypatch):
+    """The day, the machine, the versions and both command lines."""
+    (cell,) = plan({"captions": [{"victim": "scenes-show-attend-tell", "rounds": 100}]})
+    monkeypatch.setattr("sys.argv", ["/somewhere/jaxadv", "sweep", "my file.toml"])
+    store.write_plan(folder, [(cell, "w", "a")], made_with=environment())
+    code, out, _ = call("table", "captions", folder, "--format", "json")
+    assert code == 0
+    record = json.loads(out)
+    lines = ["jaxadv sweep 'my file.toml'", f"jaxadv table captions {folder} --format json"]
+    assert record["command"].split("\n") == lines
+    assert record["measured"] == datetime.now(UTC).strftime("%Y-%m-%d")
+    assert record["machine"] == machine() and record["versions"] == versions()
+    (table,) = record["tables"]
+    assert "SR" in table["columns"] and len(table["rows"]) == 1
 
 
 def test_a_picture(folder, tmp_path):

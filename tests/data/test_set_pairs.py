@@ -44,7 +44,7 @@ def test_words_of_captions_become_tags(data):
 def test_pictures_with_a_label_and_a_tag_are_kept(data):
     pairs = set_pairs(caption_tags(data, pictures=2), image_shape=(4, 4, 3))
     assert pairs.ids == ("p0", "p3", "p4", "p5", "p6", "p7", "p8")
-    for picture, tags, labels, name in zip(*pairs, strict=True):
+    for picture, tags, labels, name in zip(*pairs[:4], strict=True):
         np.testing.assert_array_equal(tags > 0, labels)
         np.testing.assert_allclose(picture, 255 * int(name[1:]) / 10, atol=1)
 

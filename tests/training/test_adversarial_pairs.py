@@ -52,7 +52,7 @@ def attacked(pairs, count, **options):
 def test_pictures_texts_and_labels_stay_together():
     pairs, count = some_pairs(), 8
     parts = attacked(pairs, count, batch=4)
-    rows = [row for part in parts for row in zip(*part, strict=True)]
+    rows = [row for part in parts for row in zip(*part[:4], strict=True)]
     assert len(rows) == 2 * count
     changed = {"image": 0, "text": 0}
     for picture, tags, labels, name in rows:
@@ -85,7 +85,7 @@ def of_scenes(count):
             labels=tuple(np.array(scenes.SHAPES)[labels]),
             tags=tuple(np.array(scenes.TAGS)[tags > 0]),
         )
-        for picture, tags, labels, name in zip(*pairs, strict=True)
+        for picture, tags, labels, name in zip(*pairs[:4], strict=True)
     ]
     return DataSet("some", tuple(records), classes=scenes.SHAPES, tags=scenes.TAGS)
 
