@@ -146,6 +146,27 @@ def test_page_is_what_its_script_makes(script):
     assert module.PAGE.read_text(encoding="utf-8") == module.page()
 
 
+def test_results_are_those_of_their_records():
+    """On every page that shows a record; and every record is shown."""
+    spec = importlib.util.spec_from_file_location("result_tables", ROOT / "docs/result_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shown = set()
+    for page in module.pages():
+        text = page.read_text(encoding="utf-8")
+        assert module.filled(text) == text, f"{page}: python docs/result_tables.py writes it anew"
+        shown |= {found[1] for found in module.BLOCK.finditer(text)}
+    assert shown == {path.stem for path in module.RECORDS.glob("*.json")}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "results").glob("*.md")), ids=str)
+def test_results_are_generated(page):
+    """No table of figures is written by hand."""
+    text = re.sub(r"<!-- record: .*?<!-- end of record -->", "", page.read_text(), flags=re.DOTALL)
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert not [table for table in tables if re.search(r"\| *\d[\d.,]* *\|", table)]
+
+
 def test_the_picture_of_the_house_is_drawn_from_the_imports():
     spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "house.py")
     module = importlib.util.module_from_spec(spec)
