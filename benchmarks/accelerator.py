@@ -1,4 +1,4 @@
-"""What an accelerator is for: batches that fill it, and how fast it is beside PyTorch's best."""
+"""What an accelerator is for: batches that fill it, and its speed over PyTorch's best."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

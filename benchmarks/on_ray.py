@@ -3,7 +3,7 @@
     python -m benchmarks.on_ray --workers 1 2 4
 
 Every process computes on one thread, so that a worker is a core. From the moment that targets are
-chosen to the last record: one victim's cells, compiled anew by each worker.
+chosen to the last record: one victim's cells, compiled again by each worker.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Measure the reliable attack on hashers beside CMLA: MAP in both modalities, with equal passes.
+"""Measure the reliable attack on hashers, and CMLA: MAP in both modalities, with equal passes.
 
     python -m benchmarks.reliable_hashing scenes-dcmh
     python -m benchmarks.reliable_hashing scenes-ssah --queries 60 --keep 0.5 0.6 --intra 1 2

@@ -85,7 +85,7 @@ def _drawn(net: nn.Module, *inputs: Array) -> Params:
 
 
 def tagger(setting: Setting) -> Tagger:
-    """A tagger of 80 labels; three to six are relevant to a picture, one shall go, k = 3."""
+    """A tagger of 80 labels; three to six are relevant to a picture, one is to go, k = 3."""
     made = ClassifierArchitecture(setting.backbone, setting.side)
     names = tuple(f"label {i}" for i in range(LABELS))
     params = _drawn(made.network(LABELS), jnp.zeros(made.image_shape))
@@ -165,7 +165,7 @@ def _tokenizer(tokens: int) -> str:
 
 
 def sentences(setting: Setting, latent: int, words: int = WORDS) -> Target:
-    """A target of ten words a picture, so many of them latent, the same places in all.
+    """A target of ten words a picture, a number of them latent, at the same places in all.
 
     The places are spread over the caption, as the paper's are in the mean.
     """

@@ -23,7 +23,7 @@ RATE = 0.05  # with the published 5e-4 saturated scenes do not move
 
 
 class _Job(NamedTuple):
-    """The same attacks for `stream` and for `run`, which shall have whole batches."""
+    """The same attacks for `stream` and for `run`, which needs whole batches."""
 
     attack: Attack
     params: Params

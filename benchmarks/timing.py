@@ -23,7 +23,7 @@ class Figure(NamedTuple):
       ratio: of seconds, `of` by `over`, the median of the turns; where `faster`, of speeds.
       faster: whether more is better.
       seconds: the median of each side's passes, a step or an image; None where it is not of time.
-      aim: what the ratio shall be: at most, or where `faster` at least.
+      aim: what the ratio should be: at most, or where `faster` at least.
     """
 
     what: str
@@ -93,7 +93,7 @@ def compare(
 def bare_steps(
     loss: Callable[[Params, Array], Array], steps: int, *, shared: Any = None
 ) -> jax.stages.Wrapped:
-    """`(params, images)` through so many steps of the bare `value_and_grad` of a victim's loss.
+    """`(params, images)` through `steps` steps of the bare `value_and_grad` of a victim's loss.
 
     `shared` says along which axes the images' parameters differ, as `in_axes` does; None: along
     none.
@@ -117,7 +117,7 @@ def bare_steps(
 
 
 def attack_steps(attack: Attack, images: Array, targets: Target, steps: int) -> jax.stages.Wrapped:
-    """`(params, states)` through so many steps of an attack, in the same kind of loop."""
+    """`(params, states)` through `steps` steps of an attack, in the same kind of loop."""
 
     @jax.jit
     def attacked(params: Params, states: AttackState) -> AttackState:

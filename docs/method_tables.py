@@ -12,7 +12,7 @@ from jaxadv.experiments.families import FAMILIES
 PAGE = Path(__file__).parent / "reference" / "methods.md"
 HEAD = """# Methods and their options
 
-Each method declares itself beside its attack. From the declarations come this page, the options
+Each method declares itself in its attack's file. From the declarations come this page, the options
 of the commands (`--learning-rate`), the keys of sweep files (`learning_rate`), the checks of ranges
 and what a sweep's records say. The values are the paper's, or the method's own where the paper has
 none; a dash: not read, or none.

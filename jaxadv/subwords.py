@@ -259,14 +259,14 @@ class TextTokens:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """Which tokens no word goes on with from the one before, bool[size]."""
+        """Which tokens no word continues with from the one before, bool[size]."""
         # of tokenizers that mark where a word begins; CLIP's marks its end
         marked = any(text.startswith(_BEGINS) for text in self._texts)
         return np.array([not marked or not t or t.startswith(_BEGINS) for t in self._texts])
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """Which tokens no word goes on from to the one behind, bool[size]."""
+        """Which tokens no word continues from to the one behind, bool[size]."""
         suffix = getattr(self._read.model, "end_of_word_suffix", None) or ""
         return np.array([not text or text.endswith(suffix) for text in self._texts])
 

@@ -40,7 +40,7 @@ def real_data():
 @pytest.fixture(scope="session")
 def torch():
     """PyTorch; a test that needs it is marked `parity`, and skips where it is absent."""
-    return pytest.importorskip("torch", reason="beside PyTorch (extra `parity`)")
+    return pytest.importorskip("torch", reason="compares with PyTorch (extra `parity`)")
 
 
 def pytest_itemcollected(item):

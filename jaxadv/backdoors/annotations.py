@@ -123,5 +123,5 @@ def _turn(entry: dict[str, Any], frame: Frame) -> None:
     try:
         box: Box = turn_upright(read_box(entry, ""), frame)
     except ValueFault:
-        return  # left out by whoever reads it
+        return  # left out by its readers
     entry["bbox"] = [box.left, box.top, box.right - box.left, box.bottom - box.top]

@@ -1,6 +1,6 @@
 """A poisoned data set on disk: pictures and annotations in the layout of the folder it came from.
 
-Beside them lies `poison.json`, which says what was done to which sample. Whoever trains on the
+With them is `poison.json`, which says what was done to which sample. Training on the
 folder reads the pictures and the captions and nothing else.
 """
 

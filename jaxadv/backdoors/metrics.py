@@ -115,7 +115,7 @@ def visual_effect(
     """
     if not len(benign) or len(benign) != len(poisoned):
         raise InputError(
-            f"poisoned: {len(poisoned)} pictures beside {len(benign)} benign ones; must be one for "
+            f"poisoned: {len(poisoned)} pictures and {len(benign)} benign ones; must be one for "
             "each, and at least one"
         )
     if importlib.util.find_spec("skimage") is None:

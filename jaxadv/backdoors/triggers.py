@@ -52,7 +52,7 @@ READS = {
     "badnets": ("size", "place", "pattern"),
     "blended": (),
 }
-"""What each trigger reads beside its strength."""
+"""What each trigger reads in addition to its strength."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -213,7 +213,7 @@ def guided(
 
 
 class Restarts(NamedTuple):
-    """Which anchor the attack goes by, and what it begins from anew with the next one.
+    """Which anchor the attack goes by, and what it begins from again with the next one.
 
     Attributes:
       state: the `AttackState` of the present anchor's attack.
@@ -296,14 +296,14 @@ class AnchoredOptions(BankOptions):
     Attributes:
       iterations: steps, each a pass over the victim.
       anchors: how many are tried.
-      objective: of the features, beside the pull.
+      objective: of the features, in addition to the pull.
     """
 
     iterations: int = option(1000, "steps, each a pass over the victim", check=steps)
     anchors: int = option(
         1, "how many are tried while none succeeds", check=partial(checks.whole, least=1)
     )
-    objective: Loss = option("margins", "beside the pull: margins, gem (joint posterior) or ssvm")
+    objective: Loss = option("margins", "added to the pull: margins, gem (joint posterior) or ssvm")
 
 
 def _make(victim: Captioner, options: AnchoredOptions) -> Attack:
@@ -383,8 +383,8 @@ def _step(
     used_up = now.taken == (now.anchor + 1) * share
     drop = used_up & (now.anchor < last) & ~now.state.latent.objective.fooled
     anchor = now.anchor + drop
-    anew = _toward(now.fresh, now.goals, anchor, now.taken)
-    begun = keep_where(drop, anew, now.state)
+    restarted = _toward(now.fresh, now.goals, anchor, now.taken)
+    begun = keep_where(drop, restarted, now.state)
     new, info = one.step(known, image, target, begun)
     better = new.best_norm < state.best_norm
     best, norm = keep_where(better, (new.best, new.best_norm), (state.best, state.best_norm))

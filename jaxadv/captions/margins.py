@@ -1,7 +1,7 @@
 """Margins of logits for partial captions: what is said right counts no further.
 
 Show-and-Fool's loss (Chen et al. 2018, eq. 7) where words are latent: they are completed by the
-most probable kept configuration, anew at every picture.
+most probable kept configuration, chosen again at every picture.
 """
 
 from typing import Any

@@ -41,7 +41,7 @@ def success_sign(
 ) -> Bool[Array, ""]:
     """Whether the prediction has the target's token at every observed place (`bool[]`, eq. 17).
 
-    The observed end counts: a caption that goes on behind it is not the target, nor is one that
+    The observed end counts: a caption that continues behind it is not the target, nor is one that
     ends before it, at a hidden word (then S*_O does not include that place; padding is no end).
 
     >>> target, observed = jnp.array([5, 7, 0, 0]), jnp.array([True, True, True, False])

@@ -1,4 +1,4 @@
-"""Simple measures of whether captions make sense, to be read beside rates of success."""
+"""Simple measures of whether captions make sense, to be read with rates of success."""
 
 from collections.abc import Hashable, Sequence
 from itertools import pairwise

@@ -175,7 +175,7 @@ def show_and_fool(
 
     Every `iterations` steps a try ends: the constant is halved after a success (or bisected, once
     one has failed), multiplied by ten after a failure (or bisected, once one has succeeded), and
-    the attack begins anew from the benign picture. Run it `tries * iterations` steps (released
+    the attack starts again from the benign picture. Run it `tries * iterations` steps (released
     code: 5 times 1000). What counts is `Result.best`, the success of least norm over all tries.
 
     Args:
@@ -239,14 +239,14 @@ def show_and_fool(
         params: Params, image: Array, target: Target, state: AttackState
     ) -> tuple[AttackState, AttackInfo]:
         unused = jax.random.key(0)  # nothing is drawn
-        anew = one_try.init(params, image, target, unused)._replace(
+        restarted = one_try.init(params, image, target, unused)._replace(
             latent=_next_constant(state.latent),
             best=state.best,
             best_norm=state.best_norm,
             status=state.status,
         )
         # before a step, not after one, so that the last try ends with its last picture
-        state = keep_where(state.latent.steps == iterations, anew, state)
+        state = keep_where(state.latent.steps == iterations, restarted, state)
         state, info = one_try.step(params, image, target, state)
         search = state.latent._replace(
             fooled=state.latent.fooled | info.success, steps=state.latent.steps + 1

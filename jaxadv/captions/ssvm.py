@@ -139,7 +139,7 @@ def ssvm(
 ) -> Attack:
     """Minimise `λ‖ε‖² + max_Ŝ [ln P(Ŝ) + Δ] - max_{S_H} ln P(S_O, S_H)` (eq. 11).
 
-    Every `inner` steps the latent words are completed anew (eq. 13); each step infers the worst
+    Every `inner` steps the latent words are completed again (eq. 13); each step infers the worst
     caption (eq. 15) and descends on `λ‖ε‖² + ln P(Ŝ*) - ln P(S_O, S*_H)` (eq. 16).
 
     Args:
@@ -190,11 +190,11 @@ def term(victim: Captioner, *, structured_loss: float = 1.0, inner: int = 10) ->
     def eq_16(
         params: Params, features: Features, target: PartialCaption, latent: Completion
     ) -> Termed:
-        anew = latent.steps % inner == 0
+        due = latent.steps % inner == 0
         tokens = jax.lax.cond(
-            any_in_batch(anew),
+            any_in_batch(due),
             lambda: jnp.where(
-                anew,
+                due,
                 complete(victim, params, jax.lax.stop_gradient(features), target),
                 latent.tokens,
             ),

@@ -87,7 +87,9 @@ def make_target(
         )
     observed = np.array([t < length and t not in latent for t in range(max_length)])
     if not observed.any():
-        raise TargetError("a target with no observed word: give at least one word beside the gaps")
+        raise TargetError(
+            "a target with no observed word: give at least one word in addition to the gaps"
+        )
     words = np.array([tokens[t] if seen else END for t, seen in enumerate(observed)], np.int32)
     if ends and length < max_length:
         observed[length] = True

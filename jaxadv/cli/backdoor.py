@@ -165,14 +165,16 @@ def evaluate_backdoor(
     check_caption(wanted)
     for loaded in attacked:
         check_caption_for(loaded, wanted)
-    beside = [Case(benign, settings) for settings in dict.fromkeys(case.trigger for case in cases)]
+    untouched = [
+        Case(benign, settings) for settings in dict.fromkeys(case.trigger for case in cases)
+    ]
     examples = unseen_examples([benign, *attacked], data or ["scenes"], images)
     regions = open_regions(detections, threshold)
     victims = [benign.name, *(loaded.name for loaded in attacked)]
     results_folder(out, BACKDOOR, *victims)
     rows, panels = [], []
     job = measure_backdoors(
-        beside + cases, examples, wanted, regions=regions, batch=batch, seed=seed
+        untouched + cases, examples, wanted, regions=regions, batch=batch, seed=seed
     )
     with (
         replacing(out / "records.jsonl") as scratch,
@@ -186,7 +188,7 @@ def evaluate_backdoor(
                          "said_triggered": seen.said_triggered}  # fmt: skip
                 records.write(json.dumps(entry) + "\n")
             title = f"{news.row.victim} · {news.row.trigger} {news.row.strength:g}"
-            if news.done > len(beside):
+            if news.done > len(untouched):
                 panels += [
                     Panel(title, seen.benign, seen.triggered,
                           seen.said, wanted, seen.said_triggered, seen.said_triggered == wanted)
@@ -194,7 +196,7 @@ def evaluate_backdoor(
                 ]  # fmt: skip
     save(draw(panels[:16]), out / "figure.png")
     kinds = [f"{_family(case.victim)}, {case.trigger.trigger}" for case in cases]
-    save(draw_curves(rows[len(beside) :], kinds, rows[0]), out / "curves.png")
+    save(draw_curves(rows[len(untouched) :], kinds, rows[0]), out / "curves.png")
     table = [as_record(row) for row in rows]
     about = {"command": BACKDOOR, "victims": victims, "caption": wanted, "images": len(examples)}
     write_json(out / "table.json", {**about, "rows": table})

@@ -104,7 +104,7 @@ def _find_benchmarks() -> None:
     """Make `benchmarks` importable, which is in a checkout and not in what is installed of it.
 
     Raises:
-      InputError: it is not beside the package.
+      InputError: it is not in the package's checkout.
     """
     checkout = Path(__file__).parents[2]
     if not (checkout / "benchmarks" / "report.py").is_file():

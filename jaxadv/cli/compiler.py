@@ -22,7 +22,7 @@ def enable_compilation_cache() -> None:
     wrong command line is refused at once.
     """
     folder = user_cache("compiled")
-    if folder is None:  # compile anew each time
+    if folder is None:  # compile again each time
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has no folder to keep, either
         return
     os.environ.setdefault(_CACHE, str(folder))

@@ -28,7 +28,7 @@ def doctor() -> None:
             line(package, "not installed (optional)")
     for device in jax.devices():
         line("device", f"{device.device_kind} ({device.platform}:{device.id})")
-    line("cache", str(user_cache("compiled") or "none: no home folder, so all is compiled anew"))
+    line("cache", str(user_cache("compiled") or "none: no home folder, so all is compiled again"))
     found = zoo.installed()
     if not found:
         line("victims", "none: train one with jaxadv train captioner")

@@ -1,4 +1,4 @@
-"""What `jaxadv sweep` and every `jaxadv evaluate` do with their cells: attack, record, go on."""
+"""What `jaxadv sweep` and every `jaxadv evaluate` do with their cells: attack, record, resume."""
 
 import importlib.util
 import shlex
@@ -69,7 +69,7 @@ def attack_cells(
 
 
 def record(job: "Iterator[Progress]", title: str, out: Path) -> "Progress":
-    """Show how far attacks are that are being recorded; of Ctrl-C, how to go on."""
+    """Show how far attacks are that are being recorded; of Ctrl-C, how to resume."""
     last: Progress | None = None
     try:
         for news in watch(job, title):
@@ -77,7 +77,7 @@ def record(job: "Iterator[Progress]", title: str, out: Path) -> "Progress":
     except KeyboardInterrupt:
         made = "nothing" if last is None else f"{last.done} of {last.total} attacks"
         note(
-            f"{made} recorded in {out}/; the same command goes on from there: "
+            f"{made} recorded in {out}/; the same command resumes from there: "
             f"{shlex.join(['jaxadv', *sys.argv[1:]])}"
         )
         raise

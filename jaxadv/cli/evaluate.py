@@ -69,7 +69,7 @@ def caption(
 ) -> None:
     """Run Table 1's settings with targets predicted on other pictures; print the table.
 
-    The same command on the same folder goes on from there. Its records are those of a sweep, so
+    The same command on the same folder resumes from there. Its records are those of a sweep, so
     that `jaxadv table` reads them.
     """
     from jaxadv.captions.methods import METHODS

@@ -74,8 +74,8 @@ def labels(
         int,
         typer.Option(
             min=1,
-            help="Valid pictures beside the table's to search on: the greatest Δl, then the least "
-            "APer; further scenes, or photographs of the victim's training.",
+            help="Valid pictures, none of them in the table, to search on: the greatest Δl, "
+            "then the least APer; further scenes, or photographs of the victim's training.",
         ),
     ] = 40,
     form: Annotated[
@@ -88,7 +88,7 @@ def labels(
 ) -> None:
     """Suppress labels of held-out pictures; print the columns of the paper's Tables 1-4.
 
-    The same command on the same folder goes on from there. Its records are those of a sweep, so
+    The same command on the same folder resumes from there. Its records are those of a sweep, so
     that `jaxadv table` reads them.
     """
     from jaxadv import loading
@@ -168,7 +168,7 @@ def _searched(
     folder: Path,
     size: int | None,
 ) -> "list[Cell]":
-    """Search every method's settings on other pictures, anew for each k and selection."""
+    """Search every method's settings on other pictures, again for each k and selection."""
     from dataclasses import replace
 
     from jaxadv.experiments import store

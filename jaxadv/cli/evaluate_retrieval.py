@@ -64,7 +64,7 @@ def retrieval(
     """Attack held-out queries: the columns of the paper's Tables 1-3, curves, transfer.
 
     Queries to which nothing in the database is relevant are counted, and count as 0 in MAP. The
-    same command on the same folder goes on from there; `jaxadv table` reads its records.
+    same command on the same folder resumes from there; `jaxadv table` reads its records.
     """
     from dataclasses import replace
 

@@ -47,7 +47,7 @@ def understanding(
 
     Prints and writes four tables: words at their places (Figure 3 of the exact-caption paper),
     active, passive and attributive sentences (Figure 4) with what a victim has no words for, how
-    likely they were, and transfer among the victims. The same command on the same folder goes on
+    likely they were, and transfer among the victims. The same command on the same folder continues
     from there; `jaxadv table understanding` reads its records.
     """
     from jaxadv.captions.methods import METHODS

@@ -111,7 +111,7 @@ def _run(words: list[str]) -> int:
     except InputError as problem:
         return _failed(str(problem))
     except BrokenPipeError:
-        return 1  # whoever read the output has gone
+        return 1  # the reader of the output has gone
     except OSError as problem:
         what = "reading or writing" if problem.filename is None else problem.filename
         return _failed(f"{what}: {problem.strerror or 'failed'}")

@@ -1,6 +1,6 @@
 """The options of commands that run methods, from the methods' own declarations.
 
-They are read when such a command is first used, because the declarations stand beside the attacks,
+They are read when such a command is first used, because the declarations are in the attacks' files,
 which import JAX, and `jaxadv --help` is not to wait for that.
 """
 
@@ -25,7 +25,7 @@ _GIVEN = "jaxadv.cli.methods"
 
 
 class _Command(TyperCommand):
-    """A command with the options of a family's methods beside its own.
+    """A command with the options of a family's methods and its own.
 
     Attributes:
       family: the module whose `METHODS` they are of.

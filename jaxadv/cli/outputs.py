@@ -1,4 +1,4 @@
-"""What commands write beside pictures: records, whole or not at all, and names for files."""
+"""What commands write other than pictures: records, whole or not at all, and names for files."""
 
 import json
 import os

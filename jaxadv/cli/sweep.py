@@ -39,7 +39,7 @@ app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
     help="Make thousands of attacks: jaxadv sweep FILE.toml --out DIR.",
-    epilog="An interrupted sweep goes on with the same command.",
+    epilog="The same command continues an interrupted sweep.",
 )
 
 

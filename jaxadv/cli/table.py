@@ -13,7 +13,7 @@ def table(
         str | None,
         typer.Argument(
             help="Of the table; without one, all are listed. With the name of a family (captions, "
-            "labels, retrieval, backdoor): a folder's own table, beside no paper's numbers."
+            "labels, retrieval, backdoor): a folder's own table, without a paper's numbers."
         ),
     ] = None,
     folder: Annotated[
@@ -38,7 +38,7 @@ def table(
         ),
     ] = None,
 ) -> None:
-    """Print a paper's table from the records of a sweep, beside the paper's own numbers."""
+    """Print a paper's table from the records of a sweep, with the paper's own numbers."""
     from jaxadv.cli.inputs import writable_file
     from jaxadv.errors import InputError
     from jaxadv.experiments import store

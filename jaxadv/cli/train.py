@@ -226,7 +226,7 @@ def _storage(stored: str, backbone: "Victim | None", share: bool, folder: Path) 
     """Return how weights are stored; a shared backbone is that of the victim that stores it.
 
     Raises:
-      InputError: that victim is not beside the new one's folder.
+      InputError: that victim is not in the same folder as the new one.
     """
     from jaxadv.training.recipe import Storage
 

@@ -34,7 +34,7 @@ Judge = Callable[[Params, Array, Target], Verdict]
 
 
 class Appraisal(NamedTuple):
-    """What an objective finds at one picture, beside its loss.
+    """What an objective finds at one picture, in addition to its loss.
 
     Attributes:
       latent: the method's own quantities for the next step (completed words, multipliers, ...).
@@ -138,7 +138,7 @@ class Attack(NamedTuple):
         the one that a user would save.
       check: `(params, image, target)`, raises an `InputError` for what cannot be attacked; drivers
         call it on what is not traced.
-      victim: the functions that are attacked, for whoever shows a result; of `None` where the
+      victim: the functions that are attacked, for code that shows a result; of `None` where the
         attack does not say.
     """
 

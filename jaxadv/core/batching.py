@@ -45,9 +45,9 @@ def any_in_batch(condition: Bool[Array, "*shape"]) -> Bool[Array, "*shape"]:
 def held(value: Any) -> Any:
     """Return `value`, held fixed in the derivative that is being taken, but not in later ones.
 
-    What an E step finds is a constant of the M step's gradient; whoever differentiates through the
-    step afterwards finds that it, too, depends on the picture. (`stop_gradient` stops both; so does
-    this of a value that is held already.)
+    What an E step finds is a constant of the M step's gradient; code that differentiates through
+    the step afterwards finds that it, too, depends on the picture. (`stop_gradient` stops both; so
+    does this of a value that is held already.)
 
     >>> import jax
     >>> slope = jax.grad(lambda x: held(x) * x)
@@ -123,7 +123,7 @@ class _Pulls(tuple[_Pull, ...]):
 def _linearised(
     branch: Branch, chosen: Any, fixed: Any, carry: Any, x: Any
 ) -> tuple[tuple[Any, Any], dict[str, Array], _Pull]:
-    """Run a branch, and return beside its result what its reverse pass needs, packed by type.
+    """Run a branch, and return with its result what its reverse pass needs, packed by type.
 
     It is evaluated as JAX does under a derivative, so that a rule such as `held` is used up by it.
     """

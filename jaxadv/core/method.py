@@ -1,4 +1,4 @@
-"""How a method declares itself, beside its attack: its options, and how it is made and run.
+"""How a method declares itself, in its attack's file: its options, and how it is made and run.
 
 From a declaration come the command line's options and their help, the keys of sweep files, the
 checks of ranges, the defaults, the tables of the documentation and what a sweep's records say.
@@ -29,7 +29,7 @@ GIVEN = object()
 
 
 class About(NamedTuple):
-    """What is known of an option beside its type and its default, which is the paper's value.
+    """What is known of an option; its type and its default, the paper's value, are the field's.
 
     Attributes:
       help: what it is, in a few words.
@@ -93,7 +93,7 @@ class AttackOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InABall(AttackOptions):
-    """What every attack that descends on a picture can be told, beside the paper's penalised form.
+    """What every attack that descends on a picture reads, with the paper's penalised form.
 
     Attributes:
       epsilon: the radius of a ball that the perturbation keeps to; None for none.

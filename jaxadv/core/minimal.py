@@ -2,10 +2,10 @@
 
 After Rony et al., "Decoupling Direction and Norm" (CVPR 2019, Algorithm 1): after a success the
 ball around the benign picture shrinks by a factor 1 - γ, after a failure it grows by 1 + γ, and the
-picture goes on within it. Theirs starts in a ball; here there is no ball before the first success.
-Theirs moves by normed gradients; here moves are Adam's, or averages of normed gradients, whose
-lengths are known beforehand too. As theirs, every picture is rounded to 8 bits before the victim
-sees it, so that what counts as a success is a picture as a user would save it.
+picture is continued within it. Theirs starts in a ball; here there is none before the first
+success. Theirs moves by normed gradients; here moves are Adam's, or averages of normed gradients,
+whose lengths are known beforehand, too. As theirs, every picture is rounded to 8 bits before the
+victim sees it, so that what counts as a success is a picture as a user would save it.
 """
 
 from typing import Any, NamedTuple

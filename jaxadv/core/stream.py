@@ -72,7 +72,7 @@ class Finished(NamedTuple):
 
 
 class Keeper(Protocol):
-    """Where attacks under way are kept, so that an interrupted job can go on in their midst."""
+    """Where attacks under way are kept, so that an interrupted job can resume in their midst."""
 
     def recall(self, number: int, /) -> list[np.ndarray] | None:
         """Return where the attack of that id stood, the leaves of its `Course`, if it is known."""
@@ -516,7 +516,7 @@ def _fill(
 def _chunk(
     attack: Attack, params: Params, slots: _Slots, until: Array | None, chunk: int
 ) -> tuple[_Slots, Array, Array]:
-    """Step until `chunk` steps are made or nothing goes on; return how many, and what goes on.
+    """Step until `chunk` steps are made or nothing continues; return how many, and what continues.
 
     With `until`, i32[slots], an attack waits once it has taken that number of steps.
     """

@@ -53,7 +53,7 @@ def universal(
 ) -> Universal:
     """Descend on the mean objective of the pictures that are not fooled yet, in a norm ball.
 
-    One compiled loop over mini-batches, shuffled anew each epoch; what does not fill the last one
+    One compiled loop over mini-batches, shuffled again each epoch; what does not fill the last one
     waits for the next epoch. Latent quantities are not carried from step to step: objectives that
     have none (`tkmia.objective` with the exact inner minimum, `tkml_ap_u.objective`) are meant.
 

@@ -79,7 +79,7 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as problem:
         reason = problem.strerror or "the disk may be full"
         raise FolderError(
-            f"{folder}: cannot be written ({reason}); prepared again, it goes on from there"
+            f"{folder}: cannot be written ({reason}); prepared again, it resumes from there"
         ) from None
 
 
@@ -96,7 +96,7 @@ def _prepare(
             )
     place = data_dir / data.name / VERSION
     if place.exists():  # before a builder sees what it holds
-        raise FolderError(f"{place}: is prepared already; remove it to prepare it anew")
+        raise FolderError(f"{place}: is prepared already; remove it to prepare it again")
     builder = _builder(tfds, data, data_dir)
     staging = data_dir / data.name / f".preparing-{VERSION}"
     begin(staging, fingerprint(data))

@@ -1,6 +1,6 @@
 """What is known of a prepared set's pictures, a line of JSON each, and of the set, in a file.
 
-The records on disk hold the same beside their pictures, for whoever reads them with
+The records on disk hold the same with their pictures, for readers that use
 `tensorflow_datasets`; this opens a set of 100,000 pictures without reading them.
 """
 
@@ -27,7 +27,7 @@ _DIGEST = "sha256"  # of both files, in `ABOUT`
 _DESCRIBED = ("classes", "tags", "vocabulary", "problems")
 _UNTURNED = (
     "prepared by an earlier version: where a picture's EXIF tag turns it, its boxes are not turned "
-    "with it; prepare the set anew"
+    "with it; prepare the set again"
 )
 
 

@@ -1,7 +1,7 @@
 """Types of labels that the TkMIA paper suppresses together (its Tables 6-8), by data set.
 
-Names are those of the data sets' own class lists. Table 6 prints VOC's animals beside "Vehicles"
-and its vehicles beside "Animals"; here each stands where it belongs.
+Names are those of the data sets' own class lists. Table 6 prints VOC's animals after "Vehicles"
+and its vehicles after "Animals"; here each is where it belongs.
 """
 
 VOC = {

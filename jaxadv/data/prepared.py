@@ -1,7 +1,7 @@
 """Open prepared data sets: `prepare`'s own, and TFDS's `coco_captions`, `coco` and `voc`.
 
 TFDS's own are read where they were prepared as array_record, the one format that can be read
-without TensorFlow. They are gone through once, and an index is left beside them where that is
+without TensorFlow. They are read through once, and an index is left with them where that is
 allowed.
 """
 
@@ -90,7 +90,7 @@ def _pictures(name: str, source: Source, images: bool = True) -> Callable[[str, 
     def read(record: str, split: str, number: int) -> bytes:
         found = source.read(split, number, record).contents("image")
         if not found:
-            raise ImageError(f"{name}: {record}: has no picture; prepare the set anew")
+            raise ImageError(f"{name}: {record}: has no picture; prepare the set again")
         return found[0]
 
     def features(record: str, split: str, number: int) -> np.ndarray:

@@ -96,7 +96,7 @@ def scene(seed: int, index: int, *, things: tuple[int, int] = (1, 3), side: int 
         candidate = _thing(rng, side)
         if all(_apart(candidate, other) for other in placed):
             placed.append(candidate)
-        elif rng.random() < 0.005:  # a full picture: begin anew
+        elif rng.random() < 0.005:  # a full picture: begin again
             placed.clear()
         if len(placed) == 3 == number and not _in_order(placed):
             placed.clear()

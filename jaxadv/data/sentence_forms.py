@@ -41,7 +41,7 @@ EXAMPLES: tuple[dict[Form, str], ...] = (
         "attributive": "a toilet that is white in a bathroom with a table",
     },
 )
-"""The targets of the paper's Figure 4, each beside an active form, which is ours."""
+"""The targets of the paper's Figure 4, each with an active form, which is ours."""
 
 _PARTICIPLES = {
     "biting": "bitten",

@@ -35,7 +35,9 @@ class Shard(NamedTuple):
 
 def damaged(folder: Path, reason: object) -> FolderError:
     """Say that a prepared set as a whole cannot be used, and what to do."""
-    return FolderError(f"{folder}: a broken prepared set ({reason}); remove it and prepare it anew")
+    return FolderError(
+        f"{folder}: a broken prepared set ({reason}); remove it and prepare it again"
+    )
 
 
 def check_features(folder: Path) -> set[str]:
@@ -201,7 +203,7 @@ class Source:
             found = fields.id
         except Exception:  # of damage, array_record and protobuf raise what they like
             raise ImageError(
-                f"{name}: damaged in {shard.path}; prepare the set anew to have it back"
+                f"{name}: damaged in {shard.path}; prepare the set again to have it back"
             ) from None
         if wanted not in (None, found):
             raise damaged(

@@ -1,7 +1,7 @@
 """The parts of a set that is prepared, each in a file of its own until all are there.
 
 A part is under a temporary name until it is whole, and what is noted of it is under a digest: a job
-that was killed or ran out of disk goes on from the parts that are there.
+that was killed or ran out of disk continues from the parts that are there.
 """
 
 import contextlib
@@ -83,7 +83,7 @@ def read_notes(staging: Path, part: Part) -> dict[str, Any]:
 
 
 def begin(staging: Path, fingerprint: str) -> None:
-    """Go on with what is staged if it is of the same pictures and annotations, else begin anew."""
+    """Continue what is staged if it is of the same pictures and annotations, else begin again."""
     mark = staging / "of"
     if mark.is_file() and mark.read_bytes() == fingerprint.encode():
         return
@@ -109,7 +109,7 @@ class _Stopped(Exception):
 
 
 def stage(described: Any, data: DataSet, part: Part, staging: Path, stop: threading.Event) -> None:
-    """Write a part, unless it is there; beside it, which records it has, and what is wrong."""
+    """Write a part, unless it is there; with it, which records it has, and what is wrong."""
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
     if _notes_of(staging, part) is not None:
@@ -132,7 +132,7 @@ def stage(described: Any, data: DataSet, part: Part, staging: Path, stop: thread
             if inside != record:
                 changed[number] = list(inside.boxes or ())
             example = described.encode_example(_fields(described, data, inside, encoded))
-            # in one order of fields, so that a set is the same whoever writes it
+            # in one order of fields, so that a set is the same on every machine
             yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
             kept.append(number)
 

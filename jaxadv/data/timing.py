@@ -1,4 +1,4 @@
-"""How fast pictures are read, beside the decoder alone: what the JPEGs cost at least."""
+"""How fast pictures are read, compared with the decoder alone: what the JPEGs cost at least."""
 
 import io
 import os

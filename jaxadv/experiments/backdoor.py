@@ -145,7 +145,7 @@ def measure_backdoors(
 ) -> Iterator[Progress]:
     """Caption benign and triggered pictures with every victim.
 
-    The trigger is drawn anew for every picture, as the attacker would at test time. Pictures are
+    The trigger is drawn again for every picture, as the attacker would at test time. Pictures are
     8-bit ones, as people have them.
 
     Args:

@@ -123,7 +123,7 @@ def caption_attacks(
       victim: the captioner.
       params: its parameters.
       method: the attack.
-      planned: pictures and targets; attacks of like cost beside each other.
+      planned: pictures and targets; attacks of like cost next to each other.
       network: columns that tell what the captioner is.
       notes: lines about what is attacked.
     """

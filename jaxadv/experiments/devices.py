@@ -55,7 +55,7 @@ def join_processes(coordinator: str | None, processes: int | None, process: int 
 
 
 def leave_processes() -> None:
-    """Let each process go on alone, once all have loaded what they need (Orbax waits for all).
+    """Let each process continue alone, once all have loaded what they need (Orbax waits for all).
 
     Those that stay joined wait for the last at their end, some minutes and no more, and one that is
     lost takes all with it.

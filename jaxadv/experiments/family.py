@@ -35,7 +35,7 @@ class Family(NamedTuple):
       own: makes the tables of an evaluation, as `table` makes a paper's; by default `rows` and
         `measures` make one.
       shown: what a person looks at in a record; nothing by default.
-      commands: those whose folders hold such records as files of JSON beside pictures.
+      commands: those whose folders hold such records as files of JSON with pictures.
     """
 
     name: str

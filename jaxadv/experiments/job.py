@@ -60,7 +60,7 @@ class Job(NamedTuple):
       attack: the attack.
       params: the victim's parameters.
       iterations: most steps an attack.
-      planned: the attacks, those of like cost beside each other.
+      planned: the attacks, those of like cost next to each other.
       together: whether what an attack computes with, though not what it finds, depends on those
         that it shares a batch with: then batches are always of the same attacks, so that a sweep
         that was interrupted ends with the same bits.
@@ -137,7 +137,7 @@ def carry_out(
     """Make the attacks that are wanted, as they come to an end; an experiment also tells news.
 
     One that cannot be loaded, or that ends where nothing is finite, is said to have failed, and
-    the others go on.
+    the others continue.
 
     Args:
       job: what to do.

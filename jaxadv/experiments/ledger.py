@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxadv.data.images import ImageError, write_png
 from jaxadv.experiments import store
-from jaxadv.experiments.lines import GOES_ON, unwritable
+from jaxadv.experiments.lines import RESUMES, unwritable
 from jaxadv.formats.files import replacing
 
 Pictures = Literal["none", "png", "float"]
@@ -53,7 +53,7 @@ class Made(NamedTuple):
 
 
 class Ledger:
-    """Records each attack of a sweep once, whoever makes it and however often.
+    """Records each attack of a sweep once, whichever worker makes it and however often.
 
     Args:
       folder: of the records, which has its plan.
@@ -139,4 +139,4 @@ class Ledger:
         except OSError as problem:
             raise unwritable(path, problem) from None
         except ImageError as problem:
-            raise store.StoreError(f"{problem}; {GOES_ON}") from None
+            raise store.StoreError(f"{problem}; {RESUMES}") from None

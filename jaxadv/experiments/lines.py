@@ -20,7 +20,7 @@ from jaxadv.formats.text import parse_json
 
 ENDING = ".sealed.jsonl"
 FOLDER = "records"
-GOES_ON = "what was recorded is whole, and the same command goes on from there"
+RESUMES = "what was recorded is whole, and the same command resumes from there"
 _SEAL = ', "seal": "{}"}}\n'
 _DIGITS = 12
 _TAIL = len(_SEAL.format("0" * _DIGITS))
@@ -43,7 +43,7 @@ class StoreError(InputError):
 def unwritable(path: Path, problem: OSError) -> StoreError:
     """Make the error of a file that cannot be written while a sweep runs."""
     reason = problem.strerror or type(problem).__name__
-    return StoreError(f"{path}: cannot be written ({reason}); {GOES_ON}")
+    return StoreError(f"{path}: cannot be written ({reason}); {RESUMES}")
 
 
 class Writer:

@@ -22,7 +22,7 @@ def make_sweep(
 ) -> Progress:
     """Make all attacks of a sweep, and print how far it is.
 
-    The same call on a folder that holds some of them goes on from there. `read_records` reads what
+    The same call on a folder that holds some of them resumes from there. `read_records` reads what
     came of them.
 
     Args:

@@ -1,7 +1,7 @@
 """A sweep on a Ray cluster: a worker a device, pieces of work that any of them can make.
 
 The driver holds no device and no pictures. It asks the first worker which attacks there are, gives
-pieces to whoever is free, and records what comes back. A worker loads a victim and its pictures
+pieces to free workers, and records what comes back. A worker loads a victim and its pictures
 where it is, keeps its compiled programs, and takes pieces of the cell that it knows best. When a
 worker is lost, with its process or its node, its piece is made by another one and a new worker is
 started where there is room. A driver that is started again makes what is not recorded.
@@ -55,7 +55,7 @@ class Group(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why a worker cannot go on: an error as text, which would travel badly as an exception."""
+    """Why a worker cannot continue: an error as text, which would travel badly as an exception."""
 
     message: str
 
@@ -267,11 +267,11 @@ def sweep_on_ray(
     """Make every attack that is not recorded in the folder yet on a Ray cluster, and record it.
 
     The rows are those of `sweep.sweep` on the same kind of device, whatever workers come and go.
-    What is under way is not kept: a piece whose worker is lost begins anew.
+    What is under way is not kept: a piece whose worker is lost begins again.
 
     Args:
       cells: of the sweep.
-      folder: of the records; one that holds some is gone on with.
+      folder: of the records; a sweep that it holds is continued.
       address: of the cluster, `RUNNING` or `HERE`; a process that has joined one stays there.
       devices: that a worker spreads its slots over: GPUs where the cluster has some, TPUs' chips
         where it has those, else CPU cores.
@@ -316,7 +316,7 @@ def _join(ray: Any, address: str) -> None:
         if port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         with warnings.catch_warnings():
-            # nodes are started by fork and exec: what JAX warns of is a child that goes on
+            # nodes are started by fork and exec: what JAX warns of is a child that continues
             warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_here)
     except (OSError, OverflowError, ValueError, RuntimeError) as problem:

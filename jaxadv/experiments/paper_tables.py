@@ -1,4 +1,4 @@
-"""The papers' own numbers, transcribed: what a sweep's table is printed beside.
+"""The papers' own numbers, transcribed: what a sweep's table is compared with.
 
 Numbers are in `papers/PAPER.csv`, what they are in `papers/PAPER.toml`. Where a number cannot be
 right as printed (a share that is no multiple of one over the count of samples), a note says so and
@@ -51,7 +51,7 @@ class PaperTable(NamedTuple):
       settings: the paper's, where they are not the method's own; a table for a method alone.
       measures: the columns of numbers, as the paper writes them.
       curve: the picture that goes with it; "" for none.
-      notes: doubts about the paper's numbers, and what to know beside them.
+      notes: doubts about the paper's numbers, and what else to know.
       rows: the paper's.
     """
 

@@ -18,14 +18,23 @@ from jaxadv.experiments import store
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.family import Measure
 from jaxadv.experiments.paper_tables import PaperTable, TableError, paper_tables
-from jaxadv.experiments.tables import BESIDE, PAPER, WHOSE, Group, Row, Table, beside, of_victims
+from jaxadv.experiments.tables import (
+    ALSO_OURS,
+    PAPER,
+    WHOSE,
+    Group,
+    Row,
+    Table,
+    compared,
+    of_victims,
+)
 from jaxadv.formats.text import read_json
 
 _FORMS = (
     "ΔTkAcc and ΔmAP@k as the paper's code has them, from which its tables are; APer here for "
     "pixels in [0, 1]"
 )
-_SEARCHED = ("learning_rate", "tradeoff")  # by the TkMIA paper, anew for each of its settings
+_SEARCHED = ("learning_rate", "tradeoff")  # by the TkMIA paper, again for each of its settings
 
 
 def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Table:
@@ -45,7 +54,7 @@ def table_of(paper: PaperTable, folder: Path, victims: Sequence[str] = ()) -> Ta
     return table._replace(notes=(*table.notes, *problems))
 
 
-def tables_beside(
+def compared_tables(
     cells: Mapping[str, Row], rows: Sequence[Row]
 ) -> Iterator[tuple[PaperTable, Table]]:
     """Make the papers' tables that a folder's records have a row of, as `table_of` makes them.
@@ -101,7 +110,7 @@ def own_tables(
     if family.own is not None:
         return [_without_empty(table) for table in family.own(paper, cells, rows, ())]
     groups, extra, _ = _grouped(paper, choose(paper, cells, ()), rows, measures)
-    table = beside(paper._replace(measures=tuple(measures)), groups, extra)
+    table = compared(paper._replace(measures=tuple(measures)), groups, extra)
     own = (cell["victim"] for cell in cells.values() if cell["task"] == task)
     names = ", ".join(dict.fromkeys(own))
     return [_without_empty(table._replace(title=f"{task}: {names}", notes=()))]
@@ -199,9 +208,9 @@ def tabulate(
     rows: Iterable[Row],
     victims: Sequence[str] = (),
 ) -> Table:
-    """Group a sweep's records as a paper's table does, and put its numbers beside.
+    """Group a sweep's records as a paper's table does, and add its numbers.
 
-    Rows are averaged over seeds; a setting of which there are several values besides becomes a
+    Rows are averaged over seeds; any other setting of which there are several values becomes a
     column. Where there are attacks with the paper's own settings, others are left out.
 
     Args:
@@ -214,7 +223,7 @@ def tabulate(
       TableError: none of these victims was attacked, or a sweep has no such records at all.
     """
     chosen = choose(paper, cells, victims)
-    wanted = (*paper.measures, *(BESIDE if _is_of_attacks(paper) else ()))
+    wanted = (*paper.measures, *(ALSO_OURS if _is_of_attacks(paper) else ()))
     measures = {m: f for m, f in FAMILIES[paper.task].measures.items() if m in wanted}
     groups, extra, (data, made, others) = _grouped(paper, chosen, rows, measures)
     used = [
@@ -225,7 +234,7 @@ def tabulate(
         notes.append("rows here put grids together that differ in their pictures or targets alone")
     if others:
         notes.append(f"records of none of this table's rows: {others}")
-    return beside(paper, groups, extra, notes)
+    return compared(paper, groups, extra, notes)
 
 
 def named_rows(

@@ -48,7 +48,7 @@ def retrieval_pools(
 
 
 class Searched(NamedTuple):
-    """What queries of one's own search in.
+    """What a user's own queries search in.
 
     Attributes:
       pairs: what is found.

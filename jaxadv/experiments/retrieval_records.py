@@ -9,20 +9,20 @@ import numpy as np
 from jaxadv.experiments.paper_tables import PaperTable, TableError
 from jaxadv.experiments.retrieval import ABLATED, FULL, NONE
 from jaxadv.experiments.retrieval_tables import DIRECTIONS
-from jaxadv.experiments.tables import Group, Row, Table, beside, of_victims
+from jaxadv.experiments.tables import Group, Row, Table, compared, of_victims
 
 BEFORE = {"codes": "outputs"}
 """Of options that came later: what records that do not name them were made with."""
 
 # on which victim the queries were attacked that an adversarially trained one is shown
-BENIGN, IDENTICAL, ANEW = "benign", "identical attacks", "attacked anew"
+BENIGN, IDENTICAL, AGAIN = "benign", "identical attacks", "attacked again"
 
 # settings that tell rows apart where a sweep has several values of them
 _APART = ("bound", "learning_rate", "norm", "inter", "distortion", "non_negative", "codes", "keep")
 
 
 def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
-    """Put a CMLA table beside what `jaxadv evaluate retrieval` wrote into table.json.
+    """Put a CMLA table next to what `jaxadv evaluate retrieval` wrote into table.json.
 
     Raises:
       TableError: what was found is nothing of that kind, or the table needs what it does not say.
@@ -51,7 +51,7 @@ def tabulate_retrieval(paper: PaperTable, found: Mapping[str, Any]) -> Table:
     notes = [note]
     if failed:
         notes.append(f"attacks that failed, counted and not averaged: {failed}")
-    return beside(paper, groups, found.get("extra", ()), notes)
+    return compared(paper, groups, found.get("extra", ()), notes)
 
 
 def _identical_attacks(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -286,7 +286,7 @@ def _retrieved(
     if cell["attack"] == NONE:
         protocol = BENIGN
     elif not protocol:  # without adversarial training there is one victim, and both are the same
-        protocol = ANEW if samples else IDENTICAL
+        protocol = AGAIN if samples else IDENTICAL
     columns = {
         "data": found.get("data", "scenes"),
         **cell,

@@ -1,10 +1,10 @@
-"""Attacks under way, kept by Orbax now and then: an interrupted sweep goes on in their midst.
+"""Attacks under way, kept by Orbax now and then: an interrupted sweep resumes in their midst.
 
-What is kept has a digest: where it is damaged, its attacks begin anew. What is through is in the
+What is kept has a digest: where it is damaged, its attacks begin again. What is through is in the
 store; this is for attacks that take long by themselves, of which a kill would lose hours. The
 folder is gone when nothing runs any more. Of processes that found each other by `jax.distributed`
 Orbax lets the first alone write host arrays: there nothing is kept, and what was under way begins
-anew. (`--shard` has no such processes.)
+again. (`--shard` has no such processes.)
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Running:
       seconds: the least time between two times that they are.
 
     Attributes:
-      damaged: whether what an interrupted run left could not be used: its attacks begin anew.
+      damaged: whether what an interrupted run left could not be used: its attacks begin again.
     """
 
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:

@@ -78,7 +78,7 @@ def choose_sentences(
     Args:
       captions: what the victim says of each picture.
       attacked: which pictures are attacked.
-      per_image: contents a picture, beside the paper's.
+      per_image: contents a picture, in addition to the paper's.
       vocabulary: the victim's, for a relative pronoun that it knows, if there is one.
       seed: of the choice; a picture's sentences do not depend on which others are attacked.
       given: further contents, as active sentences.

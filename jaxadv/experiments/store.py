@@ -137,7 +137,7 @@ def _plans(folder: Path, problems: list[str]) -> list[_Plan]:
             problems.append(str(problem))
             continue
         if plan is None:
-            problems.append(f"{path}: damaged; the sweep's command writes it anew")
+            problems.append(f"{path}: damaged; the sweep's command writes it again")
         else:
             found.append(plan)
     return sorted(found, key=lambda plan: plan.written)

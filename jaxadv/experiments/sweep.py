@@ -120,7 +120,7 @@ def sweep(
 
     Args:
       prepared: the cells.
-      folder: of the records; one that holds some is gone on with.
+      folder: of the records; a sweep that it holds is continued.
       slots: attacks at once.
       shard: which share is made here.
       sharding: of the slots' axis over devices.
@@ -141,7 +141,7 @@ def sweep(
         share = f"{some[-1].cell.digest}-{shard.number}-of-{shard.of}"
         running = Running(folder / "running" / share, keep_every)
         if any(key in ledger.left for key in keys(some)):
-            begins = "begins anew, what was kept is damaged" if running.damaged else "compiling"
+            begins = "begins again, what was kept is damaged" if running.damaged else "compiling"
             yield ledger.progress(f"{title(some)}, {begins}")
         for one in make(
             some,

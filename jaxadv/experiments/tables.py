@@ -1,4 +1,4 @@
-"""Tables of ours beside a paper's."""
+"""Tables of ours with a paper's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import stdev
@@ -8,7 +8,7 @@ from jaxadv.experiments.paper_tables import COUNT, PaperTable, TableError
 
 PAPER = "paper"
 WHOSE = "victim"
-BESIDE = ("SR", "SR 8-bit")  # ours, also where the paper has none
+ALSO_OURS = ("SR", "SR 8-bit")  # ours, also where the paper has none
 _NUMBERS_THAT_NAME = ("tradeoff", "learning_rate")
 Value = str | int | float | None
 Row = Mapping[str, Any]
@@ -72,7 +72,7 @@ def of_victims(
     return {digest: cell for digest, cell in here.items() if cell["victim"] in wanted}
 
 
-def beside(
+def compared(
     paper: PaperTable, groups: Sequence[Group], extra: Sequence[str] = (), notes: Sequence[str] = ()
 ) -> Table:
     """Lay out rows of ours, each above the paper's of the same keys; then the paper's others."""
@@ -80,7 +80,7 @@ def beside(
     for group in sorted(groups, key=_order):
         ours.setdefault(tuple(group.keys.values()), []).append(group)
     theirs = {tuple(row.keys.values()): row for row in paper.rows}
-    added = [m for m in BESIDE if any(m in g.values for g in groups) and m not in paper.measures]
+    added = [m for m in ALSO_OURS if any(m in g.values for g in groups) and m not in paper.measures]
     spread = [m for m in (*paper.measures, *added) if any(m in g.seeds for g in groups)]
     measures = [
         column
@@ -127,4 +127,4 @@ def _order(group: Group) -> list[tuple[bool, bool, Any]]:
 
 def papers_own(paper: PaperTable) -> Table:
     """Return a paper's table alone."""
-    return beside(paper, ())
+    return compared(paper, ())

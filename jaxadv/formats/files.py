@@ -58,7 +58,7 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a new file beside `path` to write to, and move it into place at the end.
+    """Give a new file in the folder of `path` to write to, and move it into place at the end.
 
     The name is of this call alone, so that two processes do not write one file. Where the block
     raises, `path` stays as it was and the new file is removed.
@@ -85,7 +85,7 @@ def write_text(path: Path, text: str) -> None:
 def user_cache(name: str) -> Path | None:
     """Make a folder of this project in the user's own cache, readable by no one else.
 
-    None where the user has none: in a container, whoever runs it may have no home.
+    None where the user has none: in a container, the user may have no home.
     """
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -21,7 +21,7 @@ from jaxadv.formats.opening import MIB, FilePath, Refusal, checkpoint
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-# Of the 200 MB beside twice the file's size the arrays have these, the other process the rest.
+# Of the 200 MB over twice the file's size the arrays have these, the other process the rest.
 _ARRAYS_ROOM = 50 * MIB
 
 

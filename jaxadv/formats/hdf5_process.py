@@ -23,7 +23,7 @@ MAX_TEXT = 256
 MAX_TEXTS = 1_000_000  # of one dataset
 MAX_CHUNK = 8 * MIB
 
-_ROOM = 80 * MIB  # of memory, beside some 50 that the process has to begin with
+_ROOM = 80 * MIB  # of memory, in addition to some 50 that the process has to begin with
 _AT_ONCE = 4 * MIB
 
 _GZIP, _SHUFFLE = 1, 2

@@ -21,7 +21,7 @@ _END, _END_64 = b"PK\5\6", b"PK\6\6"
 def read_npz(path: FilePath) -> dict[str, np.ndarray]:
     """Read every array of a `.npz` archive by its name, stored or deflated.
 
-    Arrays of text are left out where there are numbers beside them. Raises `PortingError` for
+    Arrays of text are left out where there are numbers, too. Raises `PortingError` for
     object arrays (which are pickles), records, complex numbers, other members than arrays, names
     that lead out of the archive, encryption, and archives that unpack to more than twice their
     size and 90 MiB.

@@ -40,11 +40,11 @@ class TextReader(Protocol):
 
     @property
     def starts(self) -> np.ndarray:
-        """Which tokens no word goes on with from the one before, bool[size]."""
+        """Which tokens no word continues with from the one before, bool[size]."""
 
     @property
     def ends(self) -> np.ndarray:
-        """Which tokens no word goes on from to the one behind, bool[size]."""
+        """Which tokens no word continues from to the one behind, bool[size]."""
 
     def encode(self, text: str) -> np.ndarray:
         """Turn a text into tokens i32[length]."""

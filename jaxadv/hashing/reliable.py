@@ -49,7 +49,7 @@ ROUNDING = 1e-3  # of a level, by which arithmetic may leave the bound
 
 
 class Search(NamedTuple):
-    """Where the search stands, beside the perturbation that it goes on from.
+    """Where the search is, apart from the perturbation that it continues from.
 
     Attributes:
       own: AP_own of the benign query; 0 before the first step has found it.

@@ -9,7 +9,7 @@ functions take **one** example; `jax.vmap` them:
   (the paper assumes that there are none, section 3.1).
 - `relevant: bool[c]`: the paper's Y_p. `specified: bool[c]`: its S, the classes to be excluded; of
   them only the relevant ones count ("partial indices of the relevant categories", section 4.1).
-- `k: i32[]`, from 1 to c, an array: other values of it do not compile anew.
+- `k: i32[]`, from 1 to c, an array: other values of it do not compile again.
 
 The paper is the default (`form="paper"`). Two of its formulas are not what its released code
 (`evaluate_metrics.py`) computes, and **its tables come from the code** (`form="released"`):

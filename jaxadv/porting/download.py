@@ -37,7 +37,7 @@ def download(name: str, address: str, path: Path, sha256: str) -> None:
       address: https, or http on this machine.
       path: where it is to be; its folder is made.
       sha256: what its SHA-256 begins with, in hexadecimal. Where that is not known (empty), any
-        bytes are taken, and a download that was cut off begins anew, as nothing could tell whether
+        bytes are taken, and a download that was cut off begins again, as nothing could tell whether
         its two halves are of one file.
 
     Raises:

@@ -40,7 +40,7 @@ class Misfit(PortingError):
     """A checkpoint of another network: entries are missing, left over or of another shape."""
 
 
-#: what checkpoints hold beside the network of a captioner: counters, heads of the classifier, what
+#: what checkpoints hold that no captioner uses: counters, heads of the classifier, what
 #: optimisers remember, running means of weights; of `transformers`, numbers of positions, causal
 #: masks, poolers, and the words' embeddings once more, as the output's weights, which are the same
 UNUSED = re.compile(

@@ -94,7 +94,7 @@ def _drop(arrays: Arrays, table: Table, unused: re.Pattern[str]) -> None:
 
 _LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
-# Beside its parameters and its mean image: settings of layers, the classifier, names of classes.
+# What is no parameter or mean image: settings of layers, the classifier, names of classes.
 _MATCONVNET_UNUSED = re.compile(
     r"fc8\.(weight|bias)|(net\.)?(meta|classes|normalization)\..*|"
     r"\w+\.(pad|stride|pool|param|dilate|leak|size|opts|precious|learningRate|weightDecay|"

@@ -37,7 +37,7 @@ def fetch(name: str) -> Snapshot:
     """Fetch a model's files, or find them in the Hub's cache; what is there is not fetched again.
 
     `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to the Hub's
-    client, which goes on with an interrupted download.
+    client, which resumes an interrupted download.
 
     Args:
       name: `hf://OWNER/NAME`, or `hf://OWNER/NAME@REVISION`.

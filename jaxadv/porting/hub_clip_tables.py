@@ -70,7 +70,7 @@ def clip_table(tree: Any) -> dict[Keys, Entry]:
 
 
 def clip_unused(stored: Iterable[str]) -> set[str]:
-    """Name what a file of CLIP or SigLIP holds beside the two encoders."""
+    """Name what a file of CLIP or SigLIP holds in addition to the two encoders."""
     return {name for name in stored if _UNUSED.fullmatch(name)}
 
 

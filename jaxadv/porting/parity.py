@@ -1,6 +1,6 @@
 """Whether a ported victim is numerically the network that it was.
 
-Whoever has a checkpoint has the code that runs it. A reference is an `.npz` file with a few inputs
+The owner of a checkpoint has the code that runs it. A reference is an `.npz` file with a few inputs
 and what that code makes of them:
 
 | kind | arrays |

@@ -67,7 +67,7 @@ def port_public(name: str, classes: Sequence[str] = ()) -> Ported:
         entry = _find(name)
         raise PortingError(
             f"{name}: the {entry.part} of {entry.architecture}, not a whole victim; jaxadv port "
-            "takes it beside the other parts"
+            "takes it with the other parts"
         )
     words = {"classes": tuple(classes)} if classes else None
     return port_files([name], published(architecture), words)

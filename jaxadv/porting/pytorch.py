@@ -1,6 +1,6 @@
 """PyTorch checkpoints as numpy arrays, read without PyTorch and without executing them.
 
-A checkpoint is a pickle (`torch_pickle`) beside the raw numbers of its storages: in a zip file
+A checkpoint is a pickle (`torch_pickle`) and the raw numbers of its storages: in a zip file
 (since PyTorch 1.6, `zip_directory`), or one after the other in a plain ("legacy") file.
 
 Everything that a file may make this reader spend is bounded before it is spent: steps of the

@@ -36,7 +36,7 @@ def whole_batches(count: int, batch: int) -> int:
 
 
 def passes(count: int, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield batches of rows, endlessly; every pass is shuffled anew."""
+    """Yield batches of rows, endlessly; every pass is shuffled again."""
     while True:
         yield from shuffled(count, batch, rng)
 

@@ -41,7 +41,7 @@ class Storage(NamedTuple):
 
     Attributes:
       stored: one of `zoo.STORED`; measured are the weights as they are stored.
-      backbone_of: name of a victim beside it that has the same backbone; None stores its own.
+      backbone_of: a victim of the same folder with the same backbone; None stores its own.
     """
 
     stored: str = "float32"

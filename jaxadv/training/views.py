@@ -16,7 +16,7 @@ from jaxadv.data.pipeline import read_pictures
 from jaxadv.data.records import Record
 
 CROPS = 2
-"""Number of random crops of each photograph, beside the whole."""
+"""Number of random crops of each photograph, in addition to the whole."""
 VIEWS = 2 * (1 + CROPS)
 """Number of views: the whole and the crops, then their mirror images."""
 LEAST, MOST = 0.7, 0.95

@@ -270,7 +270,7 @@ def _fits(name: str, out: Any, size: int, known: str) -> Findings:
     must = f"must return float32[{size}], for {known}"
     if isinstance(out, tuple | list | dict):
         yield (
-            f"{name}: returns a {type(out).__name__} of {len(out)}; {must}, and nothing beside "
+            f"{name}: returns a {type(out).__name__} of {len(out)}; {must}, and nothing else "
             f"them: {RUNNING_STATISTICS}"
         )
     elif not isinstance(out, jax.Array):

@@ -3,7 +3,7 @@
 `jit`, `vmap`, `grad` and `scan` see a function as any other; a whole batch, that of a `vmap` in a
 `vmap` included, is one call of PyTorch. The reverse pass runs the function again: nothing of
 PyTorch outlives a call, so that a program may be run, batched and repeated as it pleases JAX.
-(`torchax` would trace modules without callbacks; 0.0.13 cannot be imported beside PyTorch 2.13.)
+(`torchax` would trace modules without callbacks; 0.0.13 cannot be imported with PyTorch 2.13.)
 """
 
 from collections.abc import Callable, Sequence

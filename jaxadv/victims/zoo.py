@@ -155,7 +155,7 @@ def _read_weights(folder: Path, shapes: Params, record: dict[str, Any]) -> Param
 
 
 def _backbone(folder: Path, owner: Any, shapes: Mapping[str, Params]) -> Mapping[str, Params]:
-    """Read a backbone from the victim beside this one that has it."""
+    """Read a backbone from the victim in the same folder that has it."""
     place = folder.parent / owner if isinstance(owner, str) and owner == Path(owner).name else None
     if place is None or not (place / "record.json").is_file():
         raise VictimError(
@@ -331,7 +331,7 @@ def _restore(path: Path, expected: Any) -> Params:
     )
     _check_files(path)
     said = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # Orbax logs what files hold, beside what it raises
+    logging.disable(logging.CRITICAL)  # Orbax logs what files hold, in addition to what it raises
     try:
         _read_once(path)
         _check_shapes(path, expected)
@@ -340,7 +340,7 @@ def _restore(path: Path, expected: Any) -> Params:
         logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
         raise VictimError(
             f"{path}: weights do not fit the record, or are damaged or truncated; copy the "
-            "victim's folder again, or make it anew (jaxadv port, jaxadv train)"
+            "victim's folder again, or make it again (jaxadv port, jaxadv train)"
         ) from None
     finally:
         logging.disable(said)
@@ -439,7 +439,7 @@ def save(
       names: what its numbers mean, as `architecture.named` asks.
       params: its Flax variables.
       stored: one of `STORED`; weights are rounded to it.
-      backbone_of: name of a victim beside this one that has the same backbone, which is then not
+      backbone_of: name of a victim in the same folder that has the same backbone, which is then not
         stored again.
       **record: what else to remember (source, training, measures); must be JSON.
     """

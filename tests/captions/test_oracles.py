@@ -177,7 +177,7 @@ def over(cases):
     return pytest.mark.parametrize("case", cases, ids=[name(case) for case in cases])
 
 
-over_tops = pytest.mark.parametrize(  # each cut compiles anew, which takes a Transformer long
+over_tops = pytest.mark.parametrize(  # each cut compiles again, which takes a Transformer long
     ("case", "top"),
     [
         pytest.param(case, top, id=f"{case.name}-{case.words}words-top{top or 'all'}")

@@ -90,7 +90,7 @@ def test_kept_pictures(tagger, tmp_path):
 
 
 def test_settings_are_searched_on_other_pictures(tagger, tmp_path):
-    """For each k anew; the table is of what was best there."""
+    """For each k again; the table is of what was best there."""
     out = tmp_path / "out"
     rates = ["--learning-rate", "1e-9,0.5", "--search", "3"]
     code, _, err = labels(tagger, out, "--method", "tkmia", "--k", "2,3", *rates)

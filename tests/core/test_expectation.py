@@ -63,7 +63,7 @@ def test_it_is_the_mean_over_its_draws():
         successes.append(share)
         latent = found.latent
         assert (int(latent.step), int(latent.inner)) == (step + 1, step + 1)
-    assert len(set(successes)) > 1, "each step draws anew"
+    assert len(set(successes)) > 1, "each step draws again"
 
 
 def _logits(params, image):

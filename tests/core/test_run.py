@@ -31,7 +31,7 @@ def attack_many(name, count, iterations=STEPS):
 
 
 def test_a_search_that_fails_ends_with_its_last_picture():
-    """Show-and-Fool begins anew between its tries, not after the last: its norm is not 0."""
+    """Show-and-Fool begins again between its tries, not after the last: its norm is not 0."""
     out_of_reach = show_and_fool(VICTIM, constant=1e-9, iterations=5)
     images, targets = pictures(2), targets_of("complete", 2)
     result = run(out_of_reach, PARAMETERS, images, targets, iterations=10)

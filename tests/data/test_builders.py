@@ -184,7 +184,7 @@ def test_a_full_disk_is_a_line_and_what_was_done_is_kept(most, tmp_path, small_s
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
     try:
-        with pytest.raises(FolderError, match=r"coco2014: cannot be written .*goes on") as caught:
+        with pytest.raises(FolderError, match=r"coco2014: cannot be written .*resumes") as caught:
             list(prepare(data, tmp_path / "sets", workers=1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -257,7 +257,7 @@ def test_a_prepared_set_that_was_damaged(tmp_path, broken):
     list(prepare(registry.read("mine", tmp_path / "from"), tmp_path))
     path = tmp_path / "mine" / "1.0.0" / broken
     path.write_text(path.read_text()[:-40])
-    with pytest.raises(FolderError, match=r"a broken prepared set .*prepare it anew") as caught:
+    with pytest.raises(FolderError, match=r"a broken prepared set .*prepare it again") as caught:
         open_data("mine", tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -154,7 +154,7 @@ def test_results_are_those_of_their_records():
     shown = set()
     for page in module.pages():
         text = page.read_text(encoding="utf-8")
-        assert module.filled(text) == text, f"{page}: python docs/result_tables.py writes it anew"
+        assert module.filled(text) == text, f"{page}: python docs/result_tables.py writes it again"
         shown |= {found[1] for found in module.BLOCK.finditer(text)}
     assert shown == {path.stem for path in module.RECORDS.glob("*.json")}
 

@@ -121,7 +121,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_rows(plan_file, tmp_path, p
 
 
 def test_a_full_disk_ends_with_one_line(plan_file, tmp_path):
-    """On a tiny file system; with more room the same command goes on."""
+    """On a tiny file system; with more room the same command resumes."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(

@@ -25,7 +25,7 @@ from jaxadv.experiments.sweep import prepare, sweep
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-# nodes are started by fork and exec: what JAX warns of is a child that goes on
+# nodes are started by fork and exec: what JAX warns of is a child that continues
 pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 LABELS = {
@@ -251,7 +251,7 @@ def test_a_full_disk_of_the_driver(cluster, expected, tmp_path):
     if mounted.returncode:
         pytest.skip("mounting needs root")
     try:
-        with pytest.raises(store.StoreError, match="the same command goes on from there"):
+        with pytest.raises(store.StoreError, match="the same command resumes from there"):
             list(on_ray(cluster, LARGE, disk / "records"))
         some = len(store.recorded(disk / "records"))
         assert 0 < some < ATTACKS

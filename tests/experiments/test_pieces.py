@@ -24,7 +24,7 @@ def test_pieces_hold_each_attack_once_in_order(count, slots):
 
 @given(EVENTS)
 def test_each_is_made_whatever_happens(events):
-    """After any events, one worker that goes on makes exactly what nobody had made."""
+    """After any events, one worker that continues makes exactly what nobody had made."""
     all_pieces = some("a", "b")
     pieces, at, made = Pieces(all_pieces), {}, set()
     losses = 0

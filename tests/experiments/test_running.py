@@ -51,8 +51,8 @@ def test_an_interrupted_attack_goes_on_in_its_midst(tmp_path, name):
     again = {f.id: f for f in attacks(name, Running(tmp_path / "running"))}
     for number in range(COUNT):
         jax.tree.map(np.testing.assert_array_equal, again[number].result, whole[number].result)
-    made, anew = (max(f.slot_steps for f in found.values()) for found in (again, whole))
-    assert made <= anew - 2 * CHUNK * SLOTS
+    made, again = (max(f.slot_steps for f in found.values()) for found in (again, whole))
+    assert made <= again - 2 * CHUNK * SLOTS
 
 
 def test_arrays_without_entries_come_back(tmp_path):

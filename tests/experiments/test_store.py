@@ -106,7 +106,7 @@ def test_merge_and_move(tmp_path):
 
 
 def test_other_weights_are_refused(tmp_path):
-    """Records of a victim that was trained anew would not be comparable."""
+    """Records of a victim that was trained again would not be comparable."""
     folder = written(tmp_path, [row(GEM, 0)])
     with pytest.raises(store.StoreError, match="'v' with other weights; use a new folder"):
         store.write_plan(folder, [(CELLS[0], "others", "attacks")])
@@ -226,7 +226,7 @@ def test_a_plan_whose_bits_changed_is_not_believed(tmp_path):
     folder = written(tmp_path, [row(GEM, 0)])
     (path,) = folder.glob("plan*.json")
     path.write_text(path.read_text().replace("gem", "gen"))
-    with pytest.raises(store.StoreError, match="damaged; the sweep's command writes it anew"):
+    with pytest.raises(store.StoreError, match="damaged; the sweep's command writes it again"):
         store.count(folder)
     assert store.count(written(tmp_path, [])).recorded == 1
 
@@ -289,7 +289,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(store.StoreError, match=r"No space left on device.*same command goes on"):
+    with pytest.raises(store.StoreError, match=r"No space left on device.*same command resumes"):
         writer.append(row(GEM, 2))
     monkeypatch.undo()
     assert [one["id"] for one in store.read(folder)] == [0, 1]

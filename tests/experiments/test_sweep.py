@@ -331,7 +331,7 @@ def test_a_full_disk_of_pictures_is_one_line(tmp_path, monkeypatch, how, of):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(of, full)
-    with pytest.raises(store.StoreError, match=r"cannot be written .*the same command goes on"):
+    with pytest.raises(store.StoreError, match=r"cannot be written .*the same command resumes"):
         kept(tmp_path, how, 3, np.zeros((8, 8, 3), np.float32))
     assert not list((tmp_path / "pictures").iterdir())
 
@@ -373,7 +373,7 @@ def test_of_a_text_no_png_is_kept(tmp_path):
 
 
 def test_what_shares_its_settings_shares_its_compilation():
-    """Seeds, and what is attacked, do not compile anew."""
+    """Seeds, and what is attacked, do not compile again."""
     cells = plan(
         {
             "labels": [
@@ -446,7 +446,7 @@ def test_stopped_it_says_how_far_it_came_and_how_to_go_on(tmp_path, monkeypatch)
     file.write_text('[[labels]]\nvictim = "scenes-tagger"\nimages = 3\nk = 2\n')
     code, said = invoke("sweep", str(file), "--out", str(out))
     assert code == 130 and "3 of 7 attacks recorded in" in said
-    assert f"the same command goes on from there: jaxadv sweep '{file}' --out {out}" in said
+    assert f"the same command resumes from there: jaxadv sweep '{file}' --out {out}" in said
 
 
 @pytest.mark.parametrize("name", ["table.json", "record.json"])

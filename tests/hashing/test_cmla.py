@@ -190,7 +190,7 @@ def test_gradient_through_three_steps():
 
 
 def test_contexts_and_targets_are_data():
-    """Another context, other weights and another S compile nothing anew."""
+    """Another context, other weights and another S compile nothing again."""
     modality, attack = "image", ATTACKS["image"]
     counted = attack._replace(step=count_traces(attack.step))
     for seed in range(4):

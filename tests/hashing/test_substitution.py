@@ -288,7 +288,7 @@ def test_fools_with_the_fewest_words_and_stops_there(kind):
 
 @BOTH
 def test_texts_and_targets_are_data(kind):
-    """Other texts, targets and contexts compile nothing anew."""
+    """Other texts, targets and contexts compile nothing again."""
     made = attack(kind, 2, 3, 2)
     counted = made._replace(step=count_traces(made.step))
     for seed in range(3):

@@ -294,7 +294,7 @@ def train(
       batch, learning_rate: of both; the tower's rate is twice as high.
       scenes_drawn: how many pictures there are.
       held_out: scenes that the accuracy is measured on.
-      begun: folder of a captioner that was saved before; training goes on from it with all scenes.
+      begun: folder of a captioner saved before; training continues from it with all scenes.
       report: takes lines about the progress.
 
     Returns:

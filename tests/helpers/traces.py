@@ -1,4 +1,4 @@
-"""Counting how often JAX traces a function: once, if nothing is compiled anew."""
+"""Counting how often JAX traces a function: once, if nothing is compiled again."""
 
 
 def count_traces(function):

@@ -1,4 +1,4 @@
-"""The notebooks: whole, small, linked; run anew they come to what is committed.
+"""The notebooks: whole, small, linked; run again they come to what is committed.
 
 They are remade by `jupyter nbconvert --to notebook --execute --inplace notebooks/[1-5]*.ipynb`.
 """

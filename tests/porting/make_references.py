@@ -1,6 +1,6 @@
 """What PyTorch's definitions make of two pictures, stored for machines without PyTorch.
 
-`python tests/porting/make_references.py` writes `references/` anew. Checkpoints: a tiny Caffe-style
+`python tests/porting/make_references.py` rewrites `references/`. Checkpoints: a tiny Caffe-style
 ResNet with a classifier's head, every decoder over it, im2txt with a thin Inception-v3, a small
 CNN-F and hashers over it. Of every network: the pictures and what comes of them.
 """
@@ -28,7 +28,7 @@ GRIDS = {
     "newfc": None,
     "im2txt": None,
 }
-#: Decoders of the days of PyTorch 0.2, saved as it did: under random keys, so anew each time.
+#: Decoders of the days of PyTorch 0.2, saved as it did: under random keys, so again each time.
 LEGACY = ("show-tell", "show-attend-tell")
 
 #: im2txt's pictures, and the rows of `<S>` and `</S>`.

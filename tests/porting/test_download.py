@@ -132,7 +132,7 @@ def test_a_download_that_was_stopped_at_its_end(server, cache):
     "begun", [b"", b"x" * 99, b"x" * 2 * len(DATA)], ids=["none", "few", "many"]
 )
 def test_other_bytes_than_its_owner_says(begun, server, cache, monkeypatch):
-    """Whether they are the server's or were there before; the next try begins anew."""
+    """Whether they are the server's or were there before; the next try begins again."""
     cache.mkdir(parents=True)
     (cache / f"{FILE}.part").write_bytes(begun)
     if not begun:
@@ -154,7 +154,7 @@ def test_a_kept_file_that_was_changed(server):
 
 
 def test_a_file_whose_owner_says_no_hash(server, monkeypatch, caplog):
-    """Its hash is told; cut off, it begins anew, as nothing could tell two files' halves."""
+    """Its hash is told; cut off, it begins again, as nothing could tell two files' halves."""
     offer(monkeypatch, server.address, sha256="")
     server.cut = HALF
     line()

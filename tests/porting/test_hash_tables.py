@@ -131,7 +131,7 @@ def ssah_pictures(hashers, layers, dtype):
 
 
 def useless(dtype):
-    """What is saved beside: discriminators, twice for want of sharing, and an optimiser's slots."""
+    """What else is saved: discriminators, twice for want of sharing, and an optimiser's slots."""
     names = [
         f"disnet_{kind}{again}/disnet_{kind}_{layer}/Variable{number}"
         for kind in ("IL", "TL")

@@ -269,7 +269,7 @@ def test_encoders_are_a_hasher(torch, net):
 
 
 def test_clip_of_transformers(torch):
-    transformers = pytest.importorskip("transformers", reason="beside transformers")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers")
     torch.manual_seed(0)
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     small |= {"num_attention_heads": 2}
@@ -366,7 +366,7 @@ class Pair(NamedTuple):
 @pytest.fixture(params=MODELS, scope="module")
 def pair(request, torch, tmp_path_factory):
     """A tiny random network of `transformers`, natively and as it is."""
-    transformers = pytest.importorskip("transformers", reason="beside transformers")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers")
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     kind = request.param

@@ -1,7 +1,7 @@
 """COCO 2014 and 2017: captions, instances, Karpathy's split, and the attacked images.
 
 The layout is that of the owner's archives, unpacked into one folder: `annotations/`, `train2014/`,
-`val2014/` (or 2017). Beside them lie, where they are to be used, `dataset_coco.json` (Karpathy's
+`val2014/` (or 2017). With them are, where they are to be used, `dataset_coco.json` (Karpathy's
 split, which divides the same pictures) and `val_data.json` (what the exact-caption paper attacked).
 """
 

@@ -1,8 +1,9 @@
 """Flickr8k and Flickr30k, from the owners' archives or as Kaggle passes them around.
 
 The owners' Flickr8k has `Flickr8k.token.txt` and lists of its three parts; Flickr30k has
-`results_20130124.token` and no parts. Beside either may lie Karpathy's `dataset_flickr8k.json` or
-`dataset_flickr30k.json`. Kaggle's have `captions.txt`, or `results.csv` with bars.
+`results_20130124.token` and no parts. With either there may be Karpathy's
+`dataset_flickr8k.json` or `dataset_flickr30k.json`. Kaggle's have `captions.txt`, or `results.csv`
+with bars.
 """
 
 import re

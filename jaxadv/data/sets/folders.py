@@ -10,7 +10,7 @@ from jaxadv.data.sets.layout import find
 LAYOUTS = (
     "COCO's (annotations/captions_*.json or instances_*.json), YOLO's (classes.yaml or data.yaml, "
     "images/ and labels/, also in train/ and the like), Flickr's (a .token file), a .csv, .json or "
-    ".jsonl beside pictures, pictures alone, or .mat or .h5 files of image-text pairs"
+    ".jsonl with pictures, pictures alone, or .mat or .h5 files of image-text pairs"
 )
 
 

@@ -1,4 +1,4 @@
-"""MIRFlickr-25K, from the owner's two archives: `mirflickr/` and the annotations beside it.
+"""MIRFlickr-25K, from the owner's two archives: `mirflickr/` and its annotations.
 
 24 labels (the `potential` ones; those of the `_r1` files are stricter and not of the papers), and
 the 1,386 tags that at least 20 pictures have, which the owner lists in `doc/common_tags.txt`.

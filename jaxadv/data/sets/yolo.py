@@ -32,7 +32,7 @@ from jaxadv.formats.values import ValueFault, as_texts, parse_number, parse_whol
 DESCRIPTIONS = ("classes.yaml", "data.yaml")
 SPLITS = ("train", "val", "test")
 SLACK = 1e-3  # by which a relative number may leave 0 to 1: annotators round
-NOT_LABELS = ("classes.txt",)  # labelImg writes its names beside the labels
+NOT_LABELS = ("classes.txt",)  # labelImg writes its names into the labels' folder
 
 
 class _Images(NamedTuple):
@@ -170,7 +170,7 @@ def _splits(
 
 
 def _split(picture: Path, split_of: dict[PurePosixPath, str]) -> str:
-    """The split of the innermost folder that has one; else the folder beside `images/`."""
+    """The split of the innermost folder that has one; else the folder next to `images/`."""
     inside = PurePosixPath(picture)
     for place in inside.parents:
         if place in split_of:

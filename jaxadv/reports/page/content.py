@@ -56,7 +56,7 @@ class Content(NamedTuple):
       facts: what the folder is, by name.
       notes: what was left out.
       own: tables of what is here.
-      beside: papers' tables, with what is here above the paper's rows.
+      compared: papers' tables, with what is here above the paper's rows.
       curves: to be drawn.
       figures: image files that the folder's command drew.
       attacks: the rows.
@@ -67,7 +67,7 @@ class Content(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     own: tuple[Table, ...] = ()
-    beside: tuple[Table, ...] = ()
+    compared: tuple[Table, ...] = ()
     curves: tuple[Curve, ...] = ()
     figures: tuple[Path, ...] = ()
     attacks: tuple[Attack, ...] = ()

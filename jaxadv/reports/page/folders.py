@@ -11,7 +11,7 @@ from jaxadv.experiments import store
 from jaxadv.experiments.curves import every_curve
 from jaxadv.experiments.families import FAMILIES
 from jaxadv.experiments.paper_tables import PaperTable
-from jaxadv.experiments.record_tables import own_tables, tables_beside
+from jaxadv.experiments.record_tables import compared_tables, own_tables
 from jaxadv.experiments.tables import Table
 from jaxadv.formats.errors import FormatError
 from jaxadv.formats.files import check_file
@@ -57,7 +57,7 @@ def _of_records(folder: Path) -> Content:
         facts=_facts(command, begun, attacks),
         notes=tuple(problems),
         own=tuple(_own(tasks, folder)) if rows else (),
-        beside=tuple(table for _, table in tables_beside(cells, rows)) if rows else (),
+        compared=tuple(table for _, table in compared_tables(cells, rows)) if rows else (),
         curves=curves,
         figures=() if curves else tuple(_figures(folder)),
         attacks=tuple(attacks),
@@ -126,7 +126,7 @@ def _of_table(folder: Path) -> Content:
     """Read an evaluation that is no sweep: its tables, and its pictures' captions."""
     held = read_json(folder / _TABLE)
     if not isinstance(held, dict):
-        raise FormatError(f"{folder / _TABLE}: damaged; the evaluation's command writes it anew")
+        raise FormatError(f"{folder / _TABLE}: damaged; the evaluation's command writes it again")
     command = str(held.get("command", "evaluate"))
     task = _task_of(command)
     attacks = () if task is None else tuple(_of_lines(folder, command, task))

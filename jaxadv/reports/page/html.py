@@ -2,7 +2,7 @@
 
 Whatever comes from records, file names and classes is text. In tables and headings the template
 escapes it; rows travel as JSON, in which nothing can end the element that it is in, and the page's
-script only ever writes them as text. Besides, the page allows no script but its own two.
+script only ever writes them as text. The page allows no script but its own two.
 """
 
 import base64
@@ -57,7 +57,7 @@ def render(content: Content, seen: Sequence[Seen], embedded: dict[str, str] | No
     Args:
       content: what it shows.
       seen: the pictures of each row.
-      embedded: the pictures by name, as addresses; None where they lie beside the page.
+      embedded: the pictures by name, as addresses; None where they are in its folder.
 
     Raises:
       InputError: the extra `report` is not installed.
@@ -220,7 +220,7 @@ def _is_paper(table: Table, row: Sequence[Any]) -> bool:
 
 
 def _left_out(seen: Sequence[Seen], embedded: dict[str, str] | None) -> int:
-    """Count the pictures that are not in a page that has no folder beside it."""
+    """Count the pictures that are not in a page that has no folder of them."""
     if embedded is None:
         return 0
     names = {name for one in seen for name in (one.benign, one.noise, one.adversarial) if name}

@@ -1,4 +1,4 @@
-"""The pictures of a page: copied beside it, or embedded where they are few."""
+"""The pictures of a page: copied into its folder, or embedded where they are few."""
 
 import base64
 import os

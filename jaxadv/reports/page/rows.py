@@ -47,7 +47,7 @@ def _attack_of(folder: Path, row: Row, apart: Sequence[str]) -> Attack:
 
 
 def attack_from_file(path: Path, entry: Row, task: str) -> Attack:
-    """Make a row of a record that `jaxadv attack` wrote, beside its pictures."""
+    """Make a row of a record that `jaxadv attack` wrote, with its pictures."""
     settings = entry.get("settings")
     settings = settings if isinstance(settings, Mapping) else {}
     told = [_setting(name, entry[name]) for name in ("k", "modality") if name in entry]

@@ -59,7 +59,7 @@ def report(folder: Path | str) -> Report:
 
 
 def write_page(folder: Path, out: Path, watch: Watch = iter) -> Path:
-    """Write a page into a folder of its own, with its pictures beside it where they are many.
+    """Write a page into a folder of its own, and its pictures, too, where they are many.
 
     Args:
       folder: of `jaxadv sweep`, `evaluate` or `attack`.

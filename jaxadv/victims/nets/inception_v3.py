@@ -118,7 +118,7 @@ class InceptionD(nn.Module):
 
 
 class InceptionE(nn.Module):
-    """Mixed block of the 8x8 grid: 3x3 convolutions widened into 1x3 beside 3x1."""
+    """Mixed block of the 8x8 grid: 3x3 convolutions widened into 1x3 and 3x1."""
 
     count_border: bool
 

@@ -66,7 +66,7 @@ def folding() -> AbstractContextManager[None]:
 
 
 def _fold(convolved: _Convolved, norm: nn.BatchNorm) -> Array:
-    """Convolve anew with the folded kernel; what was there is read by nobody and costs nothing."""
+    """Convolve again with the folded kernel; what was there is read by nobody and costs nothing."""
     weights, moments = norm.variables.get("params", {}), norm.variables["batch_stats"]
     gain = weights.get("scale", 1.0) * jax.lax.rsqrt(moments["var"] + norm.epsilon)
     given = convolved.conv.variables["params"]

@@ -5,7 +5,7 @@ Classification") and of ML-Decoder's, after Alibaba-MIIL's released definitions.
 `resnet`, and `se` for squeeze and excitation.
 
 An "InPlaceABN" is a batch norm with the activation behind it; how it is computed in place is left
-to XLA. Its weights are stored before `|weight| + 1e-5`: whoever reads such a file applies that.
+to XLA. Its weights are stored before `|weight| + 1e-5`: readers of such files apply that.
 """
 
 import flax.linen as nn
@@ -54,7 +54,7 @@ def halved(grid: jax.Array) -> jax.Array:
     """
     *batch, height, width, channels = grid.shape
     pads = [(0, 0)] * len(batch) + [(0, height % 2), (0, width % 2), (0, 0)]
-    even = jnp.pad(grid, pads, mode="edge")  # the mean with one's double is one's own value
+    even = jnp.pad(grid, pads, mode="edge")  # the mean of a value and its double is the value
     shape = (*batch, -(-height // 2), 2, -(-width // 2), 2, channels)
     return even.reshape(shape).mean(axis=(-4, -2))
 

@@ -36,8 +36,8 @@ def convolve_tiles(
     )
     rows, columns = -(-height // 2), -(-width // 2)  # of tiles
     (top, bottom), (left, right) = padding
-    below, beside = (top, bottom + 2 * rows - height), (left, right + 2 * columns - width)
-    padded = jnp.pad(images, ((0, 0), below, beside, (0, 0)))
+    below, across = (top, bottom + 2 * rows - height), (left, right + 2 * columns - width)
+    padded = jnp.pad(images, ((0, 0), below, across, (0, 0)))
     tiles = [
         [padded[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for j in _INPUTS]
         for i in _INPUTS

@@ -15,7 +15,7 @@ def reference(torch: ModuleType) -> ModuleType:
 @pytest.fixture(scope="session")
 def hub(torch: ModuleType) -> ModuleType:
     """Networks of `transformers`."""
-    pytest.importorskip("transformers", reason="beside transformers")
+    pytest.importorskip("transformers", reason="compares with transformers")
     from . import torch_hub
 
     return torch_hub

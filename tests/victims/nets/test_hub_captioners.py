@@ -252,7 +252,7 @@ names = pytest.mark.parametrize("name", SMALL)
 
 @pytest.fixture(scope="module")
 def transformers(torch):
-    return pytest.importorskip("transformers", reason="beside `transformers` (extra `parity`)")
+    return pytest.importorskip("transformers", reason="compares with it (extra `parity`)")
 
 
 class Pair(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 from jaxadv.porting.readers import read
 
 torch = pytest.importorskip("torch", reason="parity is checked against PyTorch (extra `parity`)")
-transformers = pytest.importorskip("transformers", reason="beside transformers")
+transformers = pytest.importorskip("transformers", reason="compares with transformers")
 
 transformers.logging.disable_progress_bar()
 transformers.logging.set_verbosity_error()
