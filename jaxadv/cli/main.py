@@ -28,6 +28,7 @@ from jaxadv.cli import (
 )
 from jaxadv.cli.compiler import choose_kernels, enable_compilation_cache
 from jaxadv.cli.console import close_streams, fail, note, prepare_streams, print_log
+from jaxadv.cli.examples import show_examples
 from jaxadv.cli.options import check_values, refuse_empty
 from jaxadv.errors import InputError
 
@@ -88,9 +89,10 @@ def _main(
 
 @cache
 def build() -> Any:
-    """Return the whole command, whose parameters check their values."""
+    """Return the whole command, whose parameters check their values and whose help has examples."""
     command = typer.main.get_command(app)
     check_values(command)
+    show_examples(command)
     return command
 
 
