@@ -6,10 +6,9 @@ import importlib.util
 import inspect
 import re
 import shlex
-import subprocess
-import sys
 from doctest import DocTestParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from typer.main import get_command
@@ -54,17 +53,6 @@ def exists(name):
     return True
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    for package in ("mkdocs", "material", "mkdocstrings_handlers.python"):
-        pytest.importorskip(package, reason="documentation is built with mkdocs (extra `docs`)")
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", out]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    return out
-
-
 def test_site_is_whole(site):
     """Every page is there, and the reference holds what the docstrings say."""
     for page in PAGES:
@@ -81,6 +69,20 @@ def test_site_fetches_nothing(site):
             r'<(?:script|img|link)[^>]*(?:src|href)="(https?:[^"]*)"', page.read_text("utf-8")
         )
         assert loaded == [], page
+
+
+def test_links_to_elsewhere():
+    """Each has a form that a browser can follow, and is encrypted."""
+    link = re.compile(r"\]\((https?:[^)\s]*)|<(https?:[^>]*)>|\bhref=\"(https?:[^\"]*)\"")
+    pages = [ROOT / "README.md", *PAGES]
+    found = [("".join(one), page) for page in pages for one in link.findall(text_of(page))]
+    assert found
+    for address, page in found:
+        parts = urlsplit(address)
+        assert parts.scheme == "https" and "." in parts.netloc, (page, address)
+        assert not re.search(r"[\s<>\"{}|\\^`]", address), (page, address)
+        if parts.netloc == "arxiv.org":
+            assert re.fullmatch(r"/(abs|pdf)/\d{4}\.\d{4,5}(v\d+)?", parts.path), (page, address)
 
 
 def test_names_exist():

@@ -39,7 +39,9 @@ def start():
         options.add_argument(option)
     options.add_argument(f"--user-data-dir={tempfile.mkdtemp(prefix='jaxadv-browser-')}")
     # no name is looked up, so that whatever a page asked for would fail, and be told
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost")
+    options.add_argument(
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
+    )
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options, Service(shutil.which("chromedriver")))
