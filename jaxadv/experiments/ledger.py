@@ -1,5 +1,6 @@
 """What of a sweep is recorded and what is left, for those who make its attacks."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,7 @@ import numpy as np
 
 from jaxadv.data.images import ImageError, write_png
 from jaxadv.experiments import store
-from jaxadv.experiments.lines import RESUMES, unwritable
+from jaxadv.experiments.lines import RESUMES, StoreError, unwritable
 from jaxadv.formats.files import replacing
 
 Pictures = Literal["none", "png", "float"]
@@ -100,13 +101,21 @@ class Ledger:
         words = f"{what}, {self._failed} failed, {rate:.2g} attacks/s"
         return Progress(done, self._total, self._failed, words)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Ledger":
+        """Return itself; what follows may stop at any time."""
+        return self
+
+    def __exit__(self, kind: object, problem: object, trace: object) -> None:
         """Close the records' file, once it is on the disk.
 
         Raises:
-          StoreError: the disk does not take it.
+          StoreError: the disk does not take it, and nothing else went wrong.
         """
-        self._writer.close()
+        if kind is None:
+            self._writer.close()
+            return
+        with contextlib.suppress(StoreError):
+            self._writer.close()
 
     def _keep(self, name: str, image: np.ndarray) -> None:
         if self._is_kept(image):

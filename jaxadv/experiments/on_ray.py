@@ -359,33 +359,33 @@ def _drive(
         for digest, attacks in zip(group.cells, group.attacks, strict=True)
     }
     store.write_plan(folder, [(cell, *digests[cell.digest]) for cell in cells], file)
-    ledger = Ledger(folder, (key for one in plan.groups for key in _keys(one, one.ids)), pictures)
-    yield ledger.progress("starting")
-    pieces = Pieces(
-        piece
-        for cell, group in groups.items()
-        for piece in cut(cell, group.victim, group.ids, plan.slots)
-        if any(key in ledger.left for key in _keys(group, piece.ids))
-    )
-    while pieces:
-        crew.hire()
-        for worker in tuple(crew.free):
-            if piece := pieces.next(worker):
-                group = groups[piece.cell]
-                left = ledger.left.intersection(_keys(group, piece.ids))
-                crew.ask(worker, "make", piece, group, left, plan.slots, pictures != "none")
-        found, lost = crew.wait()
-        if not len(crew):
-            yield ledger.progress("waiting for a node with room")
-        for worker in lost:
-            pieces.lost(worker)
-        for worker, made in found.items():
-            group = groups[pieces.made(worker).cell]
-            for one in _good(made):
-                ledger.record(one)
-            many = f"{len(crew)} worker" + ("s" if len(crew) > 1 else "")
-            yield ledger.progress(f"{group.title}, {many}")
-    ledger.close()
+    keys = (key for one in plan.groups for key in _keys(one, one.ids))
+    with Ledger(folder, keys, pictures) as ledger:
+        yield ledger.progress("starting")
+        pieces = Pieces(
+            piece
+            for cell, group in groups.items()
+            for piece in cut(cell, group.victim, group.ids, plan.slots)
+            if any(key in ledger.left for key in _keys(group, piece.ids))
+        )
+        while pieces:
+            crew.hire()
+            for worker in tuple(crew.free):
+                if piece := pieces.next(worker):
+                    group = groups[piece.cell]
+                    left = ledger.left.intersection(_keys(group, piece.ids))
+                    crew.ask(worker, "make", piece, group, left, plan.slots, pictures != "none")
+            found, lost = crew.wait()
+            if not len(crew):
+                yield ledger.progress("waiting for a node with room")
+            for worker in lost:
+                pieces.lost(worker)
+            for worker, made in found.items():
+                group = groups[pieces.made(worker).cell]
+                for one in _good(made):
+                    ledger.record(one)
+                many = f"{len(crew)} worker" + ("s" if len(crew) > 1 else "")
+                yield ledger.progress(f"{group.title}, {many}")
 
 
 def _plan(crew: _Crew, slots: int | None) -> Plan:

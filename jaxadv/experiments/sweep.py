@@ -135,28 +135,29 @@ def sweep(
     digests = [(p.cell, p.weights, attacks_digest(p.job)) for p in prepared]
     store.write_plan(folder, digests, file, command, environment())
     mine = ((p.cell.digest, planned.id) for p in prepared for planned in _share(p.job, shard))
-    ledger = Ledger(folder, mine, pictures)
-    yield ledger.progress("starting")
-    for some in alike(prepared):
-        share = f"{some[-1].cell.digest}-{shard.number}-of-{shard.of}"
-        running = Running(folder / "running" / share, keep_every)
-        if any(key in ledger.left for key in keys(some)):
-            begins = "begins again, what was kept is damaged" if running.damaged else "compiling"
-            yield ledger.progress(f"{title(some)}, {begins}")
-        for one in make(
-            some,
-            ledger.left,
-            slots=slots,
-            sharding=sharding,
-            keeper=running if jax.process_count() == 1 else None,
-            shard=shard.of,
-        ):
-            if isinstance(one, str):
-                yield ledger.progress(f"{title(some)}, {one}")
-            elif ledger.record(one):
-                yield ledger.progress(title(some))
-        running.forget()
-    ledger.close()
+    with Ledger(folder, mine, pictures) as ledger:
+        yield ledger.progress("starting")
+        for some in alike(prepared):
+            share = f"{some[-1].cell.digest}-{shard.number}-of-{shard.of}"
+            running = Running(folder / "running" / share, keep_every)
+            if any(key in ledger.left for key in keys(some)):
+                begins = (
+                    "begins again, what was kept is damaged" if running.damaged else "compiling"
+                )
+                yield ledger.progress(f"{title(some)}, {begins}")
+            for one in make(
+                some,
+                ledger.left,
+                slots=slots,
+                sharding=sharding,
+                keeper=running if jax.process_count() == 1 else None,
+                shard=shard.of,
+            ):
+                if isinstance(one, str):
+                    yield ledger.progress(f"{title(some)}, {one}")
+                elif ledger.record(one):
+                    yield ledger.progress(title(some))
+            running.forget()
 
 
 def make(

@@ -260,4 +260,4 @@ def test_a_full_disk_of_the_driver(cluster, expected, tmp_path):
         assert rows(disk / "records") == expected
         assert_once(disk / "records")
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=True)  # nothing there is open any more

@@ -2,6 +2,7 @@
 
 import shutil
 from functools import cache, partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,21 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "whole"
     make(folder, pictures="png")
     return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_stopped_sweep_leaves_no_file_open(tmp_path):
+    """In a notebook, whose process lives on."""
+    news = sweep(prepared(), tmp_path, slots=SLOTS)
+    assert any(one.done for one in news)
+
+    def held():
+        files = (path.resolve() for path in Path("/proc/self/fd").iterdir())
+        return [path for path in files if path.is_relative_to(tmp_path)]
+
+    assert held()
+    news.close()
+    assert not held()
 
 
 def test_numbers_of_steps_share_an_attack(tmp_path, monkeypatch):
