@@ -69,11 +69,11 @@ def caption_steps(setting: Setting, decoder: str = "att2in2") -> Iterator[Figure
     """Show-and-Fool, latent SSVM, and GEM by its number of latent words."""
     made = speaker(setting, decoder)
     victim = made.functions
-    encoder = _encoder(victim)
+    bare = encoder(victim)
 
     def timed(name: str, attack: Attack, target: Target, aim: float | None) -> Iterator[Figure]:
         steps = _steps(setting, attack, made.params, target)
-        yield from _over_bare(setting, name, steps, encoder, made.params, aim)
+        yield from _over_bare(setting, name, steps, bare, made.params, aim)
 
     complete = sentences(setting, 0)
     yield from timed("Show-and-Fool", show_and_fool(victim), complete, None)
@@ -101,17 +101,17 @@ def hub_steps(setting: Setting) -> Iterator[Figure]:
         target = sentences(setting, latent, victim.vocabulary.size)
         steps = _steps(setting, gem(victim), made.params, target)
         name = f"GEM on ViT-GPT2, {latent} latent tokens"
-        yield from _over_bare(setting, name, steps, _encoder(victim), made.params, aim)
+        yield from _over_bare(setting, name, steps, encoder(victim), made.params, aim)
 
 
-def _encoder(victim: Captioner) -> Loss:
+def encoder(victim: Captioner) -> Loss:
     """What a captioner sees, as a loss."""
 
-    def encoder(params: Params, image: Array) -> Array:
+    def loss(params: Params, image: Array) -> Array:
         leaves = jax.tree.leaves(victim.encode(params, image))
         return jnp.asarray(sum(jnp.sum(x**2) for x in leaves))
 
-    return encoder
+    return loss
 
 
 def _beyond_the_decoder(setting: Setting, victim: Captioner, params: Params) -> Iterator[Figure]:

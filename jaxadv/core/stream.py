@@ -308,21 +308,25 @@ def pace(
     seconds = []
     for _ in range(4):  # filling free slots is compiled apart from filling the first ones
         marks = [time.perf_counter()]
-        on_device = _fill(attack, params, arrivals, jax.random.key(0), on_device, iterations)
+        on_device = _fill(
+            attack, params, arrivals, jax.random.key(0), on_device, iterations, sharding
+        )
         jax.block_until_ready(on_device)
         marks.append(time.perf_counter())
-        on_device, steps, _ = jax.block_until_ready(_chunk(attack, params, on_device, None, chunk))
+        made = _chunk(attack, params, on_device, None, chunk, sharding)
+        on_device, steps, _ = jax.block_until_ready(made)
         marks.append(time.perf_counter())
         row = jax.device_get(_row(on_device, 0))
         rows = jax.tree.map(lambda x: np.stack([x] * width), row)
-        results = jax.device_get(_finalise(attack, params, jax.device_put(rows, sharding)))
+        results = _finalise(attack, params, jax.device_put(rows, sharding), sharding)
+        results = jax.device_get(results)
         marks.append(time.perf_counter())
         seconds.append(np.diff(marks))
     warm = np.minimum(*seconds[2:])
     compiling = float(sum(seconds[0]) + sum(seconds[1]) - 2 * sum(warm))
     fill, stepping, judging = (float(x) for x in warm)
     result = jax.tree.map(lambda x: x[0], results)
-    step = stepping / max(int(steps), 1)
+    step = stepping / max(int(steps.max()), 1)
     return Pace(max(compiling, 0.0), fill, step, judging / width, result)
 
 
@@ -374,7 +378,7 @@ def _serve(
         anyone = next(iter(some.values()))
         rows = [some.get(i, anyone).slot for i in range(width)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
-        results = _finalise(attack, params, jax.device_put(stacked, sharding))
+        results = _finalise(attack, params, jax.device_put(stacked, sharding), sharding)
         results = jax.tree.map(np.asarray, results)
         nonlocal since
         now = time.perf_counter()
@@ -389,7 +393,7 @@ def _serve(
         if new := waiting.take(free):
             at |= {slot: request.id for slot, request in new.items()}
             arrivals = jax.device_put(_arrivals(new, slots), sharding)
-            on_device = _fill(attack, params, arrivals, key, on_device, iterations)
+            on_device = _fill(attack, params, arrivals, key, on_device, iterations, sharding)
             on_device = _recalled(keeper, new, on_device)
             if looking:
                 taken = jax.device_get(on_device.courses.taken)
@@ -398,8 +402,8 @@ def _serve(
         if on_device is None or not at:
             break
         until = jax.device_put(pauses, sharding) if looking else None
-        on_device, steps, going = _chunk(attack, params, on_device, until, chunk)
-        made += int(steps) * slots
+        on_device, steps, going = _chunk(attack, params, on_device, until, chunk, sharding)
+        made += int(steps.sum()) * (slots // len(steps))
         taken = jax.device_get(on_device.courses.taken) if looking else pauses
         seen: list[tuple[int, _Row]] = []
         for slot in list(at):
@@ -493,7 +497,29 @@ def _arrivals(new: dict[int, Request], slots: int) -> _Arrivals:
     )
 
 
-@partial(jax.jit, static_argnames=("attack", "iterations"), donate_argnames="old")
+def _on_each_device(
+    function: Callable[..., Any], sharding: NamedSharding | None, of_slots: Sequence[bool]
+) -> Callable[..., Any]:
+    """Run a function on every device's own slots, so that nothing travels between devices.
+
+    Left to XLA's partitioner, what some operations read (`top_k` among them) is gathered from all
+    devices, and a step ends when it has ended everywhere.
+
+    Args:
+      function: of arrays, some with a leading axis of slots, as all of its results.
+      sharding: of that axis; None for one device.
+      of_slots: which arguments have it.
+    """
+    if sharding is None:
+        return function
+    specs = tuple(sharding.spec if one else PartitionSpec() for one in of_slots)
+    spread: Callable[..., Any] = jax.shard_map(
+        function, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec, check_vma=False
+    )
+    return spread
+
+
+@partial(jax.jit, static_argnames=("attack", "iterations", "sharding"), donate_argnames="old")
 def _fill(
     attack: Attack,
     params: Params,
@@ -501,45 +527,67 @@ def _fill(
     key: Array,
     old: _Slots | None,
     iterations: int,
+    sharding: NamedSharding | None,
 ) -> _Slots:
     """Begin what arrived; the other slots go on, or stand still where there is nothing yet."""
-    images, targets, ids, fresh = arrivals
-    begin = jax.vmap(partial(initialise, attack, iterations), in_axes=(None, 0, 0, 0))
-    courses = begin(params, images, targets, keys_of(key, ids))
-    if old is None:
-        nothing = jnp.where(fresh, courses.taken, iterations)
-        return _Slots(images, targets, courses._replace(taken=nothing))
-    return jax.vmap(keep_where)(fresh, _Slots(images, targets, courses), old)
+
+    def fill(params: Params, arrivals: _Arrivals, key: Array, old: _Slots | None) -> _Slots:
+        images, targets, ids, fresh = arrivals
+        begin = jax.vmap(partial(initialise, attack, iterations), in_axes=(None, 0, 0, 0))
+        courses = begin(params, images, targets, keys_of(key, ids))
+        if old is None:
+            nothing = jnp.where(fresh, courses.taken, iterations)
+            return _Slots(images, targets, courses._replace(taken=nothing))
+        return jax.vmap(keep_where)(fresh, _Slots(images, targets, courses), old)
+
+    filled = _on_each_device(fill, sharding, (False, True, False, True))
+    slots: _Slots = filled(params, arrivals, key, old)
+    return slots
 
 
-@partial(jax.jit, static_argnames=("attack", "chunk"), donate_argnames="slots")
+@partial(jax.jit, static_argnames=("attack", "chunk", "sharding"), donate_argnames="slots")
 def _chunk(
-    attack: Attack, params: Params, slots: _Slots, until: Array | None, chunk: int
+    attack: Attack,
+    params: Params,
+    slots: _Slots,
+    until: Array | None,
+    chunk: int,
+    sharding: NamedSharding | None,
 ) -> tuple[_Slots, Array, Array]:
-    """Step until `chunk` steps are made or nothing continues; return how many, and what continues.
+    """Step until `chunk` steps are made or nothing continues, each device on its own.
 
     With `until`, i32[slots], an attack waits once it has taken that number of steps.
+
+    Returns:
+      the slots, how many steps each device made, i32[devices], and which slots continue.
     """
-    images, targets, courses = slots
-    step = jax.vmap(partial(take_step, attack), in_axes=(None, 0, 0, 0))
 
-    def moving(courses: Course) -> Array:
-        running = is_running(courses)
-        return running if until is None else running & (courses.taken < until)
+    def chunk_of(params: Params, slots: _Slots, until: Array | None) -> tuple[_Slots, Array, Array]:
+        images, targets, courses = slots
+        step = jax.vmap(partial(take_step, attack), in_axes=(None, 0, 0, 0))
 
-    def unfinished(carry: tuple[Array, Course]) -> Array:
-        steps, courses = carry
-        return (steps < chunk) & jnp.any(moving(courses))
+        def moving(courses: Course) -> Array:
+            running = is_running(courses)
+            return running if until is None else running & (courses.taken < until)
 
-    def advance(carry: tuple[Array, Course]) -> tuple[Array, Course]:
-        steps, courses = carry
-        new = step(params, images, targets, courses)
-        if until is not None:
-            new = jax.vmap(keep_where)(moving(courses), new, courses)
-        return steps + 1, new
+        def unfinished(carry: tuple[Array, Course]) -> Array:
+            steps, courses = carry
+            return (steps < chunk) & jnp.any(moving(courses))
 
-    steps, courses = jax.lax.while_loop(unfinished, advance, (jnp.zeros((), jnp.int32), courses))
-    return _Slots(images, targets, courses), steps, is_running(courses)
+        def advance(carry: tuple[Array, Course]) -> tuple[Array, Course]:
+            steps, courses = carry
+            new = step(params, images, targets, courses)
+            if until is not None:
+                new = jax.vmap(keep_where)(moving(courses), new, courses)
+            return steps + 1, new
+
+        start = (jnp.zeros((), jnp.int32), courses)
+        steps, courses = jax.lax.while_loop(unfinished, advance, start)
+        return _Slots(images, targets, courses), steps[None], is_running(courses)
+
+    stepped = _on_each_device(chunk_of, sharding, (False, True, True))
+    found: tuple[_Slots, Array, Array] = stepped(params, slots, until)
+    return found
 
 
 @jax.jit
@@ -548,7 +596,11 @@ def _row(slots: _Slots, slot: int) -> _Slots:
     return row
 
 
-@partial(jax.jit, static_argnames="attack")
-def _finalise(attack: Attack, params: Params, rows: _Slots) -> Result:
-    results: Result = jax.vmap(partial(finalise, attack), in_axes=(None, 0, 0, 0))(params, *rows)
+@partial(jax.jit, static_argnames=("attack", "sharding"))
+def _finalise(
+    attack: Attack, params: Params, rows: _Slots, sharding: NamedSharding | None
+) -> Result:
+    judge = jax.vmap(partial(finalise, attack), in_axes=(None, 0, 0, 0))
+    judged = _on_each_device(judge, sharding, (False, True, True, True))
+    results: Result = judged(params, *rows)
     return results

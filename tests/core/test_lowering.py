@@ -4,16 +4,13 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from helpers import attack_table, label_table, tiny_hasher
+from helpers.every_attack import cases
 
 from jaxadv.captions import gem, reliable, target
 from jaxadv.captions.bank import with_bank
 from jaxadv.core.run import _run
 from jaxadv.data import scenes
-from jaxadv.hashing import methods as of_hashing
-from jaxadv.labels.reliable import reliable as reliable_labels
 from jaxadv.victims import zoo
 
 LARGEST = 1 << 20  # bytes of a constant in a program: weights are arguments
@@ -38,41 +35,7 @@ def check(program):
     assert longest / 2 <= LARGEST
 
 
-def hash_case(name):
-    (method,) = (m for m in of_hashing.METHODS if m.name == name)
-    attack = method.make(tiny_hasher.HASHER, method.options(modality="image"))
-    images = jnp.stack([tiny_hasher.example("image", s, np.float32) for s in range(COUNT)])
-    targets = tiny_hasher.stack([tiny_hasher.target(s) for s in range(COUNT)])
-    return attack, tiny_hasher.known(dtype=np.float32), images, targets
-
-
-def cases():
-    for name, (attack, kind) in attack_table.ATTACKS.items():
-        yield (
-            name,
-            lambda attack=attack, kind=kind: (
-                attack,
-                attack_table.PARAMETERS,
-                attack_table.pictures(COUNT),
-                attack_table.targets_of(kind, COUNT),
-            ),
-        )
-    of_labels = {**label_table.ATTACKS, "reliable": reliable_labels(label_table.TAGGER, budget=9)}
-    for name, attack in of_labels.items():
-        yield (
-            f"labels-{name}",
-            lambda attack=attack: (
-                attack,
-                label_table.PARAMETERS,
-                label_table.pictures(COUNT),
-                label_table.targets(COUNT),
-            ),
-        )
-    for name in ("cmla", "reliable"):
-        yield f"hashing-{name}", lambda name=name: hash_case(name)
-
-
-CASES = dict(cases())
+CASES = dict(cases(COUNT))
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
