@@ -1,4 +1,4 @@
-"""Compiling for a TPU that is not here: every attack, over its victim's pass; with libtpu, a real one."""
+"""Compiling for a TPU that is not here: every attack, over its victim's pass."""
 
 import argparse
 import importlib.util
