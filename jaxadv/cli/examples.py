@@ -6,7 +6,7 @@ EXAMPLES = {
     "demo": "jaxadv demo --out demo",
     "caption": "jaxadv caption --victim photos-scst photo.jpg --beam 3",
     "label": "jaxadv label --victim photos-tagger photo.jpg --k 5",
-    "retrieve": 'jaxadv retrieve --victim photos-hasher --text "dog running grass"',
+    "retrieve": 'jaxadv retrieve --victim photos-hasher --text "a dog is running on grass"',
     "attack caption": "jaxadv attack caption --victim photos-scst --method reliable --budget 200 "
     '--target "a man is riding a _" --out out photo.jpg',
     "attack labels": "jaxadv attack labels --victim photos-tagger --method reliable "

@@ -10,6 +10,34 @@ from jaxadv.errors import InputError
 from jaxadv.formats.errors import quoted
 from jaxadv.vocabulary import tokenize
 
+FUNCTION_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "or",
+        "some",
+        "that",
+        "the",
+        "their",
+        "to",
+        "with",
+    ]
+)
+"""What a sentence has and few bags: not missed where it is no tag."""
+
 
 class BagError(InputError):
     """A text that is no bag of the victim's tags."""
@@ -18,10 +46,13 @@ class BagError(InputError):
 def parse_bag(text: str, tags: Sequence[str]) -> np.ndarray:
     """Read the tags of a text; f32[T]. The longest tag that the text says at a place is meant.
 
-    A tag is found as it is spelled, with its commas and blanks; else whatever its case.
+    A tag is found as it is spelled, with its commas and blanks; else whatever its case. A sentence
+    may be given: its function words are passed over where they are no tags.
 
     >>> parse_bag("Red circle, at night", ("circle", "red", "star", "at night")).tolist()
     [1.0, 1.0, 0.0, 1.0]
+    >>> parse_bag("a red circle", ("circle", "red", "star")).tolist()
+    [1.0, 1.0, 0.0]
     >>> parse_bag("red circel", ("circle", "red", "star"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
@@ -47,6 +78,8 @@ def parse_bag(text: str, tags: Sequence[str]) -> np.ndarray:
         else:
             for word in tokenize(pieces[place][0]):
                 number = exact.get(word, folded.get(word))
+                if number is None and word in FUNCTION_WORDS:
+                    continue
                 if number is None:
                     raise BagError(f"unknown tag {quoted(word)}: {_hint(word, tags)}")
                 bag[number] = 1

@@ -25,6 +25,7 @@ def test_a_tag_alone_is_that_tag(tag):
     [
         ("Cat, at night", {"Cat", "at night"}),
         ("CAT", {"Cat"}),
+        ("The cat is in New York at night", {"cat", "new york", "at night"}),
         ("cat! tench,  Tinca tinca new york", {"cat", "tench, Tinca tinca", "new york"}),
         ("NEW YORK city, [red] crêpe night!", {"new york city", "[red]", "crêpe", "night"}),
     ],
@@ -38,7 +39,7 @@ def test_any_tags_between_commas(tags):
     assert named(", ".join(tags)) == set(tags)
 
 
-@pytest.mark.parametrize("text", ["", " , ", "..."])
+@pytest.mark.parametrize("text", ["", " , ", "...", "on the"])
 def test_no_tag_at_all(text):
     with pytest.raises(BagError, match="no tag; give some of the 12 tags"):
         parse_bag(text, TAGS)
