@@ -4,11 +4,14 @@ import gc
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-
 import hypothesis
 import jax
 import pytest
+
+from jaxadv.cli.compiler import choose_kernels
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+choose_kernels()  # as commands do: before JAX compiles anything, whichever test comes first
 
 hypothesis.settings.register_profile("shared", deadline=None)  # tests share their machine
 hypothesis.settings.load_profile("shared")

@@ -11,30 +11,10 @@ from jaxadv.formats.errors import quoted
 from jaxadv.vocabulary import tokenize
 
 FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "some",
-        "that",
-        "the",
-        "their",
-        "to",
-        "with",
-    ]
+    (
+        *("a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "its", "of"),
+        *("on", "or", "some", "that", "the", "their", "to", "with"),
+    )
 )
 """What a sentence has and few bags: not missed where it is no tag."""
 
