@@ -98,7 +98,7 @@ def test_nan_never_leads_where_values_cannot_be_seen():
         (lambda: backdoor.exact_share([], "a cat"), "captions '': must be a list"),
         (lambda: backdoor.word_share(["a cat"], "!"), "wanted '!': must be a caption"),
         (lambda: backdoor.quality(["a cat"], []), "captions: 1, of 0 pictures"),
-        (lambda: backdoor.visual_effect([PICTURE], []), "poisoned: 0 pictures beside 1"),
+        (lambda: backdoor.visual_effect([PICTURE], []), "poisoned: 0 pictures and 1"),
         (lambda: backdoor.visual_effect([], []), "at least one"),
     ],
 )
